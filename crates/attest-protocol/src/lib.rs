@@ -1,0 +1,14 @@
+//! What attest's host side and its agent say to each other, over any duplex byte stream.
+//!
+//! [`frame`] is the codec: bounded, self-checking frames. [`link`] multiplexes channels with
+//! flow control over one stream. [`message`] holds the requests, responses and errors.
+//! [`tree`] carries files and directories. Nothing here knows a virtual machine.
+
+pub mod frame;
+pub mod link;
+pub mod message;
+pub mod tree;
+
+/// The protocol's generation. Raised when a message is added or changes its meaning; the host
+/// speaks every generation back to 1, and only what is newer than the agent fails, by name.
+pub const GENERATION: u32 = 1;
