@@ -2,10 +2,15 @@
 //!
 //! Stable and small: other programs parse these. Fields are added, never renamed.
 
+mod breakdown;
+mod verdicts;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::breakdown::{Clock, Marks};
 
 /// Something that happened, with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -149,7 +154,9 @@ pub enum EventKind {
 }
 
 /// The phases of a run, in their order. Together they cover its whole wall time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Reading the manifest, probing the host, planning.
