@@ -1,1 +1,35 @@
-//! Under construction.
+//! What a run looks like to those who watch it: each output is a [`Reader`] of the same events,
+//! and none is special.
+//!
+//! ```
+//! use attest_report::{JsonLines, Look, Reader, Readers, Terminal, Verbosity};
+//!
+//! let mut readers = Readers::new();
+//! readers.add(Terminal::new(std::io::stderr(), Look::plain(), Verbosity::Normal));
+//! readers.add(JsonLines::new(Vec::new()));
+//! // For each event of the run: readers.event(&event)?;
+//! readers.finish()?;
+//! # std::io::Result::Ok(())
+//! ```
+
+mod failure;
+mod human;
+mod json_lines;
+mod junit;
+mod live;
+mod look;
+mod reader;
+mod sanitize;
+mod table;
+mod terminal;
+
+#[cfg(test)]
+mod sample;
+
+pub use self::human::duration;
+pub use self::json_lines::JsonLines;
+pub use self::junit::Junit;
+pub use self::look::{LiveOn, Look};
+pub use self::reader::{Reader, Readers};
+pub use self::sanitize::{sanitize, sanitized_lines};
+pub use self::terminal::{Terminal, Verbosity};

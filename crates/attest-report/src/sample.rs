@@ -1,0 +1,307 @@
+//! One hand-made run with everything in it, for the tests of all readers.
+
+use attest_events::{
+    ConsoleTail, Event, EventKind, FailureDetail, MachineEnding, Marks, OutputStream, Phase,
+    Summary, Verdict,
+};
+
+use crate::Reader;
+
+const MS: u64 = 1_000_000;
+
+/// A line of a guest that tries to take over the terminal and to break XML.
+pub(crate) const HOSTILE: &str =
+    "\x1b[2J\x1b]0;owned\x07evil\r\x08\u{9b}1m <b>&amp;]]>\u{0}\u{fffe} \u{202e}gnorw";
+
+/// Plays the whole run to a reader.
+pub(crate) fn play(reader: &mut impl Reader) {
+    for event in events() {
+        reader.event(&event).unwrap();
+    }
+    reader.finish().unwrap();
+}
+
+/// The events of the run.
+pub(crate) fn events() -> Vec<Event> {
+    let mut run = Run::default();
+    start(&mut run);
+    boot(&mut run);
+    tests(&mut run);
+    end(run)
+}
+
+#[derive(Default)]
+struct Run {
+    events: Vec<Event>,
+    marks: Marks,
+    summary: Summary,
+}
+
+impl Run {
+    fn at(&mut self, ms: u64, kind: EventKind) {
+        self.push(ms, None, None, kind);
+    }
+
+    fn machine(&mut self, ms: u64, machine: &str, kind: EventKind) {
+        self.push(ms, None, Some(machine), kind);
+    }
+
+    fn test(&mut self, ms: u64, test: &str, kind: EventKind) {
+        self.push(ms, Some(test), None, kind);
+    }
+
+    fn verdict(
+        &mut self,
+        ms: u64,
+        test: &str,
+        took: u64,
+        verdict: Verdict,
+        failure: Option<FailureDetail>,
+    ) {
+        self.summary.count(verdict);
+        let duration_ns = took * MS;
+        self.test(
+            ms,
+            test,
+            EventKind::TestEnded {
+                verdict,
+                duration_ns,
+                failure,
+            },
+        );
+    }
+
+    fn push(&mut self, ms: u64, test: Option<&str>, machine: Option<&str>, kind: EventKind) {
+        let event = Event {
+            at_ns: ms * MS,
+            test: test.map(str::to_owned),
+            machine: machine.map(str::to_owned),
+            kind,
+        };
+        self.marks.observe(&event);
+        self.events.push(event);
+    }
+}
+
+fn start(run: &mut Run) {
+    let tests = [
+        "pings",
+        "web::serves",
+        "web::waits",
+        "web::crashes",
+        "forks",
+        "web::later",
+    ];
+    run.at(
+        0,
+        EventKind::RunStarted {
+            version: "0.1.0".to_owned(),
+            time: "2026-01-02T03:04:05Z".to_owned(),
+            tests: tests.map(str::to_owned).to_vec(),
+            output: "attest-out/1".to_owned(),
+        },
+    );
+    run.at(
+        2,
+        EventKind::Chosen {
+            what: "accelerator".to_owned(),
+            choice: "tcg".to_owned(),
+            reason: "/dev/kvm cannot run a stock kernel".to_owned(),
+        },
+    );
+    run.at(
+        3,
+        EventKind::PhaseStarted {
+            phase: Phase::Image,
+        },
+    );
+    run.at(
+        5,
+        EventKind::PhaseStarted {
+            phase: Phase::Spawn,
+        },
+    );
+    let machines = vec!["web".to_owned(), "client".to_owned()];
+    run.at(5, EventKind::LabStarted { machines });
+}
+
+fn boot(run: &mut Run) {
+    run.at(40, EventKind::PhaseStarted { phase: Phase::Boot });
+    for (machine, boot, agent) in [("web", 1_800, 30), ("client", 1_850, 25)] {
+        let took = |phase, ms| EventKind::PhaseEnded {
+            phase,
+            duration_ns: ms * MS,
+        };
+        run.machine(40, machine, took(Phase::Spawn, 35));
+        run.machine(
+            900,
+            machine,
+            EventKind::Console {
+                line: HOSTILE.to_owned(),
+            },
+        );
+        run.machine(40 + boot, machine, took(Phase::Boot, boot));
+        let version = "0.1.0".to_owned();
+        run.machine(
+            40 + boot,
+            machine,
+            EventKind::AgentUp {
+                version,
+                generation: 1,
+            },
+        );
+        run.machine(40 + boot + agent, machine, took(Phase::Agent, agent));
+    }
+    run.at(
+        1_890,
+        EventKind::PhaseStarted {
+            phase: Phase::Agent,
+        },
+    );
+    run.at(1_915, EventKind::PhaseStarted { phase: Phase::Test });
+}
+
+fn tests(run: &mut Run) {
+    run.test(1_915, "pings", EventKind::TestStarted);
+    let text = "client: ping -c 1 web".to_owned();
+    run.test(1_916, "pings", EventKind::StepStarted { step: 1, text });
+    operation(run);
+    run.verdict(1_930, "pings", 15, Verdict::Passed, None);
+    run.test(1_931, "web::serves", EventKind::TestStarted);
+    run.verdict(2_463, "web::serves", 532, Verdict::Failed, Some(failed()));
+    let message = "no port 80 within 3 s; last seen: connection refused".to_owned();
+    let timed_out = FailureDetail {
+        message,
+        machine: Some("web".to_owned()),
+        ..FailureDetail::default()
+    };
+    run.verdict(
+        5_463,
+        "web::waits",
+        3_000,
+        Verdict::TimedOut,
+        Some(timed_out),
+    );
+    let detail = "signal 11".to_owned();
+    run.machine(
+        5_500,
+        "web",
+        EventKind::MachineEnded {
+            ending: MachineEnding::VmmCrashed,
+            detail,
+        },
+    );
+    let message = "machine web: QEMU died by signal 11".to_owned();
+    let broken = FailureDetail {
+        message,
+        ..FailureDetail::default()
+    };
+    run.verdict(
+        5_510,
+        "web::crashes",
+        40,
+        Verdict::Infrastructure,
+        Some(broken),
+    );
+    let message = "firecracker is not installed".to_owned();
+    let skipped = FailureDetail {
+        message,
+        ..FailureDetail::default()
+    };
+    run.verdict(5_511, "forks", 0, Verdict::Skipped, Some(skipped));
+    let message = "interrupted before it began".to_owned();
+    let interrupted = FailureDetail {
+        message,
+        ..FailureDetail::default()
+    };
+    run.verdict(
+        5_520,
+        "web::later",
+        0,
+        Verdict::Interrupted,
+        Some(interrupted),
+    );
+}
+
+fn operation(run: &mut Run) {
+    let on_client = |ms, kind| Event {
+        at_ns: ms * MS,
+        test: Some("pings".to_owned()),
+        machine: Some("client".to_owned()),
+        kind,
+    };
+    run.events.extend([
+        on_client(
+            1_916,
+            EventKind::OperationStarted {
+                id: 1,
+                operation: "exec".to_owned(),
+                subject: "ping -c 1 web".to_owned(),
+            },
+        ),
+        on_client(
+            1_925,
+            EventKind::Output {
+                id: 1,
+                stream: OutputStream::Stdout,
+                text: format!("1 packet received\n{HOSTILE}\n"),
+            },
+        ),
+        on_client(
+            1_926,
+            EventKind::OperationEnded {
+                id: 1,
+                duration_ns: 10 * MS,
+                error: None,
+            },
+        ),
+    ]);
+}
+
+fn failed() -> FailureDetail {
+    FailureDetail {
+        message: "the command ended with exit code 22, and 0 was expected\nafter 1 try".to_owned(),
+        machine: Some("client".to_owned()),
+        command: Some("curl --fail http://web/\ntrue".to_owned()),
+        stdout: Some(String::new()),
+        stderr: Some(format!(
+            "curl: (22) The requested URL returned error: 404\n{HOSTILE}\n"
+        )),
+        consoles: vec![ConsoleTail {
+            machine: "web".to_owned(),
+            lines: vec![
+                "httpd: no such file: /srv/index.html".to_owned(),
+                HOSTILE.to_owned(),
+            ],
+            file: "attest-out/1/web.console".to_owned(),
+        }],
+    }
+}
+
+fn end(mut run: Run) -> Vec<Event> {
+    let message = "3 console lines came too fast".to_owned();
+    run.machine(5_521, "client", EventKind::Warning { message });
+    run.at(
+        5_521,
+        EventKind::PhaseStarted {
+            phase: Phase::Shutdown,
+        },
+    );
+    let stopped = EventKind::MachineEnded {
+        ending: MachineEnding::Stopped,
+        detail: "exit code 0".to_owned(),
+    };
+    run.machine(5_580, "client", stopped);
+    run.at(5_590, EventKind::LabEnded);
+    let breakdown = std::mem::take(&mut run.marks).finish(5_600 * MS);
+    let (exit_code, summary) = (run.summary.exit_code(), run.summary);
+    run.at(
+        5_600,
+        EventKind::RunEnded {
+            exit_code,
+            summary,
+            breakdown,
+        },
+    );
+    run.events
+}

@@ -1,0 +1,81 @@
+//! The breakdown as a table: where the time went.
+
+use std::fmt::Write as _;
+
+use attest_events::{Breakdown, Phase};
+
+use crate::human::duration;
+use crate::look::Palette;
+use crate::sanitize::sanitize;
+
+/// Beyond this part of the wall time, a difference between it and the sum is named: events from
+/// elsewhere need not add up, and then the reader should know.
+const TOLERANCE: f64 = 0.02;
+
+/// The table: a line for the run, one for each machine, and the sum beside the wall time.
+pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
+    let faint = palette.faint;
+    let mut rows = vec![header(), run_row(breakdown)];
+    rows.extend(breakdown.machines.iter().map(|machine| {
+        let mut row = vec![format!("  {}", sanitize(&machine.machine))];
+        row.extend(Phase::ALL.into_iter().map(|phase| {
+            machine
+                .phase_ns(phase)
+                .map_or_else(|| "-".to_owned(), duration)
+        }));
+        row.push(duration(machine.sum_ns()));
+        row
+    }));
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| {
+            let widest = rows.iter().map(|row| row[column].chars().count()).max();
+            widest.unwrap_or(0)
+        })
+        .collect();
+
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let mut line = format!("{:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        // The machines run side by side, so only the run's own line adds up to the wall time.
+        let style = if index == 1 { palette.strong } else { faint };
+        let _ = writeln!(text, "{style}{}{style:#}", line.trim_end());
+    }
+    let _ = writeln!(text, "{faint}{}{faint:#}", sum_line(breakdown));
+    text
+}
+
+fn header() -> Vec<String> {
+    let mut row = vec!["where".to_owned()];
+    row.extend(Phase::ALL.map(|phase| phase.name().to_owned()));
+    row.push("total".to_owned());
+    row
+}
+
+fn run_row(breakdown: &Breakdown) -> Vec<String> {
+    let mut row = vec!["run".to_owned()];
+    row.extend(Phase::ALL.map(|phase| duration(breakdown.phase_ns(phase))));
+    row.push(duration(breakdown.sum_ns()));
+    row
+}
+
+fn sum_line(breakdown: &Breakdown) -> String {
+    let seconds = |ns| std::time::Duration::from_nanos(ns).as_secs_f64();
+    let (sum, wall) = (breakdown.sum_ns(), breakdown.wall_ns);
+    let mut line = format!(
+        "the phases add up to {:.3} s of {:.3} s wall time",
+        seconds(sum),
+        seconds(wall)
+    );
+    let difference = seconds(sum.abs_diff(wall));
+    if difference > TOLERANCE * seconds(wall) {
+        let _ = write!(
+            line,
+            ": {} are not accounted for",
+            duration(sum.abs_diff(wall))
+        );
+    }
+    line
+}
