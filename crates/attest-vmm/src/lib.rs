@@ -1,6 +1,10 @@
 //! Virtual machine monitors behind one small surface: [`Backend`] builds, [`Running`] runs.
 //! Abilities that only some backends have are `Option`s.
 
+pub mod probe;
+pub mod qemu;
+pub mod qmp;
+
 use std::fmt;
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -10,6 +14,8 @@ use std::time::Duration;
 
 use attest_lab::LabProcess;
 use tokio::net::UnixStream;
+
+pub use qemu::Qemu;
 
 /// A boxed future: these traits are used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -195,16 +201,52 @@ pub enum Accelerator {
     Tcg,
 }
 
-/// What can go wrong in a backend. The machine's name is in front of it all.
+/// What can go wrong in a backend.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VmmError {
-    /// The helper refines this list.
-    #[error("{machine}: {message}")]
-    Other {
+    /// The VMM's program is not there.
+    #[error("{machine}: no VMM")]
+    Missing {
+        /// Whose.
+        machine: String,
+        /// What was looked for, and how to get it.
+        #[source]
+        source: qemu::QemuMissing,
+    },
+    /// The VMM ended at once.
+    #[error("{machine}: QEMU refused to start: {words}")]
+    Refused {
+        /// Whose.
+        machine: String,
+        /// Its own words.
+        words: String,
+    },
+    /// The lab process could not start it.
+    #[error("{machine}: the VMM could not be started")]
+    Lab {
+        /// Whose.
+        machine: String,
+        /// Why.
+        #[source]
+        source: attest_lab::LabError,
+    },
+    /// The host's operating system refused something.
+    #[error("{machine}: {action}")]
+    Host {
         /// Whose.
         machine: String,
         /// What.
-        message: String,
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The VMM's monitor failed.
+    #[error("the VMM's monitor failed")]
+    Monitor {
+        /// How.
+        #[source]
+        source: qmp::QmpError,
     },
 }

@@ -1,0 +1,99 @@
+//! Whether KVM can run real guests here: a device file that opens proves nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// What the probe of KVM found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KvmProbe {
+    /// It runs guests.
+    Usable,
+    /// It does not, for this reason.
+    Unusable(String),
+}
+
+/// The only version of the interface that was ever released (`KVM_GET_API_VERSION` in
+/// Linux's `api.rst`).
+const API_VERSION: i32 = 12;
+
+/// Look at the device, the processor's flags, and ask for a virtual machine.
+pub fn kvm() -> KvmProbe {
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    judge(&flags, open_and_ask())
+}
+
+fn judge(cpuinfo: &str, asked: io::Result<i32>) -> KvmProbe {
+    let has = |flag: &str| {
+        let mut lines = cpuinfo.lines().filter(|line| line.starts_with("flags"));
+        lines.any(|line| line.split_whitespace().any(|word| word == flag))
+    };
+    let unusable = |reason: &str| KvmProbe::Unusable(reason.to_owned());
+    match asked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => unusable("there is no /dev/kvm"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            unusable("/dev/kvm may not be opened; become a member of its group (usually `kvm`)")
+        }
+        Err(error) => KvmProbe::Unusable(format!("/dev/kvm gives no virtual machine: {error}")),
+        Ok(version) if version != API_VERSION => {
+            KvmProbe::Unusable(format!("/dev/kvm speaks version {version} of its interface, not {API_VERSION}"))
+        }
+        Ok(_) if !has("svm") && !has("vmx") => unusable(
+            "/dev/kvm opens, but the processor shows neither svm nor vmx (a nested host without \
+             virtualisation): stock kernels do not run on it",
+        ),
+        Ok(_) => KvmProbe::Usable,
+    }
+}
+
+/// The version of the interface, if a virtual machine can be made.
+fn open_and_ask() -> io::Result<i32> {
+    let device = File::options().read(true).write(true).open("/dev/kvm")?;
+    let version = ioctl::api_version(device.as_raw_fd())?;
+    ioctl::create_vm(device.as_raw_fd())?;
+    Ok(version)
+}
+
+mod ioctl {
+    #![expect(unsafe_code, reason = "two ioctls that take no pointer")]
+
+    use std::io;
+    use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+    // From linux/kvm.h: `_IO(KVMIO, 0x00)` and `_IO(KVMIO, 0x01)`.
+    nix::ioctl_none_bad!(kvm_get_api_version, nix::request_code_none!(0xAE, 0x00));
+    nix::ioctl_write_int_bad!(kvm_create_vm, nix::request_code_none!(0xAE, 0x01));
+
+    pub(super) fn api_version(kvm: RawFd) -> io::Result<i32> {
+        // SAFETY: the descriptor is open for the call, and the request takes no argument.
+        Ok(unsafe { kvm_get_api_version(kvm) }?)
+    }
+
+    pub(super) fn create_vm(kvm: RawFd) -> io::Result<()> {
+        // SAFETY: the descriptor is open for the call, and the argument is a number (the machine
+        // type, 0 for the default).
+        let vm = unsafe { kvm_create_vm(kvm, 0) }?;
+        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+        drop(unsafe { OwnedFd::from_raw_fd(vm) });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_opens_is_not_enough() {
+        let reason = |probe| match probe {
+            KvmProbe::Unusable(reason) => reason,
+            KvmProbe::Usable => "usable".to_owned(),
+        };
+        assert_eq!(judge("flags : fpu svm sse", Ok(12)), KvmProbe::Usable);
+        assert_eq!(judge("flags : fpu vmx sse", Ok(12)), KvmProbe::Usable);
+        assert!(reason(judge("flags : fpu sse\nvmx flags: vnmi", Ok(12))).contains("neither svm nor vmx"));
+        assert!(reason(judge("flags : svm", Ok(11))).contains("version 11"));
+        assert!(reason(judge("flags : svm", Err(io::ErrorKind::NotFound.into()))).contains("no /dev/kvm"));
+        assert!(reason(judge("flags : svm", Err(io::ErrorKind::PermissionDenied.into()))).contains("group"));
+    }
+}
