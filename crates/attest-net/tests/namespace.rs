@@ -1,0 +1,121 @@
+//! Against the kernel, in a network namespace of its own. Threads have their own network
+//! namespace, so each test makes one for its thread and leaves nothing.
+
+use std::net::IpAddr;
+
+use attest_net::{NetError, Netlink, VnetHeader, tap};
+use nix::sched::CloneFlags;
+
+/// Run the future on a new thread in a new network namespace. Needs CAP_SYS_ADMIN; as another
+/// user, attest-lab's tests cover the same ground in a user namespace.
+fn in_namespace<F: Future<Output = ()>>(test: &str, future: impl FnOnce() -> F + Send) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Err(errno) = nix::sched::unshare(CloneFlags::CLONE_NEWNET) {
+                eprintln!("skipped: {test}: no network namespace without CAP_SYS_ADMIN: {errno}");
+                return;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .build();
+            runtime.expect("a runtime").block_on(future());
+        });
+        thread.join().expect("the test's thread");
+    });
+}
+
+#[test]
+fn a_bridge_with_a_port() {
+    in_namespace("a_bridge_with_a_port", || async {
+        let net = Netlink::open().unwrap();
+        let bridge = net.bridge_add("br-lan", 1400).await.unwrap();
+        assert!(bridge.up);
+        let queue = tap("t0-lan", VnetHeader::Yes).unwrap();
+        let port = net.link_by_name("t0-lan").await.unwrap();
+        net.port_up(&port, &bridge).await.unwrap();
+
+        let port = net.link_by_name("t0-lan").await.unwrap();
+        assert_eq!(
+            (port.up, port.mtu, port.controller),
+            (true, 1400, Some(bridge.index))
+        );
+        assert_eq!(
+            net.link_by_mac(port.mac.unwrap()).await.unwrap().mac,
+            port.mac
+        );
+        assert_eq!(
+            net.addresses(&port).await.unwrap(),
+            [],
+            "nobody declared a link-local one"
+        );
+        assert_eq!(net.addresses(&bridge).await.unwrap(), []);
+
+        drop(queue);
+        let gone = net.link_by_name("t0-lan").await;
+        assert!(matches!(gone, Err(NetError::NoLink(_))), "{gone:?}");
+    });
+}
+
+#[test]
+fn addresses_come_and_go() {
+    in_namespace("addresses_come_and_go", || async {
+        let net = Netlink::open().unwrap();
+        let bridge = net.bridge_add("br-lan", 1500).await.unwrap();
+        let declared: [(IpAddr, u8); 2] = [
+            ("10.1.2.3".parse().unwrap(), 24),
+            ("fd00::3".parse().unwrap(), 64),
+        ];
+        for (address, prefix) in declared {
+            net.address_add(&bridge, address, prefix).await.unwrap();
+        }
+        assert_eq!(net.addresses(&bridge).await.unwrap(), declared);
+        // Without duplicate address detection it can be bound at once.
+        std::net::TcpListener::bind(("fd00::3", 0)).unwrap();
+
+        let again = net.address_add(&bridge, declared[0].0, 24).await;
+        assert!(matches!(again, Err(NetError::Exists { .. })), "{again:?}");
+        for (address, prefix) in declared {
+            net.address_del(&bridge, address, prefix).await.unwrap();
+        }
+        assert_eq!(net.addresses(&bridge).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn no_way_out() {
+    in_namespace("no_way_out", || async {
+        let net = Netlink::open().unwrap();
+        net.loopback_up().await.unwrap();
+        assert!(
+            net.links()
+                .await
+                .unwrap()
+                .iter()
+                .all(|link| link.name == "lo" && link.up)
+        );
+        assert!(!net.has_default_route().await.unwrap());
+        let refused = std::net::TcpStream::connect("192.0.2.1:9").unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::NetworkUnreachable);
+    });
+}
+
+#[test]
+fn errors_name_the_object() {
+    in_namespace("errors_name_the_object", || async {
+        let net = Netlink::open().unwrap();
+        let bridge = net.bridge_add("br-x", 1500).await.unwrap();
+        let twice = net.bridge_add("br-x", 1500).await.unwrap_err();
+        assert_eq!(
+            twice.to_string(),
+            "cannot make the bridge `br-x`: one of that name is there already"
+        );
+        let huge = net.set_mtu(&bridge, 70_000).await.unwrap_err();
+        assert_eq!(huge.to_string(), "cannot set the MTU of `br-x`");
+        let none = net.link_by_mac([2, 0, 0, 0, 0, 9]).await.unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "no network interface with the hardware address 02:00:00:00:00:09 in this network namespace"
+        );
+        net.link_del(&bridge).await.unwrap();
+    });
+}
