@@ -105,6 +105,8 @@ impl Netlink {
             .stp_state(BridgeStpState::Disabled)
             .forward_delay(0)
             .mcast_snooping(false)
+            // The builder switches it on; IPv6 autoconfiguration has to go before that.
+            .down()
             .build();
         let request = self.handle.link().add(message);
         request
