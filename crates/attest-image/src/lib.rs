@@ -1,1 +1,27 @@
-//! Under construction.
+//! What machines boot from: kernels, modules, the built-in guest, disks; and the
+//! content-addressed cache that keeps them.
+
+pub mod bare;
+mod cache;
+pub mod cpio;
+pub mod disks;
+mod error;
+mod kernel;
+mod modules;
+mod vmlinux;
+
+pub use cache::Cache;
+pub use error::ImageError;
+pub use kernel::{Kernel, KernelSource, Step};
+pub use modules::{ModuleError, ModulePlan, plan_modules};
+
+/// A choice and its reason, for the events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// What was chosen.
+    pub what: &'static str,
+    /// The choice.
+    pub choice: String,
+    /// Why.
+    pub reason: String,
+}
