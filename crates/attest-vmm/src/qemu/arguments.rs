@@ -94,8 +94,10 @@ pub(super) fn build(
 
 fn board_options(board: MachineType) -> &'static str {
     match board {
-        // No ACPI: its tables and their interpreter are most of a lean kernel's boot.
-        MachineType::Microvm => "microvm,acpi=off,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off",
+        // With ACPI, for distributions' kernels find virtio-mmio devices in its tables only: those
+        // of Debian are built without CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES. It also is what
+        // switches the machine off. It costs no measurable time.
+        MachineType::Microvm => "microvm,acpi=on,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off",
         MachineType::Q35 => "q35,usb=off,vmport=off,smbus=off,sata=off",
     }
 }
