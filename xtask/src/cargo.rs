@@ -1,0 +1,114 @@
+//! Runs cargo, as the user would from their shell.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use crate::tools;
+
+/// One run of cargo in the workspace's root.
+#[derive(Debug)]
+pub(crate) struct Cargo {
+    command: Command,
+}
+
+/// Cargo did not go well.
+#[derive(Debug)]
+pub(crate) struct Stopped {
+    command: String,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    NotStarted(io::Error),
+    Ended(ExitStatus),
+}
+
+impl Cargo {
+    pub(crate) fn new<const N: usize>(arguments: [&str; N]) -> Self {
+        let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(root())
+            .env("PATH", tools::path());
+        // What `cargo run` told us about xtask is not true for what runs next, and build scripts
+        // that watch these variables would run again.
+        for (name, _) in std::env::vars_os() {
+            if about_xtask(&name) {
+                command.env_remove(name);
+            }
+        }
+        Self { command }
+    }
+
+    pub(crate) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs to its end, with the user's terminal for its output.
+    pub(crate) fn run(mut self) -> Result<(), Stopped> {
+        let command = self.shown();
+        eprintln!("xtask: {command}");
+        let stopped = |why| Stopped {
+            command: command.clone(),
+            why,
+        };
+        match self.command.stdin(Stdio::null()).status() {
+            Err(error) => Err(stopped(Why::NotStarted(error))),
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(stopped(Why::Ended(status))),
+        }
+    }
+
+    /// Becomes the command. Comes back only when it could not be started.
+    pub(crate) fn replace_me(mut self) -> Stopped {
+        Stopped {
+            command: self.shown(),
+            why: Why::NotStarted(self.command.exec()),
+        }
+    }
+
+    fn shown(&self) -> String {
+        let words = self.command.get_args().map(|word| word.to_string_lossy());
+        format!("cargo {}", words.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::NotStarted(error) => write!(f, "`{}` did not start: {error}", self.command),
+            Why::Ended(status) => write!(f, "`{}` failed: {status}", self.command),
+        }
+    }
+}
+
+/// The workspace's root. Asked at run time first: a build cache may outlive its checkout.
+pub(crate) fn root() -> PathBuf {
+    let here =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = Path::new(&here);
+    here.parent().unwrap_or(here).to_owned()
+}
+
+fn about_xtask(name: &OsString) -> bool {
+    let name = name.to_string_lossy();
+    let prefixes = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+    ];
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "CARGO_PRIMARY_PACKAGE"
+}

@@ -1,0 +1,210 @@
+//! What attest needs from the host, and how each distribution calls it.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::elf;
+
+/// A distribution whose package names are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Distribution {
+    Debian,
+    Fedora,
+    Arch,
+    Nix,
+}
+
+impl Distribution {
+    pub(crate) const ALL: [Self; 4] = [Self::Debian, Self::Fedora, Self::Arch, Self::Nix];
+
+    /// By `ID` and `ID_LIKE` of os-release(5).
+    pub(crate) fn of(os_release: &str) -> Option<Self> {
+        let value = |line: &str| {
+            line.split_once('=')
+                .map(|(_, value)| value.trim_matches(['"', '\'']).to_owned())
+        };
+        let ids: Vec<String> = os_release
+            .lines()
+            .filter(|line| line.starts_with("ID=") || line.starts_with("ID_LIKE="))
+            .filter_map(value)
+            .collect();
+        ids.iter()
+            .flat_map(|ids| ids.split_whitespace())
+            .find_map(|id| match id {
+                "debian" | "ubuntu" => Some(Self::Debian),
+                "fedora" | "rhel" | "centos" => Some(Self::Fedora),
+                "arch" | "archlinux" => Some(Self::Arch),
+                "nixos" => Some(Self::Nix),
+                _ => None,
+            })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Debian => "Debian, Ubuntu",
+            Self::Fedora => "Fedora",
+            Self::Arch => "Arch",
+            Self::Nix => "Nix",
+        }
+    }
+
+    /// The command that brings these needs; nothing where it has a package of none of them.
+    pub(crate) fn command(self, needs: &[&Need]) -> Option<String> {
+        let packages: Vec<_> = needs.iter().filter_map(|need| need.package(self)).collect();
+        if packages.is_empty() {
+            return None;
+        }
+        let packages = packages.join(" ");
+        Some(match self {
+            Self::Debian => format!("sudo apt-get install --no-install-recommends {packages}"),
+            Self::Fedora => format!("sudo dnf install {packages}"),
+            Self::Arch => format!("sudo pacman -S --needed {packages}"),
+            Self::Nix => format!("nix shell {packages}"),
+        })
+    }
+}
+
+/// Something that must be on the host.
+#[derive(Debug)]
+pub(crate) struct Need {
+    pub(crate) what: &'static str,
+    /// Package names in the order of [`Distribution::ALL`]; nothing where there is none.
+    packages: [Option<&'static str>; 4],
+    present: fn(path: &OsStr) -> bool,
+}
+
+/// All that the demo, the tests and the benchmarks use.
+pub(crate) const NEEDS: [Need; 4] = [
+    Need {
+        what: "QEMU for x86-64",
+        packages: [
+            Some("qemu-system-x86"),
+            Some("qemu-system-x86-core"),
+            Some("qemu-system-x86"),
+            Some("nixpkgs#qemu"),
+        ],
+        present: |path| in_path("qemu-system-x86_64", path),
+    },
+    Need {
+        what: "a static busybox, for the built-in guest",
+        packages: [
+            Some("busybox-static"),
+            Some("busybox"),
+            Some("busybox"),
+            Some("nixpkgs#pkgsStatic.busybox"),
+        ],
+        present: |path| static_in_path("busybox", path),
+    },
+    // Fedora and Arch have no package of it: there the guest's shell is busybox's.
+    Need {
+        what: "a static bash, for the built-in guest",
+        packages: [
+            Some("bash-static"),
+            None,
+            None,
+            Some("nixpkgs#pkgsStatic.bash"),
+        ],
+        present: |path| static_in_path("bash-static", path) || static_in_path("bash", path),
+    },
+    Need {
+        what: "the static C library, to link the program that runs in guests",
+        packages: [Some("libc6-dev"), Some("glibc-static"), Some("glibc"), None],
+        present: |_| LIBC.iter().any(|path| Path::new(path).exists()),
+    },
+];
+
+/// Where the distributions keep it.
+const LIBC: [&str; 3] = [
+    "/usr/lib/x86_64-linux-gnu/libc.a",
+    "/usr/lib64/libc.a",
+    "/usr/lib/libc.a",
+];
+
+/// Directories of programs that a user's `PATH` may leave out.
+const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+impl Need {
+    pub(crate) fn package(&self, distribution: Distribution) -> Option<&'static str> {
+        self.packages[distribution as usize]
+    }
+
+    pub(crate) fn is_present(&self, path: &OsStr) -> bool {
+        (self.present)(path)
+    }
+}
+
+/// An executable of this name stands in one of the directories.
+pub(crate) fn in_path(program: &str, path: &OsStr) -> bool {
+    candidates(program, path).any(|file| is_executable(&file))
+}
+
+fn static_in_path(program: &str, path: &OsStr) -> bool {
+    candidates(program, path).any(|file| is_executable(&file) && elf::is_static(&file))
+}
+
+fn candidates(program: &str, path: &OsStr) -> impl Iterator<Item = std::path::PathBuf> {
+    let system = SYSTEM.into_iter().map(Into::into);
+    std::env::split_paths(path)
+        .chain(system)
+        .map(move |directory| directory.join(program))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distributions_are_known_by_id_or_by_likeness() {
+        let cases = [
+            (
+                "NAME=\"Debian GNU/Linux\"\nID=debian\n",
+                Some(Distribution::Debian),
+            ),
+            (
+                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
+                Some(Distribution::Debian),
+            ),
+            ("ID=fedora\n", Some(Distribution::Fedora)),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n",
+                Some(Distribution::Fedora),
+            ),
+            ("ID=arch\n", Some(Distribution::Arch)),
+            ("ID=nixos\n", Some(Distribution::Nix)),
+            ("ID=void\nHOME_URL=debian\n", None),
+            ("", None),
+        ];
+        for (text, distribution) in cases {
+            assert_eq!(Distribution::of(text), distribution, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_all_is_the_order_of_the_packages() {
+        for (index, distribution) in Distribution::ALL.into_iter().enumerate() {
+            assert_eq!(distribution as usize, index);
+        }
+    }
+
+    #[test]
+    fn commands_name_only_what_the_distribution_has() {
+        let needs: Vec<_> = NEEDS.iter().collect();
+        assert_eq!(
+            Distribution::Debian.command(&needs).as_deref(),
+            Some(
+                "sudo apt-get install --no-install-recommends qemu-system-x86 busybox-static bash-static libc6-dev"
+            )
+        );
+        assert_eq!(
+            Distribution::Fedora.command(&needs).as_deref(),
+            Some("sudo dnf install qemu-system-x86-core busybox glibc-static")
+        );
+        assert_eq!(Distribution::Arch.command(&[&NEEDS[2]]), None);
+    }
+}

@@ -1,0 +1,240 @@
+//! What can be asked for, and what each task does.
+
+use std::ffi::OsString;
+use std::fmt;
+
+use crate::cargo::{Cargo, Stopped};
+use crate::setup::{self, SetupError};
+use crate::tools::{self, Tool};
+
+const USAGE: &str = "\
+Usage: cargo xtask TASK
+
+  demo                     set up, build, and run the example lab
+  test [ARGUMENT…]         set up and run every test; arguments go to `cargo nextest run`
+  bench [NAME…] [--json]   set up, build for release, and measure
+  check [--advisories]     format, lints, documentation, licences, bans and sources;
+                           --advisories fetches their database first
+  ci                       check, then test
+
+Exit codes: 0 all went well, 1 something failed, 2 wrong usage, 3 something is missing on this
+host. `demo` ends with the exit code of `attest run`.";
+
+/// A task with its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Demo,
+    Test(Vec<OsString>),
+    Bench(Vec<OsString>),
+    Check { advisories: bool },
+    Ci,
+    Help,
+}
+
+/// Why a task did not do what it should.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Usage(String),
+    Setup(SetupError),
+    Stopped(Stopped),
+    /// Every step ran, and these did not go well.
+    Steps(Vec<Stopped>),
+}
+
+impl Task {
+    pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Self, Failure> {
+        let mut arguments = arguments.into_iter();
+        let name = arguments.next().unwrap_or_else(|| "help".into());
+        let rest: Vec<OsString> = arguments.collect();
+        let only = |allowed: &[&str]| match rest
+            .iter()
+            .find(|given| !allowed.iter().any(|name| given == name))
+        {
+            None => Ok(()),
+            Some(given) => Err(Failure::Usage(format!(
+                "unexpected argument {}",
+                given.display()
+            ))),
+        };
+        match name.to_str() {
+            Some("demo") => only(&[]).map(|()| Self::Demo),
+            Some("test") => Ok(Self::Test(rest)),
+            Some("bench") => Ok(Self::Bench(rest)),
+            Some("check") => only(&["--advisories"]).map(|()| Self::Check {
+                advisories: !rest.is_empty(),
+            }),
+            Some("ci") => only(&[]).map(|()| Self::Ci),
+            Some("help" | "-h" | "--help") => Ok(Self::Help),
+            _ => Err(Failure::Usage(format!(
+                "there is no task {}",
+                name.display()
+            ))),
+        }
+    }
+
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Demo => demo(),
+            Self::Test(arguments) => {
+                setup::ensure()?;
+                all(test(arguments)?)
+            }
+            Self::Bench(arguments) => bench(arguments),
+            Self::Check { advisories } => all(check(advisories)?),
+            Self::Ci => {
+                setup::ensure()?;
+                let mut steps = check(false)?;
+                steps.extend(test(Vec::new())?);
+                all(steps)
+            }
+            Self::Help => {
+                println!("{USAGE}");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Becomes the example's run: signals and the exit code are attest's own.
+fn demo() -> Result<(), Failure> {
+    setup::ensure()?;
+    let run = Cargo::new(["run", "--package", "attest-cli", "--bin", "attest", "--"]);
+    Err(run.args(["run", "examples/web"]).replace_me().into())
+}
+
+fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
+    setup::ensure()?;
+    let run = Cargo::new(["run", "--release", "--package", "attest-bench", "--"]);
+    Err(run.args(arguments).replace_me().into())
+}
+
+fn test(arguments: Vec<OsString>) -> Result<Vec<Cargo>, Failure> {
+    tools::ensure(Tool::Nextest)?;
+    Ok(vec![
+        Cargo::new(["nextest", "run", "--workspace"]).args(arguments),
+        Cargo::new(["test", "--workspace", "--doc"]),
+    ])
+}
+
+fn check(advisories: bool) -> Result<Vec<Cargo>, Failure> {
+    tools::ensure(Tool::Deny)?;
+    let mut steps = vec![
+        Cargo::new(["fmt", "--all", "--check"]),
+        Cargo::new([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+        Cargo::new(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        Cargo::new([
+            "deny",
+            "--workspace",
+            "check",
+            "licenses",
+            "bans",
+            "sources",
+        ]),
+    ];
+    if advisories {
+        steps.push(Cargo::new(["deny", "--workspace", "check", "advisories"]));
+    } else if tools::has_advisory_database() {
+        steps.push(Cargo::new([
+            "deny",
+            "--workspace",
+            "check",
+            "--disable-fetch",
+            "advisories",
+        ]));
+    } else {
+        eprintln!(
+            "advisories: not checked, their database is not here; `cargo xtask check --advisories` fetches it"
+        );
+    }
+    Ok(steps)
+}
+
+/// Every step runs, so that one run tells all that is wrong.
+fn all(steps: Vec<Cargo>) -> Result<(), Failure> {
+    let stopped: Vec<_> = steps
+        .into_iter()
+        .filter_map(|step| step.run().err())
+        .collect();
+    if stopped.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Steps(stopped))
+    }
+}
+
+impl Failure {
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Setup(_) => 3,
+            Self::Stopped(_) | Self::Steps(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(what) => write!(f, "xtask: {what}\n\n{USAGE}"),
+            Self::Setup(error) => write!(f, "xtask: {error}"),
+            Self::Stopped(stopped) => write!(f, "xtask: {stopped}"),
+            Self::Steps(steps) => {
+                for stopped in steps {
+                    writeln!(f, "xtask: {stopped}")?;
+                }
+                write!(f, "xtask: {} of the steps failed", steps.len())
+            }
+        }
+    }
+}
+
+impl From<SetupError> for Failure {
+    fn from(error: SetupError) -> Self {
+        Self::Setup(error)
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(stopped: Stopped) -> Self {
+        Self::Stopped(stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Task, u8> {
+        let words = words.iter().map(OsString::from).collect();
+        Task::parse(words).map_err(|failure| failure.code())
+    }
+
+    #[test]
+    fn tasks_are_known_by_their_names() {
+        assert_eq!(parse(&["demo"]), Ok(Task::Demo));
+        assert_eq!(
+            parse(&["test", "-p", "x"]),
+            Ok(Task::Test(vec!["-p".into(), "x".into()]))
+        );
+        assert_eq!(parse(&["check"]), Ok(Task::Check { advisories: false }));
+        assert_eq!(
+            parse(&["check", "--advisories"]),
+            Ok(Task::Check { advisories: true })
+        );
+        assert_eq!(parse(&[]), Ok(Task::Help));
+    }
+
+    #[test]
+    fn what_is_not_known_is_wrong_usage() {
+        assert_eq!(parse(&["dmo"]), Err(2));
+        assert_eq!(parse(&["demo", "now"]), Err(2));
+        assert_eq!(parse(&["check", "--all"]), Err(2));
+    }
+}

@@ -1,0 +1,93 @@
+//! The cargo subcommands that developers need, installed once for all checkouts when missing.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::cargo::{Cargo, Stopped};
+use crate::packages;
+
+/// A cargo subcommand.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tool {
+    Nextest,
+    Deny,
+}
+
+impl Tool {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Nextest => "cargo-nextest",
+            Self::Deny => "cargo-deny",
+        }
+    }
+
+    /// The version that is installed when there is none: known to build with the workspace's
+    /// `rust-version`. Any version that is there already will do.
+    fn version(self) -> &'static str {
+        match self {
+            Self::Nextest => "0.9.143",
+            Self::Deny => "0.20.2",
+        }
+    }
+}
+
+/// Makes sure that the subcommand is there. Compiling one takes minutes.
+pub(crate) fn ensure(tool: Tool) -> Result<(), Stopped> {
+    let program = tool.program();
+    if packages::in_path(program, &path()) {
+        return Ok(());
+    }
+    let root = cache();
+    eprintln!(
+        "xtask: {program} is missing; it is compiled once into {} (minutes)",
+        root.display()
+    );
+    Cargo::new(["install", "--locked", "--root"])
+        .args([
+            root.as_os_str(),
+            program.as_ref(),
+            "--version".as_ref(),
+            tool.version().as_ref(),
+        ])
+        .run()
+}
+
+/// The user's `PATH`, then cargo's own programs and what was installed here.
+pub(crate) fn path() -> OsString {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    let more = cargo_home()
+        .into_iter()
+        .chain([cache()])
+        .map(|directory| directory.join("bin"));
+    let all: Vec<_> = std::env::split_paths(&own).chain(more).collect();
+    // Fails only on a directory with a colon in its name, which the user's own `PATH` cannot have.
+    std::env::join_paths(all).unwrap_or(own)
+}
+
+/// A database that an earlier run of `cargo deny fetch` left here.
+pub(crate) fn has_advisory_database() -> bool {
+    let databases = cargo_home().map(|home| home.join("advisory-dbs"));
+    databases
+        .and_then(|directory| directory.read_dir().ok())
+        .is_some_and(|mut entries| {
+            entries.any(|entry| entry.is_ok_and(|entry| entry.path().is_dir()))
+        })
+}
+
+/// Outside the checkout, so that `git clean` and a new clone keep what took minutes.
+fn cache() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    cache
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(std::env::temp_dir)
+        .join("attest-dev")
+        .join("tools")
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
