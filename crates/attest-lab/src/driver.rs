@@ -1,0 +1,261 @@
+//! The driver's side of a lab process.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use minicbor::bytes::ByteVec;
+use tokio::sync::{oneshot, watch};
+
+use crate::launch::{Gone, Launched, launch};
+use crate::reader::{Answer, Waiting, read};
+use crate::socket::Socket;
+use crate::wire::{FDS_MAX, Failure, MESSAGE_MAX, Network, Order, Program, Request, encode};
+use crate::{LabEnd, LabError, NetworkSpec, Process, Spawn};
+
+/// A running lab process. Dropping it ends the lab.
+#[derive(Debug)]
+pub struct LabProcess {
+    socket: Arc<Socket>,
+    waiting: Arc<Waiting>,
+    gone: watch::Receiver<Option<Gone>>,
+    end: watch::Receiver<Option<LabEnd>>,
+    next: AtomicU32,
+    supervisor: u32,
+    pid: u32,
+}
+
+impl LabProcess {
+    /// Start the program (the bytes of the static `attest-lab`), with its networks made.
+    pub async fn start(program: &[u8], networks: &[NetworkSpec]) -> Result<Self, LabError> {
+        let Launched {
+            pid: supervisor,
+            control,
+            ended: gone,
+        } = launch(program)?;
+        let socket = Arc::new(Socket::new(control).map_err(LabError::Control)?);
+        let (ready, is_ready) = oneshot::channel();
+        let waiting = Arc::new(Waiting::new(ready));
+        let (end_sender, end) = watch::channel(None);
+        // It ends with the lab.
+        tokio::spawn(read(
+            Arc::clone(&socket),
+            Arc::clone(&waiting),
+            gone.clone(),
+            end_sender,
+        ));
+        let next = AtomicU32::new(0);
+        let mut lab = Self {
+            socket,
+            waiting,
+            gone,
+            end,
+            next,
+            supervisor,
+            pid: 0,
+        };
+        lab.pid = match is_ready.await {
+            Ok(Ok(pid)) => pid,
+            Ok(Err(failure)) => {
+                let source = failure.source();
+                return Err(LabError::Setup {
+                    what: failure.what,
+                    source,
+                });
+            }
+            Err(_) => return Err(lab.ended().await),
+        };
+        for network in networks {
+            lab.network(network).await?;
+        }
+        Ok(lab)
+    }
+
+    /// A new TAP on this network, up, enslaved to the bridge, with its MTU: the open queue.
+    /// With `vnet_hdr`, so that offloads work.
+    pub async fn tap(&self, network: &str) -> Result<OwnedFd, LabError> {
+        let answer = self
+            .ask(self.id(), Order::Tap(network.to_owned()), &[])
+            .await?;
+        answer
+            .outcome
+            .map_err(|failure| refused(network, failure))?;
+        answer.fds.into_iter().next().ok_or(LabError::Answer)
+    }
+
+    /// Run a program in the lab. It is leader of its own process group; all signals are at
+    /// their defaults. When this future is dropped the program is killed, or never starts.
+    pub async fn spawn(&self, spawn: Spawn) -> Result<Process, LabError> {
+        let program = find(&spawn.program)?;
+        let fds: Vec<BorrowedFd<'_>> = spawn
+            .output
+            .iter()
+            .chain(&spawn.fds)
+            .map(AsFd::as_fd)
+            .collect();
+        let order = Order::Spawn(message(&spawn, &program));
+        let id = self.id();
+        let exit = self.waiting.exit(id);
+        let answer = match self.ask(id, order, &fds).await {
+            Err(LabError::TooLarge {
+                bytes,
+                limit,
+                fds,
+                fd_limit,
+                ..
+            }) => Err(LabError::TooLarge {
+                program: program.clone(),
+                bytes,
+                limit,
+                fds,
+                fd_limit,
+            }),
+            other => other,
+        }
+        .inspect_err(|_| self.waiting.forget(id))?;
+        if let Err(failure) = answer.outcome {
+            self.waiting.forget(id);
+            let source = failure.source();
+            return Err(LabError::Spawn {
+                program,
+                what: failure.what,
+                source,
+            });
+        }
+        let pidfd = answer.fds.into_iter().next().ok_or(LabError::Answer)?;
+        let pid = answer.pid.ok_or(LabError::Answer)?;
+        Ok(Process { pid, pidfd, exit })
+    }
+
+    /// The host's number of the process that is PID 1 inside.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The host's number of the outer process, the parent of PID 1: a child of the driver. It
+    /// is also a process of the lab's other namespaces.
+    pub fn supervisor_pid(&self) -> u32 {
+        self.supervisor
+    }
+
+    /// Resolves when the lab process has ended without being asked, with what is known of why.
+    pub async fn ended(&self) -> LabError {
+        let mut end = self.end.clone();
+        let known = end
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|end| end.clone());
+        LabError::Ended(known.unwrap_or_default())
+    }
+
+    /// End everything in the lab, and return when the kernel has.
+    pub async fn end(self) {
+        self.socket.shut();
+        let mut gone = self.gone.clone();
+        // An error would mean that nobody waits for it any more, so that it has ended, too.
+        let _ = gone.wait_for(Option::is_some).await;
+    }
+
+    async fn network(&self, network: &NetworkSpec) -> Result<(), LabError> {
+        let order = Order::Network(Network {
+            name: network.name.clone(),
+            mtu: network.mtu,
+            addresses: network.addresses.clone(),
+        });
+        let answer = self.ask(self.id(), order, &[]).await?;
+        answer
+            .outcome
+            .map_err(|failure| refused(&network.name, failure))
+    }
+
+    fn id(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn ask(&self, id: u32, order: Order, fds: &[BorrowedFd<'_>]) -> Result<Answer, LabError> {
+        let bytes = encode(&Request { id, order });
+        if bytes.len() > MESSAGE_MAX || fds.len() > FDS_MAX {
+            return Err(LabError::TooLarge {
+                program: PathBuf::new(),
+                bytes: bytes.len(),
+                limit: MESSAGE_MAX,
+                fds: fds.len(),
+                fd_limit: FDS_MAX,
+            });
+        }
+        let answer = self.waiting.answer(id);
+        match self.socket.send(&bytes, fds, None).await {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                return Err(self.ended().await);
+            }
+            other => other.map_err(LabError::Control)?,
+        }
+        match answer.await {
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(self.ended().await),
+        }
+    }
+}
+
+impl Drop for LabProcess {
+    fn drop(&mut self) {
+        // PID 1 ends when it reads the end of this socket; a thread reaps the outer process.
+        self.socket.shut();
+    }
+}
+
+fn refused(network: &str, failure: Failure) -> LabError {
+    let source = failure.source();
+    LabError::Network {
+        network: network.to_owned(),
+        what: failure.what,
+        source,
+    }
+}
+
+fn message(spawn: &Spawn, program: &Path) -> Program {
+    let bytes = |text: &OsStr| ByteVec::from(text.as_bytes().to_vec());
+    let name = std::iter::once(spawn.program.as_os_str());
+    let directory = spawn.directory.as_deref().unwrap_or(Path::new("/"));
+    Program {
+        path: bytes(program.as_os_str()),
+        args: name
+            .chain(spawn.args.iter().map(AsRef::as_ref))
+            .map(bytes)
+            .collect(),
+        environment: spawn
+            .environment
+            .iter()
+            .map(|(name, value)| {
+                let mut pair = name.clone();
+                pair.push("=");
+                pair.push(value);
+                ByteVec::from(pair.into_vec())
+            })
+            .collect(),
+        directory: bytes(directory.as_os_str()),
+        has_output: spawn.output.is_some(),
+    }
+}
+
+/// The absolute path of a program, searched in the driver's `PATH` as a shell would.
+fn find(program: &Path) -> Result<PathBuf, LabError> {
+    if program.components().count() > 1 || program.is_absolute() {
+        return std::path::absolute(program).map_err(|source| LabError::Start {
+            what: "finding the working directory",
+            source,
+        });
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| {
+            candidate.is_file()
+                && nix::unistd::access(candidate, nix::unistd::AccessFlags::X_OK).is_ok()
+        })
+        .ok_or_else(|| LabError::NotFound(program.to_owned()))
+}

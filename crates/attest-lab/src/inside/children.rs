@@ -1,0 +1,153 @@
+//! Programs of the lab: started, and reaped.
+
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
+use nix::sys::signal::SigSet;
+use nix::unistd::Pid;
+use rustix::process::{WaitOptions, wait};
+
+use crate::wire::{Ended, Failure, Program};
+
+/// The number of the first passed descriptor.
+const FIRST: RawFd = 3;
+
+/// The programs that run, with the requests that started them.
+#[derive(Debug, Default)]
+pub(super) struct Children(HashMap<Pid, u32>);
+
+impl Children {
+    /// Start a program. `fds`: its output if it has one, then those to pass.
+    pub(super) fn spawn(
+        &mut self,
+        id: u32,
+        program: &Program,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Pid, Failure> {
+        let path = text(&program.path)?;
+        let args = program
+            .args
+            .iter()
+            .map(|arg| text(arg))
+            .collect::<Result<Vec<_>, _>>()?;
+        let environment = program
+            .environment
+            .iter()
+            .map(|pair| text(pair))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (actions, kept) = descriptors(program.has_output, fds)?;
+        let attributes = attributes().map_err(|errno| Failure::new("set its attributes", errno))?;
+
+        let directory = OsStr::from_bytes(&program.directory);
+        // There is one thread and it does nothing else meanwhile.
+        std::env::set_current_dir(directory).map_err(|error| Failure {
+            what: format!("its directory `{}` cannot be entered", directory.display()),
+            errno: error.raw_os_error().unwrap_or(0),
+        })?;
+        let started = posix_spawn(path.as_c_str(), &actions, &attributes, &args, &environment);
+        let back = std::env::set_current_dir("/");
+        drop(kept);
+        let pid =
+            started.map_err(|errno| Failure::new("the kernel refused to execute it", errno))?;
+        back.map_err(|error| Failure::from_error(&error))?;
+        self.0.insert(pid, id);
+        Ok(pid)
+    }
+
+    /// A program that has ended, and the request that started it; `None` when there is none
+    /// now. Orphans that fell to us are reaped on the way.
+    pub(super) fn reap(&mut self) -> Option<(u32, Ended)> {
+        loop {
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(child) => child?,
+                Err(rustix::io::Errno::INTR) => continue,
+                // There are no children.
+                Err(_) => return None,
+            };
+            let ended = match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Ended::Code(code),
+                (None, signal) => Ended::Signal(signal.unwrap_or_default()),
+            };
+            if let Some(id) = self.0.remove(&Pid::from_raw(pid.as_raw_nonzero().get())) {
+                return Some((id, ended));
+            }
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<CString, Failure> {
+    CString::new(bytes).map_err(|_| {
+        Failure::new(
+            "path, arguments and environment must not hold a zero byte",
+            Errno::EINVAL,
+        )
+    })
+}
+
+/// stdin from `/dev/null`, stdout and stderr to the output or there too, the others in order
+/// from 3. Everything else of ours is closed by exec. The returned descriptors must stay open
+/// until then.
+fn descriptors(
+    has_output: bool,
+    fds: Vec<OwnedFd>,
+) -> Result<(PosixSpawnFileActions, Vec<OwnedFd>), Failure> {
+    let failed = |errno| Failure::new("place its descriptors", errno);
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(|error| Failure {
+            what: "open /dev/null".into(),
+            errno: error.raw_os_error().unwrap_or(0),
+        })?;
+    if has_output && fds.is_empty() {
+        return Err(failed(Errno::EBADF));
+    }
+    // Out of the way first: a source must not lie where another goes.
+    let count = RawFd::try_from(fds.len()).map_err(|_| failed(Errno::EMFILE))?;
+    let above = |fd: &dyn AsFd| {
+        rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), FIRST + count)
+            .map_err(|errno| failed(Errno::from_raw(errno.raw_os_error())))
+    };
+    let null = above(&null)?;
+    let mut kept = fds
+        .iter()
+        .map(|fd| above(fd))
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(fds);
+
+    let mut actions = PosixSpawnFileActions::init().map_err(failed)?;
+    let (output, passed) = if has_output {
+        (&kept[0], &kept[1..])
+    } else {
+        (&null, &kept[..])
+    };
+    let mut place = |fd: &OwnedFd, number| actions.add_dup2(fd.as_raw_fd(), number).map_err(failed);
+    place(&null, 0)?;
+    place(output, 1)?;
+    place(output, 2)?;
+    for (fd, number) in passed.iter().zip(FIRST..) {
+        place(fd, number)?;
+    }
+    kept.push(null);
+    Ok((actions, kept))
+}
+
+/// Its own process group; no signal blocked or ignored.
+fn attributes() -> Result<PosixSpawnAttr, Errno> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(
+        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
+            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
+            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
+    )?;
+    attributes.set_pgroup(Pid::from_raw(0))?;
+    attributes.set_sigdefault(&SigSet::all())?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    Ok(attributes)
+}

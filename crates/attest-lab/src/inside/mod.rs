@@ -1,0 +1,59 @@
+//! The lab process itself: what the binary `attest-lab` runs.
+//!
+//! Stage 1 makes the namespaces, forks stage 2 and hands on its exit status. Stage 2 is PID 1
+//! of the lab: it makes networks and TAPs, starts programs, and reaps all that ends in there.
+
+mod children;
+mod namespaces;
+mod serve;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use rustix::net::SocketType;
+
+use crate::socket;
+use crate::wire::{Failure, Report, encode};
+
+/// `EX_USAGE` of sysexits.h: started by hand.
+const USAGE: u8 = 64;
+/// `EX_PROTOCOL`: the driver sent what is no request.
+const PROTOCOL: u8 = 76;
+/// `EX_OSERR`: the kernel refused something that a lab cannot be without.
+const REFUSED: u8 = 71;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    // Stays readable in `ps`, where the path in memory would not be.
+    let _ = nix::sys::prctl::set_name(c"attest-lab");
+    let Some(control) = control_socket() else {
+        eprintln!(
+            "attest-lab is started by attest, with a control socket as its stdin; see `attest --help`"
+        );
+        return ExitCode::from(USAGE);
+    };
+    match namespaces::enter(control) {
+        Ok(code) => code,
+        Err((control, failure)) => refuse(&control, failure),
+    }
+}
+
+/// Tell the driver why, and end.
+fn refuse(control: &OwnedFd, failure: Failure) -> ExitCode {
+    // A driver that is gone needs no reason.
+    let _ = socket::send(control, &encode(&Report::Failed(failure)), &[], None);
+    ExitCode::from(REFUSED)
+}
+
+/// Take the socket off stdin, so that no program in the lab inherits it.
+fn control_socket() -> Option<OwnedFd> {
+    let stdin = std::io::stdin();
+    let kind = rustix::net::sockopt::socket_type(stdin.as_fd()).ok()?;
+    if kind != SocketType::SEQPACKET {
+        return None;
+    }
+    let control = stdin.as_fd().try_clone_to_owned().ok()?;
+    let null = std::fs::File::open("/dev/null").ok()?;
+    rustix::stdio::dup2_stdin(&null).ok()?;
+    Some(control)
+}

@@ -1,0 +1,131 @@
+//! The lab's namespaces, and PID 1 in them.
+#![expect(unsafe_code, reason = "fork(2)")]
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::serve;
+use crate::wire::Failure;
+
+/// Does not return before the lab is over; twice, once in each stage.
+pub(super) fn enter(control: OwnedFd) -> Result<ExitCode, (OwnedFd, Failure)> {
+    let alive = match namespaces().and_then(|()| pipe().map_err(|e| Failure::new("make a pipe", e)))
+    {
+        Ok(pipe) => pipe,
+        Err(failure) => return Err((control, failure)),
+    };
+    // SAFETY: this process has one thread (no runtime was started), so the child may go on
+    // with everything.
+    match unsafe { fork() } {
+        Err(errno) => Err((control, Failure::new("fork its PID 1", errno))),
+        Ok(ForkResult::Parent { child }) => {
+            // The driver sees the end of the socket as soon as PID 1 ends.
+            drop(control);
+            let status = hand_on(child);
+            drop(alive);
+            Ok(status)
+        }
+        Ok(ForkResult::Child) => {
+            let (watch, alive) = alive;
+            drop(alive);
+            match bind_to_parent(&watch).and_then(|()| furnish()) {
+                Ok(()) => Ok(serve::run(control)),
+                Err(failure) => Err((control, failure)),
+            }
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
+}
+
+fn namespaces() -> Result<(), Failure> {
+    let flags = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    if user.is_root() {
+        match unshare(flags) {
+            Ok(()) => return Ok(()),
+            // A root without CAP_SYS_ADMIN, as in a container: on as anybody else.
+            Err(Errno::EPERM) => {}
+            Err(errno) => return Err(refused(errno)),
+        }
+    }
+    unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(refused)?;
+    // Without this an unprivileged process may not map groups (user_namespaces(7)).
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &format!("0 {user} 1"))?;
+    write("/proc/self/gid_map", &format!("0 {group} 1"))
+}
+
+fn refused(errno: Errno) -> Failure {
+    let what = "make its namespaces; without root, unprivileged user namespaces must be allowed (sysctl \
+                user.max_user_namespaces, kernel.unprivileged_userns_clone, \
+                kernel.apparmor_restrict_unprivileged_userns); in a container, its seccomp profile must allow unshare";
+    Failure::new(what, errno)
+}
+
+fn write(path: &str, content: &str) -> Result<(), Failure> {
+    fs::write(path, content).map_err(|error| {
+        let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+        Failure::new(format!("write {path}"), errno)
+    })
+}
+
+/// Wait for PID 1 and give its status as a shell would.
+fn hand_on(child: Pid) -> ExitCode {
+    loop {
+        match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => {
+                return ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX));
+            }
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                return ExitCode::from(128 + u8::try_from(signal as i32).unwrap_or(127));
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Die with stage 1, however it dies.
+fn bind_to_parent(alive: &OwnedFd) -> Result<(), Failure> {
+    let failed = |errno| Failure::new("bind itself to its parent", errno);
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed)?;
+    // It may have died before that. Its process number says nothing (it is 0 in here), but only
+    // stage 1 holds the other end of this pipe.
+    let mut fds = [PollFd::new(alive, PollFlags::IN)];
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(failed(Errno::ESRCH)),
+        Err(errno) => Err(failed(Errno::from_raw(errno.raw_os_error()))),
+    }
+}
+
+/// What needs no network: mounts, host name.
+fn furnish() -> Result<(), Failure> {
+    let _ = nix::sys::prctl::set_name(c"attest-lab-init");
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(|errno| Failure::new("make its mounts private", errno))?;
+    let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Where a container hides parts of /proc the kernel refuses a fresh one. The old one does
+    // for what runs in here: /proc/self is right, the numbers are the host's.
+    let _ = mount(Some("proc"), "/proc", Some("proc"), safe, none);
+    let _ = nix::unistd::sethostname("lab");
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! PID 1's loop: requests from the control socket, ended children.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use attest_net::{Link, NetError, Netlink, VnetHeader, bridge_name, tap, tap_name};
+use nix::errno::Errno;
+use rustix::net::UCred;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::children::Children;
+use super::{PROTOCOL, REFUSED};
+use crate::socket::{Datagram, Socket};
+use crate::wire::{Failure, Network, Order, Report, Request, decode, encode};
+
+/// PID 1 of the lab.
+#[derive(Debug)]
+struct Lab {
+    socket: Socket,
+    net: Netlink,
+    bridges: HashMap<String, Link>,
+    taps: u32,
+    children: Children,
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+enum Stop {
+    /// The driver closed the socket, or is gone.
+    Closed,
+    /// The driver sent what is no request.
+    Garbage,
+    /// The kernel refused something that a lab cannot be without.
+    Failed(Failure),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ => Self::Failed(Failure::from_error(&error)),
+        }
+    }
+}
+
+/// Serve until the driver closes the socket.
+pub(super) fn run(control: OwnedFd) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return super::refuse(&control, Failure::from_error(&error)),
+    };
+    let stop = runtime.block_on(async {
+        let socket = Socket::new(control)?;
+        // From before the first child on, so that no end of one is missed.
+        let children = signal(SignalKind::child())?;
+        match Lab::new(socket).await {
+            Ok(mut lab) => {
+                let stop = lab.serve(children).await;
+                lab.say_why(&stop).await;
+                Ok::<_, io::Error>(stop)
+            }
+            Err((socket, error)) => {
+                let report = Report::Failed(Failure::from_error(&error));
+                let _ = socket.send(&encode(&report), &[], None).await;
+                Ok(Stop::Failed(Failure::from_error(&error)))
+            }
+        }
+    });
+    match stop {
+        Ok(Stop::Closed) => ExitCode::SUCCESS,
+        Ok(Stop::Garbage) => ExitCode::from(PROTOCOL),
+        Ok(Stop::Failed(_)) | Err(_) => ExitCode::from(REFUSED),
+    }
+}
+
+impl Lab {
+    async fn new(socket: Socket) -> Result<Self, (Socket, NetError)> {
+        let net = match Netlink::open() {
+            Ok(net) => net,
+            Err(error) => return Err((socket, error)),
+        };
+        if let Err(error) = net.loopback_up().await {
+            return Err((socket, error));
+        }
+        Ok(Self {
+            socket,
+            net,
+            bridges: HashMap::new(),
+            taps: 0,
+            children: Children::default(),
+        })
+    }
+
+    async fn serve(&mut self, mut ended: Signal) -> Stop {
+        match self.report(&Report::Ready).await {
+            Ok(()) => {}
+            Err(stop) => return stop,
+        }
+        loop {
+            let step = tokio::select! {
+                _ = ended.recv() => self.reap().await,
+                request = self.socket.receive() => match request {
+                    Ok(Some(datagram)) => self.request(datagram).await,
+                    Ok(None) => Err(Stop::Closed),
+                    Err(error) => Err(error.into()),
+                },
+            };
+            if let Err(stop) = step {
+                return stop;
+            }
+        }
+    }
+
+    async fn say_why(&self, stop: &Stop) {
+        let failure = match stop {
+            Stop::Closed => return,
+            Stop::Garbage => Failure {
+                what: "it was sent what is no request".into(),
+                errno: 0,
+            },
+            Stop::Failed(failure) => failure.clone(),
+        };
+        let _ = self
+            .socket
+            .send(&encode(&Report::Failed(failure)), &[], None)
+            .await;
+    }
+
+    async fn report(&self, report: &Report) -> Result<(), Stop> {
+        Ok(self.socket.send(&encode(report), &[], None).await?)
+    }
+
+    async fn reap(&mut self) -> Result<(), Stop> {
+        while let Some((id, how)) = self.children.reap() {
+            self.report(&Report::Exited(id, how)).await?;
+        }
+        Ok(())
+    }
+
+    async fn request(&mut self, datagram: Datagram) -> Result<(), Stop> {
+        let Datagram { bytes, fds, .. } = datagram;
+        let Some(Request { id, order }) = decode(&bytes) else {
+            return Err(Stop::Garbage);
+        };
+        let outcome = match order {
+            Order::Network(network) => self.network(&network).await.map(|()| (None, None)),
+            Order::Tap(network) => self.tap(&network).await.map(|queue| (Some(queue), None)),
+            Order::Spawn(program) => self.children.spawn(id, &program, fds).and_then(|pid| {
+                let (pidfd, credentials) = identity(pid)?;
+                Ok((Some(pidfd), Some(credentials)))
+            }),
+        };
+        match outcome {
+            Ok((fd, credentials)) => {
+                let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+                Ok(self
+                    .socket
+                    .send(&encode(&Report::Done(id)), &fds, credentials)
+                    .await?)
+            }
+            Err(failure) => self.report(&Report::Refused(id, failure)).await,
+        }
+    }
+
+    async fn network(&mut self, network: &Network) -> Result<(), Failure> {
+        let failed = |error: NetError| Failure::from_error(&error);
+        let name = bridge_name(&network.name);
+        let bridge = self
+            .net
+            .bridge_add(&name, network.mtu)
+            .await
+            .map_err(failed)?;
+        for (address, prefix) in &network.addresses {
+            self.net
+                .address_add(&bridge, *address, *prefix)
+                .await
+                .map_err(failed)?;
+        }
+        self.bridges.insert(network.name.clone(), bridge);
+        // Nothing makes one. Would something, machines could reach what is outside of the test.
+        if self.net.has_default_route().await.map_err(failed)? {
+            let what = "the lab has a default route; this must not be: please report it";
+            return Err(Failure {
+                what: what.into(),
+                errno: 0,
+            });
+        }
+        Ok(())
+    }
+
+    async fn tap(&mut self, network: &str) -> Result<OwnedFd, Failure> {
+        let failed = |error: NetError| Failure::from_error(&error);
+        let Some(bridge) = self.bridges.get(network) else {
+            return Err(Failure {
+                what: "the lab has no such network".into(),
+                errno: 0,
+            });
+        };
+        let name = tap_name(network, self.taps);
+        self.taps += 1;
+        let queue = tap(&name, VnetHeader::Yes).map_err(failed)?;
+        let port = self.net.link_by_name(&name).await.map_err(failed)?;
+        self.net.port_up(&port, bridge).await.map_err(failed)?;
+        Ok(queue)
+    }
+}
+
+/// A child's pidfd, and credentials that name it: the kernel translates the number for the
+/// driver, whether or not the child still runs when it is read. The child is not reaped before
+/// this returns, so the number is its own.
+fn identity(pid: nix::unistd::Pid) -> Result<(OwnedFd, UCred), Failure> {
+    let failed = |errno| Failure::new("name the started program", errno);
+    let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| failed(Errno::ESRCH))?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())
+        .map_err(|errno| failed(Errno::from_raw(errno.raw_os_error())))?;
+    let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+    Ok((pidfd, UCred { pid, uid, gid }))
+}

@@ -1,0 +1,212 @@
+//! Messages between driver and lab process: one datagram each, CBOR, both ends from one build.
+//!
+//! A datagram is at most [`MESSAGE_MAX`] bytes and [`FDS_MAX`] descriptors, so every length
+//! inside it is bounded by what arrived.
+
+use std::net::IpAddr;
+
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+/// Bytes of one message. Below the default `net.core.wmem_default` of 212992, which counts the
+/// kernel's bookkeeping too, so that a message fits a fresh socket's buffer.
+pub(crate) const MESSAGE_MAX: usize = 160 * 1024;
+
+/// Descriptors of one message; the kernel's limit is 253 (`SCM_MAX_FD`).
+pub(crate) const FDS_MAX: usize = 250;
+
+/// Driver to lab.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Request {
+    /// Names the request in its answer.
+    #[n(0)]
+    pub(crate) id: u32,
+    #[n(1)]
+    pub(crate) order: Order,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Order {
+    /// Make a bridge.
+    #[n(0)]
+    Network(#[n(0)] Network),
+    /// Make a TAP on this network. The answer carries its descriptor.
+    #[n(1)]
+    Tap(#[n(0)] String),
+    /// Run a program. The message carries the descriptors: the output if there is one, then the
+    /// ones to pass. The answer carries a pidfd, and the process number as credentials.
+    #[n(2)]
+    Spawn(#[n(0)] Program),
+}
+
+/// A bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Network {
+    #[n(0)]
+    pub(crate) name: String,
+    #[n(1)]
+    pub(crate) mtu: u32,
+    #[n(2)]
+    pub(crate) addresses: Vec<(IpAddr, u8)>,
+}
+
+/// A program.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Program {
+    /// Absolute path.
+    #[n(0)]
+    pub(crate) path: ByteVec,
+    /// With the name at the front.
+    #[n(1)]
+    pub(crate) args: Vec<ByteVec>,
+    /// `NAME=value`.
+    #[n(2)]
+    pub(crate) environment: Vec<ByteVec>,
+    #[n(3)]
+    pub(crate) directory: ByteVec,
+    /// Whether the first descriptor is stdout and stderr.
+    #[n(4)]
+    pub(crate) has_output: bool,
+}
+
+/// Lab to driver.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Report {
+    /// The namespaces stand. Carries the credentials of PID 1.
+    #[n(0)]
+    Ready,
+    /// It could not set itself up, or will not go on, and ends.
+    #[n(1)]
+    Failed(#[n(0)] Failure),
+    /// The request was carried out.
+    #[n(2)]
+    Done(#[n(0)] u32),
+    /// It was not.
+    #[n(3)]
+    Refused(#[n(0)] u32, #[n(1)] Failure),
+    /// The program of this request has ended.
+    #[n(4)]
+    Exited(#[n(0)] u32, #[n(1)] Ended),
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) enum Ended {
+    #[n(0)]
+    Code(#[n(0)] i32),
+    #[n(1)]
+    Signal(#[n(0)] i32),
+}
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Failure {
+    /// A sentence without the kernel's answer.
+    #[n(0)]
+    pub(crate) what: String,
+    /// The kernel's answer; 0 where it was not asked.
+    #[n(1)]
+    pub(crate) errno: i32,
+}
+
+impl Failure {
+    pub(crate) fn new(what: impl Into<String>, errno: nix::errno::Errno) -> Self {
+        Self {
+            what: what.into(),
+            errno: errno as i32,
+        }
+    }
+
+    /// The error's own sentence, and the kernel's answer from its sources.
+    pub(crate) fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut source = Some(error);
+        let mut errno = 0;
+        while let Some(error) = source {
+            let io = error.downcast_ref::<std::io::Error>();
+            errno = io.and_then(std::io::Error::raw_os_error).unwrap_or(errno);
+            source = error.source();
+        }
+        Self {
+            what: error.to_string(),
+            errno,
+        }
+    }
+
+    pub(crate) fn source(&self) -> Option<std::io::Error> {
+        (self.errno != 0).then(|| std::io::Error::from_raw_os_error(self.errno))
+    }
+}
+
+/// The bytes of a message.
+pub(crate) fn encode<T: Encode<()>>(message: &T) -> Vec<u8> {
+    // Writing to a Vec cannot fail, and no type here has an encoder that can.
+    minicbor::to_vec(message).expect("encoding to memory")
+}
+
+/// The message, if these bytes are exactly one.
+pub(crate) fn decode<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Option<T> {
+    let mut decoder = minicbor::Decoder::new(bytes);
+    let message = decoder.decode().ok()?;
+    (decoder.position() == bytes.len()).then_some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes() -> impl Strategy<Value = ByteVec> {
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(ByteVec::from)
+    }
+
+    fn order() -> impl Strategy<Value = Order> {
+        let network = (
+            ".*",
+            any::<u32>(),
+            proptest::collection::vec(any::<(IpAddr, u8)>(), 0..4),
+        )
+            .prop_map(|(name, mtu, addresses)| {
+                Order::Network(Network {
+                    name,
+                    mtu,
+                    addresses,
+                })
+            });
+        let many = || proptest::collection::vec(bytes(), 0..5);
+        let program = (bytes(), many(), many(), bytes(), any::<bool>()).prop_map(
+            |(path, args, environment, directory, has_output)| {
+                Order::Spawn(Program {
+                    path,
+                    args,
+                    environment,
+                    directory,
+                    has_output,
+                })
+            },
+        );
+        prop_oneof![network, ".*".prop_map(Order::Tap), program]
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_survives_the_way(id: u32, order in order()) {
+            let request = Request { id, order };
+            prop_assert_eq!(decode::<Request>(&encode(&request)), Some(request));
+        }
+
+        #[test]
+        fn a_cut_or_prolonged_request_is_refused(id: u32, order in order(), cut: proptest::sample::Index) {
+            let mut bytes = encode(&Request { id, order });
+            prop_assert_eq!(decode::<Request>(&bytes[..cut.index(bytes.len())]), None);
+            bytes.push(0);
+            prop_assert_eq!(decode::<Request>(&bytes), None);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<Request>(&bytes);
+            let _ = decode::<Report>(&bytes);
+        }
+    }
+}

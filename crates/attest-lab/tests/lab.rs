@@ -1,0 +1,233 @@
+//! A lab process, for real: as root without, else with a user namespace.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use attest_lab::{LabError, ProcessExit};
+use common::{OpenEnd as _, end_of, lab, network, run, shell, start};
+
+#[tokio::test]
+async fn starts_and_ends_and_leaves_nothing() {
+    let before = common::interfaces();
+    let Some(lab) = lab(&[network("lan"), network("a-network-with-a-long-name")]).await else {
+        return;
+    };
+    let (outer, inner) = (end_of(lab.supervisor_pid()), end_of(lab.pid()));
+    let queue = lab.tap("lan").await.unwrap();
+    assert_eq!(common::interfaces(), before, "the host sees nothing of it");
+    lab.end().await;
+    assert!(common::has_ended(&inner) && common::has_ended(&outer));
+    assert_eq!(common::interfaces(), before);
+    drop(queue);
+}
+
+#[tokio::test]
+async fn a_program_gets_its_descriptors_in_order() {
+    let Some(lab) = lab(&[]).await else { return };
+    let (mut one, one_in) = UnixStream::pair().unwrap();
+    let (mut two, two_in) = UnixStream::pair().unwrap();
+    let mut spawn = shell("cat <&3 >&4");
+    assert_eq!(spawn.pass(one_in.into()), 3);
+    assert_eq!(spawn.pass(two_in.into()), 4);
+    let process = lab.spawn(spawn).await.unwrap();
+    one.write_all(b"through").unwrap();
+    drop(one);
+    let mut through = String::new();
+    two.read_to_string(&mut through).unwrap();
+    assert_eq!(through, "through");
+    assert_eq!(process.exited().await, ProcessExit::Code(0));
+}
+
+#[tokio::test]
+async fn a_program_has_no_other_descriptors() {
+    let Some(lab) = lab(&[]).await else { return };
+    let mut spawn = shell("exec ls /proc/self/fd");
+    let extra: Vec<OwnedFd> = (0..40)
+        .map(|_| UnixStream::pair().unwrap().0.into())
+        .collect();
+    for fd in extra {
+        spawn.pass(fd);
+    }
+    // `ls` itself opens the directory.
+    let numbers = run(&lab, spawn).await.split_whitespace().count();
+    assert_eq!(numbers, 3 + 40 + 1);
+}
+
+#[tokio::test]
+async fn exit_codes_and_signals() {
+    let Some(lab) = lab(&[]).await else { return };
+    for (script, exit) in [
+        ("exit 0", ProcessExit::Code(0)),
+        ("exit 77", ProcessExit::Code(77)),
+        ("kill -9 $$", ProcessExit::Signal(9)),
+        ("kill -40 $$", ProcessExit::Signal(40)),
+    ] {
+        let process = lab.spawn(shell(script)).await.unwrap();
+        assert_eq!(process.exited().await, exit, "{script}");
+        assert_eq!(process.exited().await, exit, "and again: {script}");
+        assert!(process.pid() > 0);
+        process.signal(9);
+    }
+}
+
+#[tokio::test]
+async fn many_wait_for_one_exit() {
+    let Some(lab) = lab(&[]).await else { return };
+    let process = lab
+        .spawn(shell("read line <&3 || kill -TERM $$").with_open_end())
+        .await
+        .unwrap();
+    let (one, two, ()) = tokio::join!(process.exited(), process.exited(), async {
+        process.signal(15);
+    });
+    assert_eq!(
+        (one, two),
+        (ProcessExit::Signal(15), ProcessExit::Signal(15))
+    );
+}
+
+#[tokio::test]
+async fn process_numbers_are_the_hosts() {
+    let Some(lab) = lab(&[]).await else { return };
+    let process = lab.spawn(shell("exec sleep 1000")).await.unwrap();
+    for (pid, inside) in [(lab.pid(), "1"), (process.pid(), "2")] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let numbers = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .unwrap();
+        assert_eq!(numbers.split_whitespace().last(), Some(inside), "{status}");
+    }
+    assert_ne!(lab.supervisor_pid(), lab.pid());
+}
+
+#[tokio::test]
+async fn programs_see_the_lab_and_not_the_host() {
+    let Some(lab) = lab(&[network("lan")]).await else {
+        return;
+    };
+    let seen = run(
+        &lab,
+        shell("hostname; echo $$; pwd; echo \"$HOME\"; cat /proc/net/dev"),
+    )
+    .await;
+    let mut lines = seen.lines();
+    assert_eq!(lines.next(), Some("lab"));
+    assert_eq!(lines.next(), Some("2"));
+    assert_eq!(lines.next(), Some("/"));
+    assert_eq!(
+        lines.next(),
+        Some(""),
+        "the environment is only what was given"
+    );
+    let mut interfaces: Vec<_> = lines
+        .filter_map(|line| Some(line.split_once(':')?.0.trim()))
+        .collect();
+    interfaces.sort_unstable();
+    assert_eq!(interfaces, ["br-lan", "lo"]);
+}
+
+#[tokio::test]
+async fn what_cannot_run_says_why() {
+    let Some(lab) = lab(&[]).await else { return };
+    let nowhere = lab
+        .spawn(start("no-such-program-anywhere"))
+        .await
+        .unwrap_err();
+    assert!(matches!(nowhere, LabError::NotFound(_)), "{nowhere}");
+    let refused = lab.spawn(start("/etc/passwd")).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "cannot run `/etc/passwd`: the kernel refused to execute it"
+    );
+    let mut spawn = shell("true");
+    spawn.directory = Some("/no/such/directory".into());
+    let lost = lab.spawn(spawn).await.unwrap_err();
+    assert_eq!(
+        lost.to_string(),
+        "cannot run `/bin/sh`: its directory `/no/such/directory` cannot be entered"
+    );
+    let mut spawn = shell("true");
+    spawn.args.push("x".repeat(1 << 20).into());
+    let large = lab.spawn(spawn).await.unwrap_err();
+    assert!(matches!(large, LabError::TooLarge { .. }), "{large}");
+    // And goes on.
+    assert_eq!(run(&lab, shell("echo on")).await, "on\n");
+}
+
+#[tokio::test]
+async fn orphans_are_reaped() {
+    let Some(lab) = lab(&[]).await else { return };
+    // The grandchild outlives its parent, so that PID 1 inherits it, and tells its number.
+    let left = run(&lab, shell("(sh -c 'echo $$; exit 3' &) ; exit 0")).await;
+    let orphan = left.trim().to_owned();
+    // A zombie would still have an entry. SIGCHLD may take its way: ask until it is gone, in a
+    // program whose own end is waited for.
+    let script = format!("while [ -d /proc/{orphan} ]; do :; done");
+    let process = lab.spawn(shell(&script)).await.unwrap();
+    assert_eq!(process.exited().await, ProcessExit::Code(0));
+}
+
+#[tokio::test]
+async fn equal_names_in_two_labs_do_not_meet() {
+    let networks = [network("lan")];
+    let (Some(one), Some(two)) = (lab(&networks).await, lab(&networks).await) else {
+        return;
+    };
+    let (_one, _two) = (one.tap("lan").await.unwrap(), two.tap("lan").await.unwrap());
+    one.end().await;
+    assert_eq!(
+        run(
+            &two,
+            shell("cat /sys/class/net/../../../proc/net/dev | grep -c t0-lan")
+        )
+        .await,
+        "1\n"
+    );
+}
+
+#[tokio::test]
+async fn frames_cross_the_bridge() {
+    let Some(lab) = lab(&[network("lan")]).await else {
+        return;
+    };
+    let (one, two) = (lab.tap("lan").await.unwrap(), lab.tap("lan").await.unwrap());
+    let (one, two) = (std::fs::File::from(one), std::fs::File::from(two));
+    // 10 bytes of virtio-net header, then a broadcast frame of an experimental type (88b5).
+    let mut frame = vec![0; 10];
+    frame.extend([0xff; 6]);
+    frame.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    frame.extend([42; 50]);
+    (&one).write_all(&frame).unwrap();
+    let got = common::read_frame(&two).await;
+    assert_eq!(got, frame);
+}
+
+#[tokio::test]
+async fn a_tap_of_no_network_is_refused() {
+    let Some(lab) = lab(&[network("lan")]).await else {
+        return;
+    };
+    let refused = lab.tap("wan").await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "network `wan`: the lab has no such network"
+    );
+}
+
+#[tokio::test]
+async fn a_network_twice_is_refused() {
+    let Some(probe) = lab(&[]).await else { return };
+    probe.end().await;
+    let networks = [network("lan"), network("lan")];
+    let refused = attest_lab::LabProcess::start(&common::program(), &networks)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "network `lan`: cannot make the bridge `br-lan`: one of that name is there already"
+    );
+}
