@@ -1,2 +1,52 @@
-//! Placeholder.
-fn main() {}
+//! Measures the budgets of attest: each figure beside its budget and what it was compared with.
+//!
+//! Run through `cargo xtask bench [NAME…] [--json]`, which builds for release first. Everything
+//! that is compared is measured side by side in one run, for the hosts are noisy.
+
+mod boot;
+mod copy;
+mod exec;
+mod figure;
+mod start;
+mod wait;
+
+use clap::Parser;
+
+use figure::Report;
+
+/// Measure the budgets of attest.
+#[derive(Debug, Parser)]
+#[command(name = "attest-bench")]
+struct Arguments {
+    /// Which benchmarks: start boot exec copy wait [default: all]
+    names: Vec<String>,
+    /// One JSON object a line for each figure
+    #[arg(long)]
+    json: bool,
+}
+
+type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+const NAMES: [&str; 5] = ["start", "boot", "exec", "copy", "wait"];
+
+#[tokio::main(worker_threads = 2)]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(unknown) = arguments.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        return Err(format!("no benchmark `{unknown}`; there are: {}", NAMES.join(" ")).into());
+    }
+    let report = Report::new(arguments.json);
+    for name in NAMES {
+        if !arguments.names.is_empty() && !arguments.names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        match name {
+            "start" => start::run(&report).await?,
+            "boot" => boot::run(&report).await?,
+            "exec" => exec::run(&report).await?,
+            "copy" => copy::run(&report).await?,
+            _ => wait::run(&report).await?,
+        }
+    }
+    Ok(())
+}

@@ -1,2 +1,41 @@
-//! Under construction.
-fn main() {}
+//! The `attest` command: arguments in, exit codes out. What it does is in the library.
+
+mod arguments;
+mod command;
+mod failure;
+mod interrupt;
+mod output;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let began = std::time::Instant::now();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap's own codes: 0 for --help and --version, 2 for a wrong command line.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    arguments.color.apply();
+    let result = match &arguments.command {
+        Command::Run(run) => command::run::run(run, &arguments.verbosity, began),
+        Command::List(list) => command::list::run(list),
+        Command::Doctor(doctor) => command::doctor::run(doctor),
+        Command::Shell(shell) => command::shell::run(shell, &arguments.verbosity),
+        Command::Exec(exec) => command::exec::run(exec, &arguments.verbosity),
+        Command::Completions(completions) => command::generate::completions(completions),
+        Command::Man => command::generate::man(),
+        Command::Schema => command::generate::schema(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

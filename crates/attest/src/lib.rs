@@ -1,1 +1,63 @@
-//! Under construction.
+//! Test whole systems from Rust: labs of machines, driven by events.
+//!
+//! A [`Lab`] is the machines and networks of one test, alive together. Declare it in a
+//! manifest or in code, boot it, and drive its [`Machine`]s: run commands, wait for what
+//! should happen, copy files, forward ports. Everything is `async`; [`Run::run`] on any of it
+//! is the blocking face.
+//!
+//! ```no_run
+//! use attest::{Lab, Run};
+//!
+//! fn main() -> attest::Result<()> {
+//!     let lab = Lab::builder().network("lan").machine("server").machine("client").boot().run()?;
+//!     let server = lab.machine("server")?;
+//!     let client = lab.machine("client")?;
+//!     server.shell("mkdir /www && echo hello > /www/index.html && httpd -h /www").run()?;
+//!     server.wait_for_port(80).run()?;
+//!     let page = client.shell("wget -qO- http://server/").run()?;
+//!     assert_eq!(page.text(), "hello\n");
+//!     lab.shutdown().run();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! In tests, `#[attest::test]` boots the lab and shuts it down:
+//!
+//! ```no_run
+//! #[attest::test(manifest = "examples/web/attest.toml")]
+//! async fn server_answers(lab: attest::Lab) -> attest::Result<()> {
+//!     lab.machine("server")?.wait_for_port(80).await?;
+//!     Ok(())
+//! }
+//! ```
+
+mod boot;
+mod command;
+mod console;
+mod copy;
+mod error;
+mod forward;
+pub mod harness;
+mod lab;
+mod machine;
+mod recorder;
+pub mod run;
+mod runtime;
+mod session;
+mod setup;
+mod wait;
+
+pub use attest_events as events;
+pub use attest_macros::test;
+pub use attest_manifest as manifest;
+pub use attest_vmm::Accelerator;
+pub use attest_protocol::message::{ExitStatus, Stats, TerminalSize};
+pub use command::{Child, ChildEvent, ChildInput, Command, DEFAULT_OUTPUT_LIMIT, Output};
+pub use copy::{Download, Upload};
+pub use error::{CommandFailure, Error, Result};
+pub use forward::{Endpoint, Forward};
+pub use lab::{Lab, LabBuilder, LabContext, Network};
+pub use machine::Machine;
+pub use recorder::{EventStream, Recorder};
+pub use runtime::{Run, wait_all};
+pub use wait::{Met, Wait};

@@ -1,0 +1,21 @@
+//! attest's program inside the guest: it says hello to the host, does what it is asked, and is
+//! PID 1 of the built-in guest.
+
+mod async_fd;
+mod copy;
+mod exec;
+mod failure;
+mod forward;
+pub mod init;
+mod mailbox;
+mod pipes;
+mod reaper;
+mod session;
+mod setup;
+mod shells;
+mod spawn;
+mod system;
+mod users;
+mod wait;
+
+pub use session::{Agent, serve};

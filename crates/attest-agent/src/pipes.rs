@@ -1,0 +1,112 @@
+//! Pipes and pseudo-terminals as asynchronous streams.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use bytes::{Bytes, BytesMut};
+use nix::errno::Errno;
+use tokio::io::unix::AsyncFd;
+
+use crate::async_fd::register;
+
+/// Read at once: a pipe's default capacity, and one full frame.
+const CHUNK: usize = 64 * 1024;
+
+/// A pipe that a program writes to: our end, and its.
+pub(crate) fn from_program() -> io::Result<(PipeReader, OwnedFd)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((PipeReader::new(reader.into())?, writer.into()))
+}
+
+/// A pipe that a program reads from: its end, and ours.
+pub(crate) fn to_program() -> io::Result<(OwnedFd, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), PipeWriter::new(writer.into())?))
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub(crate) struct PipeReader(AsyncFd<OwnedFd>);
+
+impl PipeReader {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        register(fd).map(Self)
+    }
+
+    /// The next bytes; `None` at the end. Cancel-safe.
+    pub(crate) async fn read(&self) -> io::Result<Option<Bytes>> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            match ready.try_io(|fd| read(fd.get_ref())) {
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// What is there now: `Err(WouldBlock)` when nothing is, but more may come.
+    pub(crate) fn read_now(&self) -> io::Result<Option<Bytes>> {
+        read(self.0.get_ref())
+    }
+
+    /// Who else still holds the other end, as `pid name`.
+    pub(crate) fn holders(&self) -> Vec<String> {
+        let Ok(own) = nix::sys::stat::fstat(self.0.get_ref()) else { return Vec::new() };
+        let link = format!("pipe:[{}]", own.st_ino);
+        let mut holders = Vec::new();
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let name = process.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            if pid == std::process::id() {
+                continue;
+            }
+            let mut fds = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+            if fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == link.as_str())) {
+                let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+                holders.push(format!("{pid} {}", comm.trim()));
+            }
+        }
+        holders
+    }
+}
+
+fn read(fd: &OwnedFd) -> io::Result<Option<Bytes>> {
+    let mut buffer = BytesMut::zeroed(CHUNK);
+    match nix::unistd::read(fd, &mut buffer) {
+        // A pseudo-terminal whose last user is gone answers so.
+        Ok(0) | Err(Errno::EIO) => Ok(None),
+        Ok(count) => {
+            // Copied when small, so that a few bytes do not hold on to a whole chunk.
+            let bytes = if count < CHUNK / 4 { Bytes::copy_from_slice(&buffer[..count]) } else { buffer.split_to(count).freeze() };
+            Ok(Some(bytes))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The writing end. Closed by dropping.
+#[derive(Debug)]
+pub(crate) struct PipeWriter(AsyncFd<OwnedFd>);
+
+impl PipeWriter {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+        register(fd).map(Self)
+    }
+
+    /// Write some of the bytes. Cancel-safe.
+    pub(crate) async fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut ready = self.0.writable().await?;
+            match ready.try_io(|fd| Ok(nix::unistd::write(fd.get_ref(), bytes)?)) {
+                Ok(result) => return result,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// Write all of it now; false when there is no room or no reader.
+    pub(crate) fn write_now(&self, bytes: &[u8]) -> bool {
+        nix::unistd::write(self.0.get_ref(), bytes) == Ok(bytes.len())
+    }
+}

@@ -1,0 +1,174 @@
+//! The agent's state, its sessions with the host, and which request goes where.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use attest_protocol::GENERATION;
+use attest_protocol::link::{AgentPort, Channel, LinkError, Opener};
+use attest_protocol::message::{Hello, Request};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::failure::failure;
+use crate::reaper::Reaper;
+use crate::shells::Shells;
+use crate::{copy, exec, forward, setup, system, wait};
+
+/// What all requests share. One thread does everything, so plain cells do.
+#[derive(Debug)]
+pub struct Agent {
+    /// The default environment of commands.
+    pub(crate) environment: RefCell<Vec<(String, String)>>,
+    pub(crate) reaper: Reaper,
+    pub(crate) shells: Shells,
+    pub(crate) frozen: RefCell<Vec<std::fs::File>>,
+    pub(crate) tracked: Cell<u64>,
+    pub(crate) userspace_ns: u64,
+    pub(crate) agent_ns: Cell<u64>,
+    pub(crate) is_init: bool,
+}
+
+/// Counts a request for as long as it is served.
+pub(crate) struct Tracked(Rc<Agent>);
+
+impl Tracked {
+    fn new(agent: &Rc<Agent>) -> Self {
+        agent.tracked.set(agent.tracked.get() + 1);
+        Self(Rc::clone(agent))
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.0.tracked.set(self.0.tracked.get() - 1);
+    }
+}
+
+/// Serve one host after the other on this stream; returns when it has ended for good.
+pub async fn serve(stream: OwnedFd, is_init: bool) -> LinkError {
+    let userspace_ns = system::uptime_ns();
+    LocalSet::new().run_until(serve_local(stream, is_init, userspace_ns)).await
+}
+
+async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkError {
+    let reaper = match Reaper::start() {
+        Ok(reaper) => reaper,
+        Err(error) => return LinkError::Io(error.to_string()),
+    };
+    let agent = Rc::new(Agent {
+        environment: RefCell::default(),
+        reaper,
+        shells: Shells::default(),
+        frozen: RefCell::default(),
+        tracked: Cell::new(0),
+        userspace_ns,
+        agent_ns: Cell::new(0),
+        is_init,
+    });
+    let (reader, writer) = match Port::new(stream) {
+        Ok(port) => tokio::io::split(port),
+        Err(error) => return LinkError::Io(error.to_string()),
+    };
+    let mut port = AgentPort::new(reader, writer);
+    if is_init {
+        spawn_local(crate::init::follow_signals());
+    }
+    loop {
+        if agent.agent_ns.get() == 0 {
+            agent.agent_ns.set(system::uptime_ns());
+        }
+        let mut link = match port.connect(hello(is_init)).await {
+            Ok(link) => link,
+            Err(error) => return error,
+        };
+        let opener = link.opener();
+        Shells::refill_when_idle(&agent);
+        while let Ok((request, channel)) = link.next().await {
+            spawn_local(dispatch(Rc::clone(&agent), request, channel, opener.clone()));
+        }
+    }
+}
+
+fn hello(is_init: bool) -> Hello {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Hello {
+        generation: GENERATION,
+        nonce: system::random_u64(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_id: boot_id.trim().to_owned(),
+        uptime_ns: system::uptime_ns(),
+        is_init,
+    }
+}
+
+async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: Opener) {
+    let _tracked = Tracked::new(&agent);
+    let sender = channel.sender.clone();
+    let result = match request {
+        Request::Setup(setup) => setup::apply(&agent, setup).await,
+        Request::Exec(exec) => exec::serve(&agent, &exec, channel).await,
+        Request::Upload(upload) => copy::upload(upload, channel).await,
+        Request::Download(download) => copy::download(download, channel).await,
+        Request::Wait(wait) => wait::serve(wait, channel, &agent).await,
+        Request::Connect(endpoint) => forward::connect(endpoint, channel).await,
+        Request::Listen(endpoint) => forward::listen(endpoint, channel, opener).await,
+        Request::Accepted(_) => {
+            Err(failure(attest_protocol::message::FailureCode::Invalid, "only the agent accepts connections"))
+        }
+        Request::SetClock(ns) => system::set_clock(ns),
+        Request::Reseed(bytes) => system::reseed(&bytes),
+        Request::Sync => system::sync().await,
+        Request::Freeze(mount_points) => system::freeze(&agent, &mount_points).await,
+        Request::Thaw => system::thaw(&agent),
+        Request::PowerOff => system::leave(&agent, system::Leaving::PowerOff).await,
+        Request::Reboot => system::leave(&agent, system::Leaving::Reboot).await,
+        Request::Stats => system::stats(&agent),
+    };
+    // When the host is gone there is nobody to tell.
+    let _ = sender.finish(&result);
+}
+
+/// A device or socket as an asynchronous stream.
+struct Port(AsyncFd<OwnedFd>);
+
+impl Port {
+    fn new(fd: OwnedFd) -> io::Result<Self> {
+        crate::async_fd::register(fd).map(Self)
+    }
+}
+
+impl AsyncRead for Port {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = ready!(self.0.poll_read_ready(context))?;
+            let unfilled = buffer.initialize_unfilled();
+            if let Ok(result) = ready.try_io(|fd| Ok(nix::unistd::read(fd, unfilled)?)) {
+                return Poll::Ready(result.map(|count| buffer.advance(count)));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Port {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.0.poll_write_ready(context))?;
+            if let Ok(result) = ready.try_io(|fd| Ok(nix::unistd::write(fd, bytes)?)) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

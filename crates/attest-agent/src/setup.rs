@@ -1,0 +1,81 @@
+//! Telling the machine who it is.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use attest_net::Netlink;
+use attest_protocol::message::{Failure, FailureCode, HostEntry, Interface, Response, Setup};
+
+use crate::failure::{failure, os};
+use crate::session::Agent;
+use crate::system;
+
+pub(crate) async fn apply(agent: &Rc<Agent>, setup: Setup) -> Result<Response, Failure> {
+    if setup.clock_ns > 0 {
+        system::set_clock(setup.clock_ns)?;
+    }
+    if let Some(entropy) = &setup.entropy {
+        system::reseed(entropy)?;
+    }
+    if !setup.hostname.is_empty() {
+        nix::unistd::sethostname(&setup.hostname)
+            .map_err(|error| os(format!("the host name `{}` cannot be set", setup.hostname), &error.into()))?;
+    }
+    if !setup.hosts.is_empty() {
+        std::fs::write("/etc/hosts", hosts(&setup.hosts)).map_err(|error| os("/etc/hosts", &error))?;
+    }
+    interfaces(&setup.interfaces).await?;
+    if *agent.environment.borrow() != setup.environment {
+        agent.environment.replace(setup.environment);
+        agent.shells.invalidate();
+    }
+    Ok(Response::Done)
+}
+
+fn hosts(entries: &[HostEntry]) -> String {
+    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+    for entry in entries {
+        text.push_str(&entry.address);
+        for name in &entry.names {
+            text.push(' ');
+            text.push_str(name);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+async fn interfaces(interfaces: &[Interface]) -> Result<(), Failure> {
+    if interfaces.is_empty() {
+        return Ok(());
+    }
+    let failed = |error: attest_net::NetError| failure(FailureCode::Os, chain(&error));
+    let netlink = Netlink::open().map_err(failed)?;
+    for interface in interfaces {
+        let link = netlink.link_by_mac(interface.mac).await.map_err(failed)?;
+        if interface.mtu > 0 && interface.mtu != link.mtu {
+            netlink.set_mtu(&link, interface.mtu).await.map_err(failed)?;
+        }
+        for text in &interface.addresses {
+            let parsed = text.split_once('/').and_then(|(address, prefix)| {
+                Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
+            });
+            let (address, prefix) =
+                parsed.ok_or_else(|| failure(FailureCode::Invalid, format!("`{text}` is no address/prefix")))?;
+            netlink.address_add(&link, address, prefix).await.map_err(failed)?;
+        }
+        netlink.up(&link).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,126 @@
+//! Shells started ahead: starting bash is most of what a small command costs, so a few wait for
+//! theirs.
+//!
+//! Each serves exactly one command, so nothing of one reaches another. It waits in `read`, with
+//! the command's pipes already in place, takes the text that `bash -c` would have been given into
+//! the very variable where `bash -c` keeps it, and evaluates that. What is left to observe: the
+//! process's own command line (as `ps` shows it), and `eval:` in the message of a syntax error.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use attest_protocol::message::{Exec, Program, RawBytes};
+use tokio::task::spawn_local;
+
+use crate::exec::Running;
+use crate::session::Agent;
+use crate::spawn::{self, STRICT};
+
+/// How many wait. Two: the next command's is ready while the one after it is started.
+const AHEAD: usize = 2;
+/// After the host's welcome, so that starting them does not slow down what follows a boot.
+const IDLE: Duration = Duration::from_millis(20);
+/// Longest command for them: bash reads it byte by byte from a pipe.
+const LONGEST: usize = 4096;
+/// Stdin carries the command, and is what a command without stdin has, afterwards. `SECONDS` and
+/// `$_` are what they are in a shell that has just begun.
+const WAITING: &str = r#"IFS= read -r -d "" BASH_EXECUTION_STRING || exit 125; exec </dev/null; SECONDS=0; : "$BASH"; eval "$BASH_EXECUTION_STRING""#;
+
+/// The shells that wait.
+#[derive(Default)]
+pub(crate) struct Shells {
+    waiting: RefCell<Vec<Running>>,
+    refilling: Cell<bool>,
+}
+
+impl std::fmt::Debug for Shells {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shells").field("waiting", &self.waiting.borrow().len()).finish()
+    }
+}
+
+impl Shells {
+    /// How many wait now.
+    pub(crate) fn count(&self) -> u64 {
+        self.waiting.borrow().len() as u64
+    }
+
+    /// Forget them: they were started with another environment.
+    pub(crate) fn invalidate(&self) {
+        self.waiting.borrow_mut().clear();
+    }
+
+    /// A waiting shell that has been given this command, if one can take it unobserved.
+    pub(crate) fn take(agent: &Rc<Agent>, exec: &Exec) -> Option<Running> {
+        let command = fitting(exec)?;
+        loop {
+            let mut running = agent.shells.waiting.borrow_mut().pop()?;
+            let stdin = running.take_stdin()?;
+            let mut text = STRICT.as_bytes().to_vec();
+            text.extend_from_slice(command);
+            text.push(0);
+            // A pipe takes this much at once, so nothing needs to be awaited.
+            if running.is_alive() && stdin.write_now(&text) {
+                return Some(running);
+            }
+        }
+    }
+
+    /// Start what is missing, in a moment: first comes what the command's end brings.
+    pub(crate) fn refill_soon(agent: &Rc<Agent>) {
+        Self::refill_after(agent, Duration::ZERO);
+    }
+
+    /// Start them once the set-up after a boot is over.
+    pub(crate) fn refill_when_idle(agent: &Rc<Agent>) {
+        Self::refill_after(agent, IDLE);
+    }
+
+    fn refill_after(agent: &Rc<Agent>, pause: Duration) {
+        if agent.shells.refilling.replace(true) || !spawn::shell().ends_with("bash") {
+            return;
+        }
+        let agent = Rc::clone(agent);
+        spawn_local(async move {
+            if pause.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(pause).await;
+            }
+            agent.shells.refilling.set(false);
+            while agent.shells.waiting.borrow().len() < AHEAD {
+                let Ok(spawned) = spawn::spawn(&agent, &waiting_shell()) else { return };
+                let running = Running::adopt(&agent, spawned);
+                agent.shells.waiting.borrow_mut().insert(0, running);
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+}
+
+/// The command's text, when nothing about it needs a shell of its own.
+fn fitting(exec: &Exec) -> Option<&[u8]> {
+    let Program::Shell(command) = &exec.program else { return None };
+    let plain = exec.environment.is_empty()
+        && exec.directory.is_none()
+        && exec.user.is_none()
+        && exec.pty.is_none()
+        && !exec.stdin
+        && command.len() <= LONGEST
+        && !command.contains(&0);
+    plain.then_some(command.as_slice())
+}
+
+fn waiting_shell() -> Exec {
+    let argv = [spawn::shell(), "-c", WAITING];
+    Exec {
+        program: Program::Argv(argv.iter().map(|word| RawBytes::from(word.as_bytes().to_vec())).collect()),
+        environment: Vec::new(),
+        directory: None,
+        user: None,
+        stdin: true,
+        pty: None,
+        timeout_ms: None,
+    }
+}

@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Test whole systems: boot labs of machines, drive them, account for every second.
+#[derive(Debug, Parser)]
+#[command(name = "attest", version, propagate_version = true, after_help = AFTER_HELP)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+    /// When to colour the output
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  attest run                       run the tests of ./attest.toml
+  attest run examples/web ping     only the tests whose name contains `ping`
+  attest shell server              boot the lab and open a shell in `server`
+  attest exec client -- ping -c1 server
+  attest doctor                    what this host can do
+
+Exit codes:
+    0  every test passed
+    1  a test failed
+    2  the command line or the manifest is wrong; nothing was started
+    3  something beneath the tests broke
+    4  no test to run
+    5  the time ran out
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Boot labs and run their tests
+    Run(Run),
+    /// List the tests that `run` would run
+    List(Select),
+    /// Show what this host can do, with the reason for every no
+    Doctor(Doctor),
+    /// Boot the lab and open a shell in one of its machines
+    Shell(Shell),
+    /// Boot the lab and run one command in one of its machines
+    Exec(Exec),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual page (roff)
+    Man,
+    /// Print the JSON Schema of the manifest
+    Schema,
+}
+
+/// Which tests of which manifests.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Select {
+    /// Manifests, or directories with an attest.toml [default: .]; a last word that is no path
+    /// selects the tests whose name contains it
+    #[arg(value_name = "PATH|FILTER")]
+    pub(crate) paths: Vec<String>,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  attest run
+  attest run examples/web/attest.toml
+  attest run examples/web examples/dns ping
+  attest run --format json | jq 'select(.event == \"test-ended\")'
+  attest run --junit results.xml --output out")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Directory for consoles, artifacts and reports [default: a new one in attest-out/]
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Also write a JUnit report there (one is always in the output directory)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) lab: Lab,
+}
+
+/// How labs are booted.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Lab {
+    /// Kernel to boot (bzImage or vmlinux) [default: the newest in /boot, else one is fetched]
+    #[arg(long, value_name = "FILE", env = "ATTEST_KERNEL")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// What executes the guests' instructions [default: chosen by a probe]
+    #[arg(long, value_enum, value_name = "ACCEL", env = "ATTEST_ACCEL")]
+    pub(crate) accel: Option<Accel>,
+    /// Cache directory [default: $XDG_CACHE_HOME/attest or ~/.cache/attest]
+    #[arg(long, value_name = "DIR", env = "ATTEST_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Leave the shell with `exit` or Ctrl-D; the lab ends with it.")]
+pub(crate) struct Shell {
+    /// The machine; may be left out when there is one
+    pub(crate) machine: Option<String>,
+    /// The lab's manifest
+    #[arg(short, long, default_value = ".", value_name = "PATH")]
+    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) lab: Lab,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The command's exit code becomes attest's own; 128 + N when signal N ended it.
+
+Examples:
+  attest exec server -- uname -a
+  attest exec -m examples/web client -- sh -c 'wget -qO- http://server/'")]
+pub(crate) struct Exec {
+    /// The machine
+    pub(crate) machine: String,
+    /// Program and arguments; no shell takes part
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+    /// The lab's manifest
+    #[arg(short, long, default_value = ".", value_name = "PATH")]
+    pub(crate) manifest: PathBuf,
+    /// End the command after this long, as 30s or 5m
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) lab: Lab,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// How much to say.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Verbosity {
+    /// Only failures and the summary
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Also consoles, commands and choices
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Human,
+    /// One JSON object a line: the event stream
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Accel {
+    /// The host's processor
+    Kvm,
+    /// QEMU's translator
+    Tcg,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On terminals, unless NO_COLOR is set
+    #[default]
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// For everything printed from here on.
+    pub(crate) fn apply(self) {
+        let choice = match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, humantime::DurationError> {
+    humantime::parse_duration(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_has_the_exit_codes_of_the_events() {
+        for code in attest_events::ExitCode::ALL {
+            let line = format!("{:>5}  {}", code.code(), code.meaning());
+            assert!(AFTER_HELP.contains(&line), "`{line}` is missing from the help");
+        }
+    }
+}

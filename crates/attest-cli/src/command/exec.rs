@@ -1,0 +1,66 @@
+//! `attest exec`: boot a lab, run one command, give its output and exit code.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use attest::{ChildEvent, ExitStatus, Lab};
+use tokio::io::AsyncReadExt;
+
+use super::CommandResult;
+use crate::arguments::{Exec, Verbosity};
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::LabSession;
+
+/// Bytes of stdin passed on at once.
+const CHUNK: usize = 32 * 1024;
+
+pub(crate) fn run(arguments: &Exec, verbosity: &Verbosity) -> CommandResult {
+    super::runtime()?.block_on(async {
+        let session = LabSession::boot(&arguments.manifest, &arguments.lab, verbosity).await?;
+        let mut interrupted = interrupt::watch_signals().map_err(|error| Failure::infrastructure(error.to_string()))?;
+        let status = tokio::select! {
+            status = talk(&session.lab, arguments) => status,
+            _ = interrupted.wait_for(|interrupted| *interrupted) => Err(attest::Error::Interrupted.into()),
+        };
+        session.end().await;
+        let code = match status? {
+            ExitStatus::Code(code) => code,
+            ExitStatus::Signal(signal) => 128 + signal,
+        };
+        Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+    })
+}
+
+async fn talk(lab: &Lab, arguments: &Exec) -> Result<ExitStatus, Failure> {
+    let machine = lab.machine(&arguments.machine)?;
+    let mut command = machine.exec(&arguments.command);
+    if let Some(timeout) = arguments.timeout {
+        command = command.timeout(timeout);
+    }
+    let mut child = command.spawn().await?;
+    let input = child.input();
+    if std::io::stdin().is_terminal() {
+        input.close();
+    } else {
+        tokio::spawn(async move {
+            let mut stdin = tokio::io::stdin();
+            let mut buffer = vec![0; CHUNK];
+            while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
+                if !input.write(buffer[..count].to_vec()).await {
+                    return;
+                }
+            }
+            input.close();
+        });
+    }
+    loop {
+        let written = match child.next().await? {
+            ChildEvent::Stdout(bytes) => std::io::stdout().write_all(&bytes).and_then(|()| std::io::stdout().flush()),
+            ChildEvent::Stderr(bytes) => std::io::stderr().write_all(&bytes),
+            ChildEvent::Started(_) => Ok(()),
+            ChildEvent::Exited(status) => return Ok(status),
+        };
+        written.map_err(|error| Failure::infrastructure(format!("error: the output cannot be written: {error}")))?;
+    }
+}

@@ -1,0 +1,37 @@
+//! `attest list`: the tests that `run` would run.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+
+use attest::run::{Overrides, Selection};
+use serde_json::json;
+
+use super::CommandResult;
+use super::run::{nothing_to_run, split};
+use crate::arguments::{Format, Select};
+use crate::failure::Failure;
+
+pub(crate) fn run(arguments: &Select) -> CommandResult {
+    let (paths, filter) = split(&arguments.paths);
+    let selection = Selection::load(&paths, filter.as_deref(), &Overrides::default())?;
+    if selection.labs.is_empty() {
+        return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
+    }
+    let mut text = String::new();
+    for lab in &selection.labs {
+        for test in &lab.tests {
+            match arguments.format {
+                Format::Human => text.push_str(&test.name),
+                Format::Json => {
+                    let line = json!({ "test": test.name, "manifest": lab.manifest, "timeout_ms": test.timeout.as_millis() });
+                    text.push_str(&line.to_string());
+                }
+            }
+            text.push('\n');
+        }
+    }
+    stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::infrastructure(format!("error: stdout cannot be written: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}

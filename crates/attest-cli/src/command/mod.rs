@@ -1,0 +1,25 @@
+//! One file per subcommand.
+
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod generate;
+pub(crate) mod list;
+pub(crate) mod run;
+pub(crate) mod shell;
+
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+
+/// What every subcommand gives.
+pub(crate) type CommandResult = Result<ExitCode, Failure>;
+
+/// The runtime that a subcommand runs on. Two workers: more would only take the cores from the
+/// guests.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::infrastructure(format!("error: no asynchronous runtime: {error}")))
+}

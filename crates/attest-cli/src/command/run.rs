@@ -1,0 +1,106 @@
+//! `attest run`: select, run, report.
+
+use std::io::stdout;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use attest::Recorder;
+use attest::run::{OutputDirectory, Overrides, Run, Selection};
+use attest_report::{JsonLines, Junit, Readers};
+
+use super::CommandResult;
+use crate::arguments::{self, Format, Verbosity};
+use crate::failure::Failure;
+use crate::{interrupt, output};
+
+pub(crate) fn run(arguments: &arguments::Run, verbosity: &Verbosity, began: Instant) -> CommandResult {
+    let (paths, filter) = split(&arguments.select.paths);
+    let selection = Selection::load(&paths, filter.as_deref(), &Overrides::from(&arguments.lab))?;
+    if selection.labs.is_empty() {
+        return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
+    }
+    let directory = match &arguments.output {
+        Some(path) => OutputDirectory::create(path)?,
+        None => OutputDirectory::create_default()?,
+    };
+    let readers = readers(arguments, verbosity, directory.path())?;
+    let runtime = super::runtime()?;
+    let code = runtime.block_on(async {
+        let unavailable = |error: std::io::Error| Failure::infrastructure(format!("error: no signals: {error}"));
+        let interrupted = interrupt::watch_signals().map_err(unavailable)?;
+        let (recorder, events) = Recorder::new(began);
+        let pumping = output::pump(events, readers);
+        let run = Run { recorder, output: directory, cache: arguments.lab.cache.clone(), interrupted };
+        let code = run.run(selection).await;
+        let written = pumping.await.expect("readers do not panic");
+        written.map_err(|error| Failure::infrastructure(format!("error: a report cannot be written: {error}")))?;
+        Ok(ExitCode::from(code.code()))
+    });
+    runtime.shutdown_background();
+    code
+}
+
+fn readers(arguments: &arguments::Run, verbosity: &Verbosity, directory: &Path) -> Result<Readers, Failure> {
+    let mut readers = Readers::new();
+    match arguments.select.format {
+        Format::Human => readers.add(output::terminal(verbosity)),
+        Format::Json => readers.add(JsonLines::new(stdout())),
+    }
+    let unwritable = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| Failure::usage(format!("error: {path} cannot be written: {error}"))
+    };
+    let events = directory.join("events.jsonl");
+    let file = std::fs::File::create(&events).map_err(unwritable(&events))?;
+    readers.add(JsonLines::new(std::io::BufWriter::new(file)));
+    let reports = [Some(directory.join("junit.xml")), arguments.junit.clone()];
+    for path in reports.into_iter().flatten() {
+        readers.add(Junit::create(&path).map_err(unwritable(&path))?);
+    }
+    Ok(readers)
+}
+
+/// Paths, and the filter: a last word that is no path.
+pub(super) fn split(words: &[String]) -> (Vec<PathBuf>, Option<String>) {
+    let looks_like_path = |word: &str| word.contains('/') || word == "." || Path::new(word).exists() || has_extension(word);
+    let (paths, filter) = match words.split_last() {
+        Some((last, rest)) if !looks_like_path(last) => (rest, Some(last.clone())),
+        _ => (words, None),
+    };
+    let mut paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    if paths.is_empty() {
+        paths.push(PathBuf::from("."));
+    }
+    (paths, filter)
+}
+
+fn has_extension(word: &str) -> bool {
+    Path::new(word).extension().is_some_and(|extension| extension == "toml" || extension == "json")
+}
+
+pub(super) fn nothing_to_run(paths: &[PathBuf], filter: Option<&str>) -> String {
+    let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    match filter {
+        Some(filter) => format!("no test in {} has `{filter}` in its name; see `attest list`", places.join(", ")),
+        None => format!("no tests in {}; add some under [tests]", places.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> (Vec<PathBuf>, Option<String>) {
+        split(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_last_word_that_is_no_path_is_the_filter() {
+        assert_eq!(words(&[]), (vec![".".into()], None));
+        assert_eq!(words(&["ping"]), (vec![".".into()], Some("ping".into())));
+        assert_eq!(words(&["labs/web"]), (vec!["labs/web".into()], None));
+        assert_eq!(words(&["missing.toml"]), (vec!["missing.toml".into()], None));
+        assert_eq!(words(&["labs/web", "ping"]), (vec!["labs/web".into()], Some("ping".into())));
+    }
+}

@@ -1,0 +1,50 @@
+//! How an error ends the command: printed with its causes, as one of the documented exit codes.
+
+use std::process::ExitCode;
+
+use attest::events;
+
+/// An error of the command itself, not of a test.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: events::ExitCode,
+    text: String,
+}
+
+impl Failure {
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { code: events::ExitCode::Usage, text: text.into() }
+    }
+
+    pub(crate) fn nothing(text: impl Into<String>) -> Self {
+        Self { code: events::ExitCode::NothingToRun, text: text.into() }
+    }
+
+    pub(crate) fn infrastructure(text: impl Into<String>) -> Self {
+        Self { code: events::ExitCode::Infrastructure, text: text.into() }
+    }
+
+    /// Print it and give the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        anstream::eprintln!("{}", self.text.trim_end());
+        ExitCode::from(self.code.code())
+    }
+}
+
+impl From<attest::Error> for Failure {
+    fn from(error: attest::Error) -> Self {
+        let code = match &error {
+            attest::Error::Manifest(manifest) => {
+                // It draws its own source lines, with the offending text underlined.
+                return Self::usage(manifest.render(crate::terminal::stderr_has_color()));
+            }
+            attest::Error::UnknownMachine { .. } => events::ExitCode::Usage,
+            attest::Error::Interrupted => events::ExitCode::Interrupted,
+            error if error.verdict() == events::Verdict::TimedOut => events::ExitCode::TimedOut,
+            error if error.verdict() == events::Verdict::Failed => events::ExitCode::TestFailed,
+            _ => events::ExitCode::Infrastructure,
+        };
+        let style = anstyle::AnsiColor::Red.on_default().bold();
+        Self { code, text: format!("{style}error{style:#}: {}", error.chain()) }
+    }
+}

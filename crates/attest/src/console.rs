@@ -1,0 +1,242 @@
+//! A machine's serial console: to a file, to events, and to whoever waits for a text.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use regex::bytes::Regex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::watch;
+
+use crate::error::{Error, Result};
+use crate::recorder::Recorder;
+use crate::runtime::Background;
+
+/// Text kept in memory for waits that begin after it was printed.
+const KEPT: usize = 1024 * 1024;
+/// How far back a match over several lines is looked for when new text arrives.
+const OVERLAP: usize = 64 * 1024;
+/// Lines kept for reports of failures.
+const TAIL_LINES: usize = 40;
+/// A line without an end is cut here, so that a hostile guest cannot fill memory.
+const LONGEST_LINE: usize = 16 * 1024;
+
+/// The console of one machine, over all its boots.
+#[derive(Debug)]
+pub(crate) struct Console {
+    machine: String,
+    file: PathBuf,
+    text: Arc<Mutex<Text>>,
+    grown: watch::Sender<u64>,
+    input: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
+}
+
+/// What was printed. Positions count all bytes ever printed.
+#[derive(Debug, Default)]
+struct Text {
+    kept: Vec<u8>,
+    dropped: u64,
+    line: Vec<u8>,
+    tail: VecDeque<String>,
+}
+
+impl Text {
+    fn end(&self) -> u64 {
+        self.dropped + self.kept.len() as u64
+    }
+
+    /// Take new bytes; gives back the lines that they complete.
+    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.kept.extend_from_slice(bytes);
+        if self.kept.len() > 2 * KEPT {
+            let excess = self.kept.len() - KEPT;
+            self.kept.drain(..excess);
+            self.dropped += excess as u64;
+        }
+        let mut lines = Vec::new();
+        for byte in bytes {
+            if *byte == b'\n' || self.line.len() >= LONGEST_LINE {
+                lines.push(self.take_line());
+            }
+            if *byte != b'\n' {
+                self.line.push(*byte);
+            }
+        }
+        lines
+    }
+
+    fn take_line(&mut self) -> String {
+        let bytes = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&bytes).trim_end_matches('\r').replace('\r', "");
+        if self.tail.len() == TAIL_LINES {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.clone());
+        line
+    }
+
+    fn since(&self, position: u64) -> &[u8] {
+        let from = usize::try_from(position.saturating_sub(self.dropped)).unwrap_or(usize::MAX);
+        &self.kept[from.min(self.kept.len())..]
+    }
+}
+
+impl Console {
+    pub(crate) fn new(machine: &str, file: &Path) -> Self {
+        Self {
+            machine: machine.to_owned(),
+            file: file.to_owned(),
+            text: Arc::default(),
+            grown: watch::Sender::new(0),
+            input: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// Follow the console of a new start of the machine. The task ends with the stream.
+    pub(crate) async fn follow(&self, stream: UnixStream, recorder: Recorder) -> Result<Background> {
+        let (mut reader, writer) = stream.into_split();
+        *self.input.lock().await = Some(writer);
+        let mut file = File::options().create(true).append(true).open(&self.file).map_err(Error::io(
+            format!("{}: the console's file {} cannot be opened", self.machine, self.file.display()),
+        ))?;
+        let (machine, text, grown) = (self.machine.clone(), Arc::clone(&self.text), self.grown.clone());
+        Ok(Background::spawn(async move {
+            let mut buffer = vec![0; 16 * 1024];
+            let mut file_works = true;
+            while let Ok(count @ 1..) = reader.read(&mut buffer).await {
+                let bytes = &buffer[..count];
+                if file_works && let Err(error) = file.write_all(bytes) {
+                    file_works = false;
+                    recorder.record_machine(
+                        &machine,
+                        attest_events::EventKind::Warning {
+                            message: format!("the console's file is no longer written: {error}"),
+                        },
+                    );
+                }
+                let (lines, end) = {
+                    let mut text = text.lock().expect("not poisoned");
+                    (text.push(bytes), text.end())
+                };
+                for line in lines {
+                    recorder.record_console(&machine, line);
+                }
+                grown.send_replace(end);
+            }
+        }))
+    }
+
+    /// The last lines, oldest first, with the unfinished one.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        let text = self.text.lock().expect("not poisoned");
+        let mut lines: Vec<String> = text.tail.iter().cloned().collect();
+        if !text.line.is_empty() {
+            lines.push(String::from_utf8_lossy(&text.line).into_owned());
+        }
+        lines
+    }
+
+    pub(crate) fn last_line(&self) -> String {
+        let tail = self.tail();
+        let last = tail.iter().rev().find(|line| !line.trim().is_empty());
+        last.cloned().unwrap_or_else(|| "nothing".to_owned())
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// All text that is still kept.
+    pub(crate) fn text(&self) -> Vec<u8> {
+        self.text.lock().expect("not poisoned").kept.clone()
+    }
+
+    /// Until the text printed since the machine's first start matches.
+    pub(crate) async fn wait_for(&self, regex: &Regex) -> Vec<u8> {
+        let mut grown = self.grown.subscribe();
+        let mut scanned = 0;
+        loop {
+            grown.borrow_and_update();
+            {
+                let text = self.text.lock().expect("not poisoned");
+                if let Some(found) = regex.find(text.since(scanned)) {
+                    return found.as_bytes().to_vec();
+                }
+                scanned = scanned.max(text.end().saturating_sub(OVERLAP as u64));
+            }
+            // The sender lives as long as `self`.
+            let _ = grown.changed().await;
+        }
+    }
+
+    /// Type bytes.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> Result<()> {
+        let mut input = self.input.lock().await;
+        let Some(writer) = input.as_mut() else {
+            return Err(Error::MachineOff { machine: self.machine.clone() });
+        };
+        writer
+            .write_all(bytes)
+            .await
+            .map_err(Error::io(format!("{}: typing at the console failed", self.machine)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console() -> Console {
+        Console::new("m", Path::new("/dev/null"))
+    }
+
+    fn print(console: &Console, text: &[u8]) -> Vec<String> {
+        let lines = console.text.lock().unwrap().push(text);
+        console.grown.send_modify(|end| *end += text.len() as u64);
+        lines
+    }
+
+    #[test]
+    fn lines_are_whole_and_lose_their_ends() {
+        let console = console();
+        assert_eq!(print(&console, b"one\r\ntw"), ["one"]);
+        assert_eq!(print(&console, b"o\nthree"), ["two"]);
+        assert_eq!(console.tail(), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_cut() {
+        let console = console();
+        let lines = print(&console, &vec![b'x'; LONGEST_LINE + 1]);
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE]);
+    }
+
+    #[tokio::test]
+    async fn a_match_may_span_reads_and_lines() {
+        let console = console();
+        print(&console, b"log");
+        let regex = Regex::new(r"login:\s+ready").unwrap();
+        let waiting = console.wait_for(&regex);
+        let printing = async {
+            print(&console, b"in:\n");
+            print(&console, b"  ready\n");
+        };
+        let (found, ()) = tokio::join!(waiting, printing);
+        assert_eq!(found, b"login:\n  ready");
+    }
+
+    #[tokio::test]
+    async fn old_text_is_found_and_memory_is_bounded() {
+        let console = console();
+        print(&console, b"needle\n");
+        assert_eq!(console.wait_for(&Regex::new("needle").unwrap()).await, b"needle");
+        for _ in 0..64 {
+            print(&console, &vec![b'\n'; 64 * 1024]);
+        }
+        assert!(console.text().len() <= 2 * KEPT);
+    }
+}

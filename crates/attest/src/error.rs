@@ -1,0 +1,332 @@
+//! What can go wrong, and whose fault it is.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use attest_events::{FailureDetail, MachineEnding, Verdict};
+use attest_image::ImageError;
+use attest_lab::LabError;
+use attest_manifest::ManifestError;
+use attest_protocol::link::LinkError;
+use attest_protocol::message::{ExitStatus, Failure};
+use attest_vmm::VmmError;
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong. [`Error::verdict`] tells a failed assertion of the test from a failure
+/// of something beneath it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The manifest is wrong; nothing was started.
+    #[error("the manifest is wrong")]
+    Manifest(#[source] Box<ManifestError>),
+    /// Kernel or guest image cannot be had.
+    #[error("the guest's image cannot be made")]
+    Image(#[from] ImageError),
+    /// The lab process failed.
+    #[error("the lab failed")]
+    Lab(#[from] LabError),
+    /// The virtual machine monitor failed.
+    #[error("a machine cannot be started")]
+    Vmm(#[from] VmmError),
+    /// No machine of this name.
+    #[error("no machine `{name}` in this lab; it has: {}", known.join(", "))]
+    UnknownMachine {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The machine does not run.
+    #[error("{machine}: the machine is off; start it first")]
+    MachineOff {
+        /// Which.
+        machine: String,
+    },
+    /// The machine ended while it was needed.
+    #[error("{machine}: the machine ended ({}): {detail}", ending_name(*ending))]
+    MachineEnded {
+        /// Which.
+        machine: String,
+        /// How.
+        ending: MachineEnding,
+        /// What is known of it.
+        detail: String,
+    },
+    /// The guest's agent did not say hello in time.
+    #[error(
+        "{machine}: the agent did not answer within {timeout:?} of the start; last on the console: {last_console}"
+    )]
+    BootTimedOut {
+        /// Which.
+        machine: String,
+        /// How long it had.
+        timeout: Duration,
+        /// The last line of the console.
+        last_console: String,
+    },
+    /// The machine's backend cannot do this.
+    #[error("{machine}: backend `{backend}` cannot {ability}")]
+    Unsupported {
+        /// Which.
+        machine: String,
+        /// Its backend.
+        backend: &'static str,
+        /// The ability, as `attest doctor` lists it.
+        ability: &'static str,
+    },
+    /// The connection to the agent broke while the machine ran.
+    #[error("{machine}: the connection to the agent broke")]
+    AgentLost {
+        /// Which.
+        machine: String,
+        /// How.
+        #[source]
+        source: LinkError,
+    },
+    /// The agent came up, but the machine could not be set up.
+    #[error("{machine}: the machine could not be set up")]
+    SetUp {
+        /// Which.
+        machine: String,
+        /// Why.
+        #[source]
+        source: Arc<Error>,
+    },
+    /// A command printed more than may be kept.
+    #[error(
+        "{machine}: `{command}` printed more than {limit} bytes; raise the limit, or stream it or redirect it to a file in the guest"
+    )]
+    OutputTooLarge {
+        /// Which.
+        machine: String,
+        /// The command.
+        command: String,
+        /// Bytes of stdout or of stderr.
+        limit: usize,
+    },
+    /// The guest refused or could not do a request.
+    #[error("{machine}: {operation} failed: {failure}")]
+    Guest {
+        /// Which.
+        machine: String,
+        /// As `exec`, `upload`.
+        operation: &'static str,
+        /// The agent's words.
+        failure: Failure,
+    },
+    /// A command ended otherwise than the test demands.
+    #[error("{0}")]
+    Command(Box<CommandFailure>),
+    /// A wait, a command or a test ran out of time.
+    #[error("{machine}: {subject}{}", last_seen.as_ref().map(|seen| format!("; last seen: {seen}")).unwrap_or_default())]
+    TimedOut {
+        /// Which.
+        machine: String,
+        /// What did not happen, and within which time.
+        subject: String,
+        /// What was last seen of it.
+        last_seen: Option<String>,
+    },
+    /// A test, or the whole run, did not end in time.
+    #[error("{what} did not end{}", limit.map(|limit| format!(" within {limit:?}")).unwrap_or_else(|| " in its time (`timeouts.run`)".to_owned()))]
+    TestTimedOut {
+        /// `the test` or `the run`.
+        what: &'static str,
+        /// The limit.
+        limit: Option<Duration>,
+    },
+    /// An assertion of a declarative step did not hold.
+    #[error("{0}")]
+    Assertion(String),
+    /// A file tree could not be packed or unpacked on this side.
+    #[error("{machine}: copying {} failed", path.display())]
+    Copy {
+        /// Which.
+        machine: String,
+        /// The path on the host.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: attest_protocol::tree::TreeError,
+    },
+    /// The host's operating system refused something.
+    #[error("{action}")]
+    Io {
+        /// What was being done.
+        action: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A step of a declarative test failed.
+    #[error("step {step}")]
+    Step {
+        /// Its number, from 1.
+        step: u32,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// The run was interrupted.
+    #[error("interrupted")]
+    Interrupted,
+    /// A program that attest runs for the test (a Rust test binary) cannot be used.
+    #[error("{program}: {reason}")]
+    Program {
+        /// Which.
+        program: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+}
+
+/// A command that ended otherwise than the test demands.
+#[derive(Debug, Clone)]
+pub struct CommandFailure {
+    /// Where.
+    pub machine: String,
+    /// As written.
+    pub command: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What was demanded, as `exit code 0`.
+    pub expected: String,
+    /// Whether the time-out ended it.
+    pub timed_out: Option<Duration>,
+    /// The end of its stdout.
+    pub stdout: String,
+    /// The end of its stderr.
+    pub stderr: String,
+}
+
+impl std::fmt::Display for CommandFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: `{}` ", self.machine, one_line(&self.command))?;
+        if let Some(timeout) = self.timed_out {
+            write!(f, "did not end within {timeout:?}")?;
+        } else {
+            write!(f, "ended with {}, not with {}", status_text(self.status), self.expected)?;
+        }
+        if let Some(last) = self.stderr.trim_end().lines().next_back() {
+            write!(f, "; stderr ends: {last}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ManifestError> for Error {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(Box::new(error))
+    }
+}
+
+impl Error {
+    pub(crate) fn in_step(self, step: u32) -> Self {
+        Self::Step { step, source: Box::new(self) }
+    }
+
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+
+    /// The verdict that this error means for the test that it ends.
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Command(failure) if failure.timed_out.is_some() => Verdict::TimedOut,
+            Self::Command(_) | Self::Assertion(_) | Self::OutputTooLarge { .. } => Verdict::Failed,
+            Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
+            Self::Interrupted => Verdict::Interrupted,
+            Self::Step { source, .. } => source.verdict(),
+            Self::Guest { failure, .. } if failure.code == attest_protocol::message::FailureCode::NotFound => {
+                Verdict::Failed
+            }
+            _ => Verdict::Infrastructure,
+        }
+    }
+
+    /// The machine that it is about.
+    pub fn machine(&self) -> Option<&str> {
+        match self {
+            Self::MachineOff { machine }
+            | Self::MachineEnded { machine, .. }
+            | Self::BootTimedOut { machine, .. }
+            | Self::AgentLost { machine, .. }
+            | Self::SetUp { machine, .. }
+            | Self::OutputTooLarge { machine, .. }
+            | Self::Guest { machine, .. }
+            | Self::TimedOut { machine, .. }
+            | Self::Copy { machine, .. } => Some(machine),
+            Self::Command(failure) => Some(&failure.machine),
+            Self::Step { source, .. } => source.machine(),
+            _ => None,
+        }
+    }
+
+    /// The error and all its causes, joined by `: `.
+    pub fn chain(&self) -> String {
+        if let Self::Step { step, source } = self {
+            return format!("step {step}: {}", source.chain());
+        }
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What a report shows of it.
+    pub fn detail(&self) -> FailureDetail {
+        let mut detail = FailureDetail {
+            message: self.chain(),
+            machine: self.machine().map(str::to_owned),
+            ..FailureDetail::default()
+        };
+        let cause = if let Self::Step { source, .. } = self { source } else { self };
+        if let Self::Command(failure) = cause {
+            detail.command = Some(failure.command.clone());
+            detail.stdout = Some(failure.stdout.clone());
+            detail.stderr = Some(failure.stderr.clone());
+        }
+        detail
+    }
+}
+
+/// `exit code 3` or `signal 9`.
+pub(crate) fn status_text(status: ExitStatus) -> String {
+    match status {
+        ExitStatus::Code(code) => format!("exit code {code}"),
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+/// A command as one short line for messages and events.
+pub(crate) fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() > LONGEST {
+        let cut = (0..=LONGEST).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+fn ending_name(ending: MachineEnding) -> &'static str {
+    match ending {
+        MachineEnding::Stopped => "stopped by attest",
+        MachineEnding::PoweredOff => "powered off",
+        MachineEnding::Reset => "reset by the guest",
+        MachineEnding::Panic => "kernel panic",
+        MachineEnding::TripleFault => "triple fault",
+        MachineEnding::VmmCrashed => "the VMM crashed",
+        MachineEnding::VmmMissing => "the VMM is missing",
+    }
+}

@@ -1,0 +1,262 @@
+//! A lab: the machines and networks of one test, alive together.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use attest_events::EventKind;
+use attest_lab::{LabProcess, NetworkSpec};
+use attest_manifest::{LabPlan, Manifest, ManifestFile, NetworkPlan};
+use attest_vmm::Backend;
+
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::machine::{Inner, Machine};
+use crate::recorder::Recorder;
+use crate::runtime::wait_all;
+use crate::session::{Session, State};
+use crate::{boot, run::OutputDirectory};
+
+/// The machines and networks of one test, alive together.
+///
+/// Everything of a lab lives in one process with its own namespaces; dropping the lab ends it,
+/// and the kernel takes every machine and network with it. Clones are the same lab.
+#[derive(Debug, Clone)]
+pub struct Lab {
+    shared: Arc<Shared>,
+    machines: Arc<[Machine]>,
+    process: Arc<LabProcess>,
+}
+
+/// What the machines of a lab share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) plan: LabPlan,
+    pub(crate) process: Arc<LabProcess>,
+    pub(crate) images: boot::Images,
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) recorder: Recorder,
+    pub(crate) output: PathBuf,
+}
+
+/// A network of a lab.
+#[derive(Debug, Clone, Copy)]
+pub struct Network<'a> {
+    plan: &'a NetworkPlan,
+}
+
+impl Network<'_> {
+    /// As in the manifest.
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    /// Its subnets and MTU.
+    pub fn plan(&self) -> &NetworkPlan {
+        self.plan
+    }
+}
+
+/// Where a lab's files and events go.
+#[derive(Debug, Clone)]
+pub struct LabContext {
+    /// Receives the lab's events.
+    pub recorder: Recorder,
+    /// An existing directory for consoles and logs.
+    pub output: PathBuf,
+    /// Read instead of the default cache directory.
+    pub cache: Option<PathBuf>,
+}
+
+impl Lab {
+    /// Declare a lab in code.
+    pub fn builder() -> LabBuilder {
+        LabBuilder::default()
+    }
+
+    /// Boot the lab of a manifest: a file, or a directory with an `attest.toml`.
+    pub async fn from_manifest(path: impl AsRef<Path>) -> Result<Self> {
+        let manifest = Manifest::load(path.as_ref())?;
+        Self::boot(manifest.plan()?, None).await
+    }
+
+    pub(crate) async fn boot(plan: LabPlan, context: Option<LabContext>) -> Result<Self> {
+        let context = match context {
+            Some(context) => context,
+            None => LabContext {
+                recorder: Recorder::silent(),
+                output: OutputDirectory::create_default()?.into_path(),
+                cache: None,
+            },
+        };
+        let lab = Self::create(plan, context).await?;
+        lab.start_all().await?;
+        Ok(lab)
+    }
+
+    /// Make the lab process and its networks, with every machine off.
+    pub async fn create(plan: LabPlan, context: LabContext) -> Result<Self> {
+        let recorder = context.recorder;
+        recorder.record(EventKind::LabStarted {
+            machines: plan.machines.iter().map(|machine| machine.name.clone()).collect(),
+        });
+        let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
+        recorder.enter(attest_events::Phase::Spawn);
+        let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
+        let process = Arc::new(LabProcess::start(attest_embed::LAB, &networks).await?);
+        let shared = Arc::new(Shared {
+            plan,
+            process: Arc::clone(&process),
+            images: prepared.images,
+            backend: prepared.backend,
+            recorder,
+            output: context.output,
+        });
+        let machines = shared.plan.machines.iter().map(|plan| machine(&shared, plan)).collect();
+        Ok(Self { shared, machines, process })
+    }
+
+    /// Start all machines at once and wait until all are ready.
+    pub async fn start_all(&self) -> Result<()> {
+        let recorder = &self.shared.recorder;
+        let started = wait_all(self.machines.iter().map(Machine::start)).await;
+        started.into_iter().collect::<Result<()>>()?;
+        recorder.enter(attest_events::Phase::Boot);
+        let up = wait_all(self.machines.iter().map(Machine::up)).await;
+        up.into_iter().collect::<Result<()>>()?;
+        recorder.enter(attest_events::Phase::Agent);
+        let ready = wait_all(self.machines.iter().map(Machine::ready)).await;
+        ready.into_iter().collect::<Result<()>>()
+    }
+
+    /// A machine by its name.
+    pub fn machine(&self, name: &str) -> Result<Machine> {
+        let found = self.machines.iter().find(|machine| machine.name() == name);
+        found.cloned().ok_or_else(|| Error::UnknownMachine {
+            name: name.to_owned(),
+            known: self.machines.iter().map(|machine| machine.name().to_owned()).collect(),
+        })
+    }
+
+    /// All machines, in the manifest's order.
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    /// All networks, in the manifest's order.
+    pub fn networks(&self) -> impl Iterator<Item = Network<'_>> {
+        self.shared.plan.networks.iter().map(|plan| Network { plan })
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.shared.recorder
+    }
+
+    /// Where this lab's consoles and logs are.
+    pub fn output(&self) -> &Path {
+        &self.shared.output
+    }
+
+    /// The process that holds the lab, on the host: for fault injection.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Resolves when the lab process has died without being asked, with why.
+    pub async fn ended(&self) -> Error {
+        Error::Lab(self.process.ended().await)
+    }
+
+    /// End everything at once and wait until the kernel has. Nothing in the guests is asked:
+    /// their disks end with them.
+    pub async fn shutdown(&self) {
+        for machine in &self.machines {
+            machine.forget().await;
+        }
+        self.process.end().await;
+        self.shared.recorder.record(EventKind::LabEnded);
+    }
+}
+
+fn network_spec(plan: &NetworkPlan) -> NetworkSpec {
+    NetworkSpec { name: plan.name.clone(), mtu: plan.mtu, addresses: Vec::new() }
+}
+
+fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine {
+    let file = shared.output.join(format!("{}.console.log", plan.name));
+    let console = Arc::new(Console::new(&plan.name, &file));
+    let session = Session {
+        machine: plan.name.clone(),
+        state: tokio::sync::watch::Sender::new(State::Off),
+        boot_timeout: shared.plan.timeouts.boot,
+        console,
+    };
+    Machine {
+        inner: Arc::new(Inner {
+            plan: plan.clone(),
+            session: Arc::new(session),
+            lab: Arc::downgrade(shared),
+            recorder: shared.recorder.clone(),
+            timeouts: shared.plan.timeouts.clone(),
+            live: tokio::sync::Mutex::new(None),
+        }),
+    }
+}
+
+/// A lab declared in code: the same that a manifest declares, checked the same way.
+#[derive(Debug, Default)]
+pub struct LabBuilder {
+    file: ManifestFile,
+    context: Option<LabContext>,
+}
+
+impl LabBuilder {
+    /// Add a network with the default subnet and MTU.
+    pub fn network(mut self, name: &str) -> Self {
+        self.file.networks.insert(name.to_owned(), attest_manifest::Network::default());
+        self
+    }
+
+    /// Add a machine with the defaults, on every network.
+    pub fn machine(self, name: &str) -> Self {
+        self.machine_with(name, |_| {})
+    }
+
+    /// Add a machine and set what is not default.
+    ///
+    /// ```no_run
+    /// let lab = attest::Lab::builder().machine_with("db", |machine| {
+    ///     machine.vcpus = Some(2);
+    /// });
+    /// ```
+    pub fn machine_with(mut self, name: &str, set: impl FnOnce(&mut attest_manifest::Machine)) -> Self {
+        let mut machine = attest_manifest::Machine::default();
+        set(&mut machine);
+        self.file.machines.insert(name.to_owned(), machine);
+        self
+    }
+
+    /// How long a machine may take from its start until its agent answers. Default: 60 s.
+    pub fn boot_timeout(mut self, timeout: Duration) -> Self {
+        self.file.timeouts.boot = Some(timeout.into());
+        self
+    }
+
+    /// Where its events and files go. Default: no events, and a fresh directory.
+    pub fn context(mut self, context: LabContext) -> Self {
+        self.context = Some(context);
+        self
+    }
+
+    /// Check it and give its plan.
+    pub fn plan(&self) -> Result<LabPlan> {
+        Ok(self.file.clone().plan()?)
+    }
+
+    /// Check it, make it, and boot all machines.
+    pub async fn boot(self) -> Result<Lab> {
+        let plan = self.plan()?;
+        Lab::boot(plan, self.context).await
+    }
+}
+

@@ -1,0 +1,393 @@
+//! One machine of a lab: its life, and what can be done with it.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use attest_events::{EventKind, MachineEnding, nanoseconds};
+use attest_manifest::{MachinePlan, TimeoutPlan};
+use attest_protocol::message::{Condition, Request, Response, Stats};
+use attest_vmm::Running;
+
+use crate::boot::{self, Live};
+use crate::command::{Command, raw};
+use crate::console::Console;
+use crate::copy::{Download, Upload};
+use crate::error::{Error, Result, one_line};
+use crate::forward::{Endpoint, Forward};
+use crate::lab::Shared;
+use crate::session::{Session, State};
+use crate::wait::Wait;
+
+/// One machine of a lab. Clones are the same machine.
+///
+/// Requests wait until the machine is ready, within its boot time-out; any number of them run
+/// at once.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) plan: MachinePlan,
+    pub(crate) session: Arc<Session>,
+    pub(crate) lab: Weak<Shared>,
+    pub(crate) recorder: crate::recorder::Recorder,
+    pub(crate) timeouts: TimeoutPlan,
+    pub(crate) live: tokio::sync::Mutex<Option<Live>>,
+}
+
+impl Machine {
+    /// Its name, also its host name and its name in every machine's `/etc/hosts`.
+    pub fn name(&self) -> &str {
+        &self.inner.plan.name
+    }
+
+    /// What was planned for it: memory, addresses, disks.
+    pub fn plan(&self) -> &MachinePlan {
+        &self.inner.plan
+    }
+
+    /// Start it; returns when its virtual CPUs run. Nothing happens when it runs already.
+    pub async fn start(&self) -> Result<()> {
+        let mut live = self.inner.live.lock().await;
+        if live.is_some() && !matches!(*self.inner.session.state.borrow(), State::Ended(..)) {
+            return Ok(());
+        }
+        let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
+        *live = None;
+        *live = Some(boot::start(&self.inner, &lab).await?);
+        Ok(())
+    }
+
+    /// Wait until it is ready: booted, set up, answering.
+    pub async fn ready(&self) -> Result<()> {
+        self.inner.session.link().await.map(drop)
+    }
+
+    /// Wait until its agent has answered.
+    pub(crate) async fn up(&self) -> Result<()> {
+        self.inner.session.up().await;
+        Ok(())
+    }
+
+    /// The lab is going: nothing that ends from now on is a failure.
+    pub(crate) async fn forget(&self) {
+        self.inner.session.state.send_replace(State::Off);
+        self.inner.live.lock().await.take();
+    }
+
+    /// Whether it is ready now.
+    pub fn is_ready(&self) -> bool {
+        matches!(*self.inner.session.state.borrow(), State::Ready(_))
+    }
+
+    /// A shell command, run as by `bash -c 'set -euo pipefail; …'`.
+    pub fn shell(&self, command: impl AsRef<OsStr>) -> Command {
+        Command::shell(self, command)
+    }
+
+    /// A program with its arguments; no shell takes part.
+    pub fn exec<I>(&self, argv: I) -> Command
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        Command::argv(self, argv)
+    }
+
+    /// Wait until a TCP port accepts connections, at `localhost` unless [`Wait::host`] is given.
+    pub fn wait_for_port(&self, port: u16) -> Wait {
+        Wait::guest(self, Condition::PortOpen("localhost".to_owned(), port))
+    }
+
+    /// Wait until a TCP port refuses connections.
+    pub fn wait_for_closed_port(&self, port: u16) -> Wait {
+        Wait::guest(self, Condition::PortClosed("localhost".to_owned(), port))
+    }
+
+    /// Wait until a path exists.
+    pub fn wait_for_file(&self, path: impl AsRef<OsStr>) -> Wait {
+        Wait::guest(self, Condition::FileExists(raw(path.as_ref())))
+    }
+
+    /// Wait until a path is gone.
+    pub fn wait_for_no_file(&self, path: impl AsRef<OsStr>) -> Wait {
+        Wait::guest(self, Condition::FileVanished(raw(path.as_ref())))
+    }
+
+    /// Wait until a file has a match of this regular expression.
+    pub fn wait_for_text_in_file(&self, path: impl AsRef<OsStr>, pattern: impl Into<String>) -> Wait {
+        Wait::guest(self, Condition::FileMatches(raw(path.as_ref()), pattern.into()))
+    }
+
+    /// Wait until a Unix socket accepts a connection.
+    pub fn wait_for_unix_socket(&self, path: impl AsRef<OsStr>) -> Wait {
+        Wait::guest(self, Condition::UnixSocket(raw(path.as_ref())))
+    }
+
+    /// Wait until a shell command ends with exit code 0; it is retried inside the guest.
+    pub fn wait_until_succeeds(&self, command: impl AsRef<OsStr>) -> Wait {
+        self.wait_for_command(self.shell(command), true)
+    }
+
+    /// Wait until a shell command ends with another exit code than 0.
+    pub fn wait_until_fails(&self, command: impl AsRef<OsStr>) -> Wait {
+        self.wait_for_command(self.shell(command), false)
+    }
+
+    /// As [`Machine::wait_until_succeeds`] or [`Machine::wait_until_fails`], for any command.
+    /// Its own time-out bounds each try.
+    pub fn wait_for_command(&self, command: Command, succeeds: bool) -> Wait {
+        Wait::command(self, command, succeeds)
+    }
+
+    /// Wait until a process has a command line that matches this regular expression.
+    pub fn wait_for_process(&self, pattern: impl Into<String>) -> Wait {
+        Wait::guest(self, Condition::ProcessExists(pattern.into()))
+    }
+
+    /// Wait until no process has such a command line.
+    pub fn wait_for_no_process(&self, pattern: impl Into<String>) -> Wait {
+        Wait::guest(self, Condition::ProcessVanished(pattern.into()))
+    }
+
+    /// Wait until the console has printed a match, since the machine's first start. The last
+    /// megabyte is looked at; the expression may span lines.
+    pub fn wait_for_console_text(&self, pattern: impl Into<String>) -> Wait {
+        Wait::console(self, pattern.into())
+    }
+
+    /// All that the console printed and that is still kept: the last megabyte at least.
+    pub fn console_text(&self) -> String {
+        String::from_utf8_lossy(&self.console().text()).into_owned()
+    }
+
+    /// The file with all that the console ever printed.
+    pub fn console_file(&self) -> &Path {
+        self.console().file()
+    }
+
+    /// Type bytes at the serial console.
+    pub async fn send_console(&self, bytes: impl AsRef<[u8]>) -> Result<()> {
+        self.console().send(bytes.as_ref()).await
+    }
+
+    /// Copy a file or tree of the host to this path of the machine.
+    pub fn upload(&self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Upload {
+        Upload { machine: self.clone(), from: from.into(), to: to.into() }
+    }
+
+    /// Copy a file or tree of the machine to this path of the host.
+    pub fn download(&self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Download {
+        Download { machine: self.clone(), from: from.into(), to: to.into() }
+    }
+
+    /// Listen on the host; each connection goes to `guest` inside the machine. Ends with the
+    /// returned value.
+    pub async fn forward_to_guest(&self, host: Endpoint, guest: Endpoint) -> Result<Forward> {
+        Forward::to_guest(self, host, guest).await
+    }
+
+    /// Listen inside the machine; each connection goes to `host` on the host.
+    pub async fn forward_to_host(&self, guest: Endpoint, host: Endpoint) -> Result<Forward> {
+        Forward::to_host(self, guest, host).await
+    }
+
+    /// Set the guest's wall clock to the host's.
+    pub async fn sync_clock(&self) -> Result<()> {
+        self.call(&Request::SetClock(crate::setup::wall_clock_ns())).await
+    }
+
+    /// Mix these bytes into the guest's entropy pool, credited in full.
+    pub async fn reseed(&self, entropy: impl Into<Vec<u8>>) -> Result<()> {
+        self.call(&Request::Reseed(entropy.into().into())).await
+    }
+
+    /// Write all dirty pages of all file systems of the guest.
+    pub async fn sync(&self) -> Result<()> {
+        self.call(&Request::Sync).await
+    }
+
+    /// Freeze file systems by their mount points: all, or none and an error.
+    pub async fn freeze<I>(&self, mount_points: I) -> Result<()>
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mount_points = mount_points.into_iter().map(|path| raw(path.as_ref())).collect();
+        self.call(&Request::Freeze(mount_points)).await
+    }
+
+    /// Thaw what [`Machine::freeze`] froze.
+    pub async fn thaw(&self) -> Result<()> {
+        self.call(&Request::Thaw).await
+    }
+
+    /// The guest's uptime, boot times, memory and load, and the agent's own.
+    pub async fn stats(&self) -> Result<Stats> {
+        match self.inner.session.call(&Request::Stats).await? {
+            Response::Stats(stats) => Ok(stats),
+            _ => Err(self.inner.session.unexpected("stats")),
+        }
+    }
+
+    /// Boot the guest again, through its own shutdown, and wait until it is ready.
+    pub async fn reboot(&self) -> Result<()> {
+        let machine = self.clone();
+        self.operation("reboot", "", |_| async move { machine.reboot_now().await }).await
+    }
+
+    async fn reboot_now(&self) -> Result<()> {
+        let session = &self.inner.session;
+        let before = session.ready_where(|_| true).await?.hello.boot_id.clone();
+        let running = self.running().await?;
+        running.allow_reboot(true).await?;
+        let asked = self.call_and_leave(&Request::Reboot).await;
+        let again = match asked {
+            Ok(()) => session.ready_where(|ready| ready.hello.boot_id != before).await.map(drop),
+            Err(error) => Err(error),
+        };
+        running.allow_reboot(false).await?;
+        again
+    }
+
+    /// Switch the guest off through its own shutdown, and wait until it is off; after the lab's
+    /// shutdown time-out the plug is pulled.
+    pub async fn power_off(&self) -> Result<()> {
+        let machine = self.clone();
+        self.operation("power-off", "", |_| async move {
+            let running = machine.running().await?;
+            machine.call_and_leave(&Request::PowerOff).await?;
+            let over = tokio::time::timeout(machine.inner.timeouts.shutdown, running.ended()).await;
+            machine.leave(over.map_or(MachineEnding::Stopped, |_| MachineEnding::PoweredOff)).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Pull the plug. Nothing happens when it is off.
+    pub async fn kill(&self) {
+        self.leave(MachineEnding::Stopped).await;
+    }
+
+    async fn leave(&self, ending: MachineEnding) {
+        let mut live = self.inner.live.lock().await;
+        let Some(was) = live.take() else { return };
+        // Off first, so that the end of the VMM is not taken for a failure.
+        self.inner.session.state.send_replace(State::Off);
+        was.running.kill().await;
+        self.record(EventKind::MachineEnded { ending, detail: String::new() });
+    }
+
+    /// The VMM's process number on the host, while the machine runs: for fault injection.
+    pub async fn vmm_pid(&self) -> Option<u32> {
+        self.inner.live.lock().await.as_ref().map(|live| live.running.pid())
+    }
+
+    /// Stop the virtual CPUs where the backend can: nothing answers until [`Machine::resume`].
+    pub async fn pause(&self) -> Result<()> {
+        let running = self.running().await?;
+        let pause = running.pause().ok_or_else(|| self.cannot("pause"))?;
+        Ok(pause.pause().await?)
+    }
+
+    /// Continue after [`Machine::pause`].
+    pub async fn resume(&self) -> Result<()> {
+        let running = self.running().await?;
+        let pause = running.pause().ok_or_else(|| self.cannot("pause"))?;
+        Ok(pause.resume().await?)
+    }
+
+    /// Resolves when the machine has ended by itself, with how.
+    pub async fn ended(&self) -> Error {
+        let mut state = self.inner.session.state.subscribe();
+        let over = state.wait_for(|state| matches!(state, State::Ended(..) | State::Off)).await;
+        match over.expect("the sender lives in self").clone() {
+            State::Ended(ending, detail) => Error::MachineEnded {
+                machine: self.name().to_owned(),
+                ending,
+                detail: detail.to_string(),
+            },
+            _ => self.off(),
+        }
+    }
+
+    async fn running(&self) -> Result<Arc<dyn Running>> {
+        let live = self.inner.live.lock().await;
+        live.as_ref().map(|live| Arc::clone(&live.running)).ok_or_else(|| self.off())
+    }
+
+    fn off(&self) -> Error {
+        Error::MachineOff { machine: self.name().to_owned() }
+    }
+
+    fn cannot(&self, ability: &'static str) -> Error {
+        Error::Unsupported {
+            machine: self.name().to_owned(),
+            backend: self.inner.plan.backend.name(),
+            ability,
+        }
+    }
+
+    async fn call(&self, request: &Request) -> Result<()> {
+        self.inner.session.call(request).await.map(drop)
+    }
+
+    /// A request that ends the connection: its answer may be lost with it.
+    async fn call_and_leave(&self, request: &Request) -> Result<()> {
+        match self.inner.session.call_once(request).await {
+            Some(result) => result,
+            None => Ok(()),
+        }
+    }
+
+    /// Record an operation around `work`.
+    pub(crate) async fn operation<T, F>(
+        &self,
+        operation: &str,
+        subject: &str,
+        work: impl FnOnce(u64) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let id = self.inner.recorder.operation();
+        let began = Instant::now();
+        self.record(EventKind::OperationStarted {
+            id,
+            operation: operation.to_owned(),
+            subject: one_line(subject),
+        });
+        let result = work(id).await;
+        self.record(EventKind::OperationEnded {
+            id,
+            duration_ns: nanoseconds(began.elapsed()),
+            error: result.as_ref().err().map(Error::chain),
+        });
+        result
+    }
+
+    pub(crate) fn record(&self, kind: EventKind) {
+        self.inner.recorder.record_machine(self.name(), kind);
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.inner.session
+    }
+
+    pub(crate) fn console(&self) -> &Console {
+        &self.inner.session.console
+    }
+
+    pub(crate) fn timeouts(&self) -> &TimeoutPlan {
+        &self.inner.timeouts
+    }
+
+    /// How long it may take to boot.
+    pub fn boot_timeout(&self) -> Duration {
+        self.inner.timeouts.boot
+    }
+}

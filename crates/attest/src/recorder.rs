@@ -1,0 +1,169 @@
+//! Where events are made: a clock, a test's name, and a queue to the readers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use attest_events::{Breakdown, Event, EventKind, Marks, Phase, nanoseconds};
+use tokio::sync::mpsc;
+
+/// Console lines that may wait for a slow reader. Beyond it they are dropped from the events
+/// (never from the console's file) and counted: 64 Ki lines of 100 bytes are 6 MB.
+const CONSOLE_BACKLOG: u64 = 64 * 1024;
+
+/// Makes the events of one run. Clones record into the same stream.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    test: Mutex<Option<String>>,
+    marks: Mutex<Marks>,
+    next_operation: AtomicU64,
+    console_backlog: Arc<AtomicU64>,
+    console_dropped: AtomicU64,
+    events: Option<mpsc::UnboundedSender<Event>>,
+}
+
+/// The reading end of a [`Recorder`].
+#[derive(Debug)]
+pub struct EventStream {
+    events: mpsc::UnboundedReceiver<Event>,
+    console_backlog: Arc<AtomicU64>,
+}
+
+impl EventStream {
+    /// The next event; `None` when all recorders are gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        let event = self.events.recv().await?;
+        if matches!(event.kind, EventKind::Console { .. }) {
+            self.console_backlog.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(event)
+    }
+}
+
+impl Recorder {
+    /// A recorder whose clock began at `began`, and its reader.
+    pub fn new(began: Instant) -> (Self, EventStream) {
+        let (sender, events) = mpsc::unbounded_channel();
+        let recorder = Self::with(began, Some(sender));
+        let console_backlog = Arc::clone(&recorder.inner.console_backlog);
+        (recorder, EventStream { events, console_backlog })
+    }
+
+    /// A recorder that nobody reads.
+    pub fn silent() -> Self {
+        Self::with(Instant::now(), None)
+    }
+
+    fn with(began: Instant, events: Option<mpsc::UnboundedSender<Event>>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                began,
+                test: Mutex::new(None),
+                marks: Mutex::new(Marks::new()),
+                next_operation: AtomicU64::new(1),
+                console_backlog: Arc::new(AtomicU64::new(0)),
+                console_dropped: AtomicU64::new(0),
+                events,
+            }),
+        }
+    }
+
+    /// Nanoseconds since the run began.
+    pub fn now(&self) -> u64 {
+        nanoseconds(self.inner.began.elapsed())
+    }
+
+    /// Record something about the lab, the run or the test.
+    pub fn record(&self, kind: EventKind) {
+        self.send(self.now(), None, kind);
+    }
+
+    /// Record something about a machine.
+    pub fn record_machine(&self, machine: &str, kind: EventKind) {
+        self.send(self.now(), Some(machine), kind);
+    }
+
+    /// Record a line of a console, unless too many wait already.
+    pub(crate) fn record_console(&self, machine: &str, line: String) {
+        let inner = &self.inner;
+        if inner.events.is_none() {
+            return;
+        }
+        if inner.console_backlog.load(Ordering::Relaxed) >= CONSOLE_BACKLOG {
+            inner.console_dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let dropped = inner.console_dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            self.record_machine(
+                machine,
+                EventKind::Warning {
+                    message: format!("{dropped} console lines came too fast for the events; the console's file has them"),
+                },
+            );
+        }
+        inner.console_backlog.fetch_add(1, Ordering::Relaxed);
+        self.record_machine(machine, EventKind::Console { line });
+    }
+
+    /// Pass on an event of a run inside this one (a Rust test binary), whose clock began at
+    /// `offset_ns` of ours.
+    pub(crate) fn forward(&self, mut event: Event, offset_ns: u64) {
+        event.at_ns = event.at_ns.saturating_add(offset_ns);
+        if event.test.is_none() {
+            event.test.clone_from(&self.inner.test.lock().expect("not poisoned"));
+        }
+        if matches!(event.kind, EventKind::Console { .. }) {
+            self.inner.console_backlog.fetch_add(1, Ordering::Relaxed);
+        }
+        self.emit(event);
+    }
+
+    /// Where the time went until now.
+    pub(crate) fn breakdown(&self) -> Breakdown {
+        let marks = self.inner.marks.lock().expect("not poisoned").clone();
+        marks.finish(self.now())
+    }
+
+    /// The run enters this phase.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.record(EventKind::PhaseStarted { phase });
+    }
+
+    /// A machine was in this phase for so long, until now.
+    pub(crate) fn machine_phase(&self, machine: &str, phase: Phase, duration: Duration) {
+        self.record_machine(
+            machine,
+            EventKind::PhaseEnded { phase, duration_ns: nanoseconds(duration) },
+        );
+    }
+
+    /// Events from now on belong to this test.
+    pub(crate) fn set_test(&self, test: Option<&str>) {
+        *self.inner.test.lock().expect("not poisoned") = test.map(str::to_owned);
+    }
+
+    /// A number for an operation.
+    pub(crate) fn operation(&self) -> u64 {
+        self.inner.next_operation.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn send(&self, at_ns: u64, machine: Option<&str>, kind: EventKind) {
+        let test = self.inner.test.lock().expect("not poisoned").clone();
+        self.emit(Event { at_ns, test, machine: machine.map(str::to_owned), kind });
+    }
+
+    fn emit(&self, event: Event) {
+        self.inner.marks.lock().expect("not poisoned").observe(&event);
+        if let Some(events) = &self.inner.events {
+            // The reader may have gone first, at the end of the run.
+            let _ = events.send(event);
+        }
+    }
+}

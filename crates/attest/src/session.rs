@@ -1,0 +1,180 @@
+//! The state of a machine as its agent shows it, and requests to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attest_events::MachineEnding;
+use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
+use attest_protocol::message::{FailureCode, Hello, Request, Response};
+use tokio::sync::watch;
+
+use crate::console::Console;
+use crate::error::{Error, Result};
+
+/// How long after a broken link the machine's end may take to be known, before the agent alone
+/// is said to be lost. A VMM that dies closes the link a few milliseconds before its exit
+/// status arrives.
+const ENDING_GRACE: Duration = Duration::from_secs(2);
+
+/// Where a machine stands.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum State {
+    /// Never started, or stopped.
+    #[default]
+    Off,
+    /// Started; its agent has not been set up since the last boot.
+    Booting,
+    /// Its agent answered and is being told who it is.
+    Up,
+    /// Usable.
+    Ready(Arc<Ready>),
+    /// Setting it up failed; it will not become ready in this boot.
+    Broken(Arc<Error>),
+    /// It ended without being asked.
+    Ended(MachineEnding, Arc<str>),
+}
+
+/// A usable machine.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) link: HostLink,
+    pub(crate) hello: Hello,
+}
+
+/// One machine's connection to its agent, over all boots.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) machine: String,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) boot_timeout: Duration,
+    pub(crate) console: Arc<Console>,
+}
+
+impl Session {
+    /// The link, as soon as the machine is ready.
+    pub(crate) async fn link(&self) -> Result<HostLink> {
+        Ok(self.ready_where(|_| true).await?.link.clone())
+    }
+
+    /// Wait until the machine is ready and `accept`s.
+    pub(crate) async fn ready_where(&self, accept: impl Fn(&Ready) -> bool) -> Result<Arc<Ready>> {
+        let mut state = self.state.subscribe();
+        let waiting = async {
+            let settled = state
+                .wait_for(|state| match state {
+                    State::Booting | State::Up => false,
+                    State::Ready(ready) => accept(ready),
+                    State::Off | State::Broken(_) | State::Ended(..) => true,
+                })
+                .await;
+            settled.expect("the sender lives in self").clone()
+        };
+        match tokio::time::timeout(self.boot_timeout, waiting).await {
+            Ok(State::Ready(ready)) => Ok(ready),
+            Ok(other) => Err(self.error_of(&other)),
+            Err(_) => Err(Error::BootTimedOut {
+                machine: self.machine.clone(),
+                timeout: self.boot_timeout,
+                last_console: self.console.last_line(),
+            }),
+        }
+    }
+
+    /// Wait until the agent has answered since the last boot, or cannot any more.
+    pub(crate) async fn up(&self) {
+        let mut state = self.state.subscribe();
+        let answered = state.wait_for(|state| !matches!(state, State::Booting));
+        // Too late is for `ready_where` to say.
+        let _ = tokio::time::timeout(self.boot_timeout, answered).await;
+    }
+
+    fn error_of(&self, state: &State) -> Error {
+        let machine = self.machine.clone();
+        match state {
+            State::Ended(ending, detail) => {
+                Error::MachineEnded { machine, ending: *ending, detail: detail.to_string() }
+            }
+            State::Broken(cause) => Error::SetUp { machine, source: Arc::clone(cause) },
+            State::Off | State::Booting | State::Up | State::Ready(_) => Error::MachineOff { machine },
+        }
+    }
+
+    /// What a broken link means: the machine's end if it ended, else a lost agent.
+    pub(crate) async fn lost(&self, source: LinkError) -> Error {
+        let mut state = self.state.subscribe();
+        let over = state.wait_for(|state| matches!(state, State::Off | State::Ended(..)));
+        match tokio::time::timeout(ENDING_GRACE, over).await {
+            Ok(Ok(state)) => self.error_of(&state),
+            _ => Error::AgentLost { machine: self.machine.clone(), source },
+        }
+    }
+
+    /// Open a channel for a request.
+    pub(crate) async fn open(&self, request: &Request) -> Result<Channel> {
+        let link = self.link().await?;
+        match link.open(request) {
+            Ok(channel) => Ok(channel),
+            Err(error) => Err(self.lost(error).await),
+        }
+    }
+
+    /// The next item of a channel.
+    pub(crate) async fn next(&self, channel: &mut Channel) -> Result<Incoming> {
+        match channel.receiver.next().await {
+            Ok(incoming) => Ok(incoming),
+            Err(error) => Err(self.lost(error).await),
+        }
+    }
+
+    /// A request without streams: open, and take its result.
+    pub(crate) async fn call(&self, request: &Request) -> Result<Response> {
+        let mut channel = self.open(request).await?;
+        self.result(&mut channel, request.name()).await
+    }
+
+    /// A request after which the guest leaves: `None` when the link broke before the answer.
+    pub(crate) async fn call_once(&self, request: &Request) -> Option<Result<()>> {
+        let link = match self.link().await {
+            Ok(link) => link,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut channel = link.open(request).ok()?;
+        loop {
+            if let Incoming::Finished(result) = channel.receiver.next().await.ok()? {
+                return Some(result.map(drop).map_err(|failure| self.failure(request.name(), failure)));
+            }
+        }
+    }
+
+    /// The result of a channel, ignoring everything before it.
+    pub(crate) async fn result(&self, channel: &mut Channel, operation: &'static str) -> Result<Response> {
+        loop {
+            if let Incoming::Finished(result) = self.next(channel).await? {
+                return result.map_err(|failure| self.failure(operation, failure));
+            }
+        }
+    }
+
+    /// The agent's failure as our error.
+    pub(crate) fn failure(
+        &self,
+        operation: &'static str,
+        failure: attest_protocol::message::Failure,
+    ) -> Error {
+        let machine = self.machine.clone();
+        match failure.code {
+            FailureCode::TimedOut => {
+                Error::TimedOut { machine, subject: failure.message, last_seen: failure.last_seen }
+            }
+            _ => Error::Guest { machine, operation, failure },
+        }
+    }
+
+    /// An answer of the wrong kind: the agent is not what it says it is.
+    pub(crate) fn unexpected(&self, operation: &str) -> Error {
+        Error::AgentLost {
+            machine: self.machine.clone(),
+            source: LinkError::Protocol(format!("an answer of another kind than {operation} has")),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a machine is told about itself after each boot.
+
+use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use attest_manifest::{LabPlan, MachinePlan};
+use attest_protocol::message::{HostEntry, Interface, RawBytes, Setup};
+
+/// Bytes of the host's randomness given to each guest: a TCG guest without a hardware source
+/// would otherwise start with next to none. 64 is the size of the kernel's pool.
+const ENTROPY: usize = 64;
+
+/// The set-up of one machine, without what must be fresh.
+pub(crate) fn plan(lab: &LabPlan, machine: &MachinePlan) -> Setup {
+    Setup {
+        hostname: machine.name.clone(),
+        hosts: hosts(lab),
+        interfaces: machine.cards.iter().map(|card| interface(lab, card)).collect(),
+        environment: machine.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        clock_ns: 0,
+        entropy: None,
+    }
+}
+
+/// Add what must be fresh: the wall clock and entropy.
+pub(crate) fn freshen(mut setup: Setup) -> Setup {
+    setup.clock_ns = wall_clock_ns();
+    let mut entropy = [0; ENTROPY];
+    // Without it the guest only waits longer for its own.
+    if getrandom::fill(&mut entropy).is_ok() {
+        setup.entropy = Some(RawBytes::from(entropy.to_vec()));
+    }
+    setup
+}
+
+/// The host's wall clock, nanoseconds since 1970.
+pub(crate) fn wall_clock_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn hosts(lab: &LabPlan) -> Vec<HostEntry> {
+    let mut entries = Vec::new();
+    for machine in &lab.machines {
+        for card in &machine.cards {
+            for (address, _) in &card.addresses {
+                entries.push(HostEntry {
+                    address: address.to_string(),
+                    names: vec![machine.name.clone(), format!("{}.{}", machine.name, card.network)],
+                });
+            }
+        }
+    }
+    // IPv4 first: busybox's and musl's resolvers take the first line that fits.
+    entries.sort_by_key(|entry| entry.address.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()));
+    entries
+}
+
+fn interface(lab: &LabPlan, card: &attest_manifest::CardPlan) -> Interface {
+    let network = lab.networks.iter().find(|network| network.name == card.network);
+    Interface {
+        mac: card.mac,
+        addresses: card.addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
+        mtu: network.map_or(0, |network| network.mtu),
+    }
+}
