@@ -32,6 +32,7 @@ pub fn main() -> ExitCode {
         );
         return ExitCode::from(USAGE);
     };
+    namespaces::keep_descriptors();
     match namespaces::enter(control) {
         Ok(code) => code,
         Err((control, failure)) => refuse(&control, failure),

@@ -1,11 +1,12 @@
 //! The lab's namespaces, and PID 1 in them.
-#![expect(unsafe_code, reason = "fork(2)")]
+#![expect(unsafe_code, reason = "fork(2) and close_range(2)")]
 
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
@@ -43,6 +44,21 @@ pub(super) fn enter(control: OwnedFd) -> Result<ExitCode, (OwnedFd, Failure)> {
                 Err(failure) => Err((control, failure)),
             }
         }
+    }
+}
+
+/// Nothing that the driver inherited and left open at exec goes on into programs of the lab: a
+/// pipe's end there would keep its reader waiting.
+pub(super) fn keep_descriptors() {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC the call closes nothing now, it only sets flags. Where
+    // the kernel (before 5.11) does not know it, nothing happens.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
     }
 }
 

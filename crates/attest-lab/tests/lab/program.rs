@@ -1,26 +1,28 @@
-//! A lab process, for real: as root without, else with a user namespace.
-
-mod common;
+//! Networks and programs of a lab.
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use crate::common::{OpenEnd as _, end_of, lab, network, run, shell, start};
 use attest_lab::{LabError, ProcessExit};
-use common::{OpenEnd as _, end_of, lab, network, run, shell, start};
 
 #[tokio::test]
 async fn starts_and_ends_and_leaves_nothing() {
-    let before = common::interfaces();
+    let before = crate::common::interfaces();
     let Some(lab) = lab(&[network("lan"), network("a-network-with-a-long-name")]).await else {
         return;
     };
     let (outer, inner) = (end_of(lab.supervisor_pid()), end_of(lab.pid()));
     let queue = lab.tap("lan").await.unwrap();
-    assert_eq!(common::interfaces(), before, "the host sees nothing of it");
+    assert_eq!(
+        crate::common::interfaces(),
+        before,
+        "the host sees nothing of it"
+    );
     lab.end().await;
-    assert!(common::has_ended(&inner) && common::has_ended(&outer));
-    assert_eq!(common::interfaces(), before);
+    assert!(crate::common::has_ended(&inner) && crate::common::has_ended(&outer));
+    assert_eq!(crate::common::interfaces(), before);
     drop(queue);
 }
 
@@ -52,7 +54,9 @@ async fn a_program_has_no_other_descriptors() {
         spawn.pass(fd);
     }
     // `ls` itself opens the directory.
-    let numbers = run(&lab, spawn).await.split_whitespace().count();
+    let x = run(&lab, spawn).await;
+    eprintln!("{x}");
+    let numbers = x.split_whitespace().count();
     assert_eq!(numbers, 3 + 40 + 1);
 }
 
@@ -202,7 +206,7 @@ async fn frames_cross_the_bridge() {
     frame.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
     frame.extend([42; 50]);
     (&one).write_all(&frame).unwrap();
-    let got = common::read_frame(&two).await;
+    let got = crate::common::read_frame(&two).await;
     assert_eq!(got, frame);
 }
 
@@ -223,7 +227,7 @@ async fn a_network_twice_is_refused() {
     let Some(probe) = lab(&[]).await else { return };
     probe.end().await;
     let networks = [network("lan"), network("lan")];
-    let refused = attest_lab::LabProcess::start(&common::program(), &networks)
+    let refused = attest_lab::LabProcess::start(&crate::common::program(), &networks)
         .await
         .unwrap_err();
     assert_eq!(

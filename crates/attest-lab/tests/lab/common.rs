@@ -1,6 +1,4 @@
 //! What the tests of a lab share.
-#![expect(unreachable_pub, reason = "a module of several test binaries")]
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,11 +11,11 @@ use attest_lab::{LabError, LabProcess, NetworkSpec, ProcessExit, Spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub fn program() -> Vec<u8> {
+pub(crate) fn program() -> Vec<u8> {
     std::fs::read(env!("CARGO_BIN_EXE_attest-lab")).expect("the built lab process")
 }
 
-pub fn network(name: &str) -> NetworkSpec {
+pub(crate) fn network(name: &str) -> NetworkSpec {
     NetworkSpec {
         name: name.into(),
         mtu: 1500,
@@ -26,7 +24,7 @@ pub fn network(name: &str) -> NetworkSpec {
 }
 
 /// A lab, or a printed reason why this host has none.
-pub async fn lab(networks: &[NetworkSpec]) -> Option<LabProcess> {
+pub(crate) async fn lab(networks: &[NetworkSpec]) -> Option<LabProcess> {
     match LabProcess::start(&program(), networks).await {
         Ok(lab) => Some(lab),
         Err(LabError::Setup {
@@ -41,20 +39,20 @@ pub async fn lab(networks: &[NetworkSpec]) -> Option<LabProcess> {
     }
 }
 
-pub fn start(program: &str) -> Spawn {
+pub(crate) fn start(program: &str) -> Spawn {
     let mut spawn = Spawn::default();
     spawn.program = PathBuf::from(program);
     spawn
 }
 
-pub fn shell(script: &str) -> Spawn {
+pub(crate) fn shell(script: &str) -> Spawn {
     let mut spawn = start("/bin/sh");
     spawn.args = vec!["-c".into(), script.into()];
     spawn.environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
     spawn
 }
 
-pub trait OpenEnd {
+pub(crate) trait OpenEnd {
     /// Pass a socket whose other end stays open until the test's process ends.
     fn with_open_end(self) -> Self;
 }
@@ -69,7 +67,7 @@ impl OpenEnd for Spawn {
 }
 
 /// Run it to its end and give what it wrote.
-pub async fn run(lab: &LabProcess, mut spawn: Spawn) -> String {
+pub(crate) async fn run(lab: &LabProcess, mut spawn: Spawn) -> String {
     let (mut read, write) = UnixStream::pair().unwrap();
     spawn.output = Some(write.into());
     let process = lab.spawn(spawn).await.unwrap();
@@ -80,12 +78,12 @@ pub async fn run(lab: &LabProcess, mut spawn: Spawn) -> String {
 }
 
 /// Becomes readable when the process has ended.
-pub fn end_of(pid: u32) -> OwnedFd {
+pub(crate) fn end_of(pid: u32) -> OwnedFd {
     let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
     pidfd_open(pid, PidfdFlags::empty()).unwrap()
 }
 
-pub fn has_ended(pidfd: &OwnedFd) -> bool {
+pub(crate) fn has_ended(pidfd: &OwnedFd) -> bool {
     poll(
         &mut [PollFd::new(pidfd, PollFlags::IN)],
         Some(&Timespec::default()),
@@ -95,14 +93,14 @@ pub fn has_ended(pidfd: &OwnedFd) -> bool {
 }
 
 /// Wait for its end, without bound: a hang fails by the runner's timeout.
-pub async fn ended(pidfd: OwnedFd) {
+pub(crate) async fn ended(pidfd: OwnedFd) {
     let waited = tokio::task::spawn_blocking(move || {
         poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap()
     });
     assert_eq!(waited.await.unwrap(), 1);
 }
 
-pub async fn read_frame(queue: &File) -> Vec<u8> {
+pub(crate) async fn read_frame(queue: &File) -> Vec<u8> {
     let mut queue = queue.try_clone().unwrap();
     let waited = tokio::task::spawn_blocking(move || {
         poll(&mut [PollFd::new(&queue, PollFlags::IN)], None).unwrap();
@@ -115,7 +113,7 @@ pub async fn read_frame(queue: &File) -> Vec<u8> {
 }
 
 /// The interfaces of the host's namespace.
-pub fn interfaces() -> BTreeSet<String> {
+pub(crate) fn interfaces() -> BTreeSet<String> {
     let table = std::fs::read_to_string("/proc/net/dev").unwrap();
     table
         .lines()

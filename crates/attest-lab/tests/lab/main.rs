@@ -1,0 +1,6 @@
+//! A lab process, for real: as root without, else with a user namespace.
+
+mod common;
+mod death;
+mod garbage;
+mod program;
