@@ -69,6 +69,11 @@ pub enum EventKind {
         /// Why.
         reason: String,
     },
+    /// Something that takes longer than a moment began.
+    Progress {
+        /// What, as one line.
+        text: String,
+    },
     /// A line of the machine's console, without its line end.
     Console {
         /// Invalid UTF-8 is replaced.

@@ -61,7 +61,7 @@ impl<'a> BareOptions<'a> {
 pub fn build(cache: &Cache, kernel: &Kernel, options: &BareOptions<'_>) -> Result<BareGuest, ImageError> {
     let busybox = match &options.busybox {
         Some(path) => path.clone(),
-        None => first(&BUSYBOX).ok_or_else(no_busybox)?,
+        None => busybox()?,
     };
     let bash = first(&BASH);
     let key = Key { kernel, options, busybox: &busybox, bash: bash.as_deref() }.hash()?;
@@ -82,6 +82,14 @@ pub fn build(cache: &Cache, kernel: &Kernel, options: &BareOptions<'_>) -> Resul
         write(&directory.join("initrd"), &archive.pack())
     })?;
     Ok(guest(&entry, kernel))
+}
+
+/// The host's static busybox.
+///
+/// # Errors
+/// There is none in the usual places; whether it is static is seen when it is used.
+pub fn busybox() -> Result<PathBuf, ImageError> {
+    first(&BUSYBOX).ok_or_else(no_busybox)
 }
 
 fn guest(entry: &Path, kernel: &Kernel) -> BareGuest {

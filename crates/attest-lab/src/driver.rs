@@ -153,7 +153,7 @@ impl LabProcess {
     }
 
     /// End everything in the lab, and return when the kernel has.
-    pub async fn end(self) {
+    pub async fn end(&self) {
         self.socket.shut();
         let mut gone = self.gone.clone();
         // An error would mean that nobody waits for it any more, so that it has ended, too.

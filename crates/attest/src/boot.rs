@@ -6,12 +6,11 @@ use std::time::Instant;
 
 use attest_events::{EventKind, MachineEnding, Phase};
 use attest_image::bare::{self, BareGuest, BareOptions};
-use attest_image::{Cache, Kernel, KernelSource};
-use attest_manifest::{LabPlan, MachinePlan};
+use attest_image::{Cache, Kernel, KernelSource, disks};
+use attest_manifest::{DiskPlan, LabPlan, MachinePlan};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
 use attest_protocol::message::{Request, Setup};
-use attest_vmm::{Backend, Card, Disk, EndingKind, MachineConfig, Running};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use attest_vmm::{Backend, Card, Disk, EndingKind, MachineConfig, QemuOptions, Running};
 
 use crate::copy;
 use crate::error::{Error, Result};
@@ -29,7 +28,36 @@ const MODULES: &[&str] = &["virtio_mmio", "virtio_pci", "virtio_console", "virti
 #[derive(Debug)]
 pub(crate) struct Images {
     cache: Cache,
-    bare: BareGuest,
+    /// One for each kernel that is used.
+    guests: Vec<(KernelSource, BareGuest)>,
+}
+
+fn kernel_source(plan: &MachinePlan) -> KernelSource {
+    plan.image.kernel.clone().map_or(KernelSource::Auto, KernelSource::Path)
+}
+
+impl Images {
+    fn get(directory: &Path, sources: &[KernelSource], recorder: &Recorder) -> Result<Self> {
+        let cache = Cache::open(directory)?;
+        let mut guests: Vec<(KernelSource, BareGuest)> = Vec::new();
+        for source in sources {
+            if guests.iter().any(|(known, _)| known == source) {
+                continue;
+            }
+            let kernel = Kernel::find(&cache, source, &mut |step| {
+                recorder.record(EventKind::Progress { text: step.to_string() });
+            })?;
+            let guest = bare::build(&cache, &kernel, &BareOptions::new(attest_embed::AGENT, MODULES))?;
+            guests.push((source.clone(), guest));
+        }
+        Ok(Self { cache, guests })
+    }
+
+    fn of(&self, plan: &MachinePlan) -> &BareGuest {
+        let source = kernel_source(plan);
+        let found = self.guests.iter().find(|(known, _)| *known == source);
+        &found.expect("made for every machine of the plan").1
+    }
 }
 
 /// What is known before anything is started.
@@ -54,19 +82,12 @@ pub(crate) async fn prepare(plan: &LabPlan, recorder: &Recorder, cache: Option<&
         Some(directory) => directory.to_owned(),
         None => Cache::default_directory()?,
     };
-    let source = plan.kernel.clone().map_or(KernelSource::Auto, KernelSource::Path);
+    let sources: Vec<KernelSource> = plan.machines.iter().map(kernel_source).collect();
     let recorder_for_progress = recorder.clone();
-    let images = tokio::task::spawn_blocking(move || -> Result<Images> {
-        let cache = Cache::open(&directory)?;
-        let kernel = Kernel::find(&cache, &source, &mut |step| {
-            recorder_for_progress.record(EventKind::Progress { text: step.to_string() });
-        })?;
-        let bare = bare::build(&cache, &kernel, &BareOptions::new(attest_embed::AGENT, MODULES))?;
-        Ok(Images { cache, bare })
-    })
-    .await
-    .expect("building an image does not panic")?;
-    for choice in &images.bare.choices {
+    let images = tokio::task::spawn_blocking(move || Images::get(&directory, &sources, &recorder_for_progress))
+        .await
+        .expect("building an image does not panic")?;
+    for choice in images.guests.iter().flat_map(|(_, guest)| &guest.choices) {
         recorder.record(EventKind::Chosen {
             what: choice.what.to_string(),
             choice: choice.choice.clone(),
@@ -123,24 +144,49 @@ async fn machine_config(plan: &MachinePlan, lab: &Shared) -> Result<MachineConfi
     for card in &plan.cards {
         cards.push(Card { mac: card.mac, tap: lab.process.tap(&card.network).await? });
     }
+    let guest = lab.images.of(plan);
     let disks = plan.disks.iter().enumerate().map(|(index, disk)| open_disk(disk, index, &lab.images.cache));
     Ok(MachineConfig {
         name: plan.name.clone(),
         memory: plan.memory,
         vcpus: plan.vcpus,
-        kernel: lab.images.bare.kernel.clone(),
-        initrd: lab.images.bare.initrd.clone(),
+        kernel: guest.kernel.clone(),
+        initrd: guest.initrd.clone(),
         kernel_arguments: plan.kernel_arguments.clone(),
         cards,
         disks: disks.collect::<Result<_>>()?,
-        qemu: plan.qemu.clone(),
+        qemu: qemu_options(plan),
         log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
     })
 }
 
+fn open_disk(plan: &DiskPlan, index: usize, cache: &Cache) -> Result<Disk> {
+    let (file, read_only) = match plan {
+        DiskPlan::Scratch(bytes) => (disks::scratch(cache, *bytes)?, false),
+        DiskPlan::Image { path, read_only: true } => (disks::read_only(path)?, true),
+        DiskPlan::Image { path, read_only: false } => (disks::writable(path)?, false),
+    };
+    Ok(Disk { file, read_only, serial: format!("disk{index}") })
+}
+
+fn qemu_options(plan: &MachinePlan) -> QemuOptions {
+    QemuOptions {
+        program: None,
+        machine: match plan.machine_type {
+            attest_manifest::MachineType::Microvm => attest_vmm::MachineType::Microvm,
+            attest_manifest::MachineType::Q35 => attest_vmm::MachineType::Q35,
+        },
+        accelerator: match plan.accelerator {
+            attest_manifest::Accelerator::Auto => None,
+            attest_manifest::Accelerator::Kvm => Some(attest_vmm::Accelerator::Kvm),
+            attest_manifest::Accelerator::Tcg => Some(attest_vmm::Accelerator::Tcg),
+        },
+    }
+}
+
 /// Follows one agent over all boots of its machine.
 struct Follower {
-    port: HostPort<OwnedReadHalf, OwnedWriteHalf>,
+    port: HostPort,
     session: Arc<Session>,
     recorder: Recorder,
     setup: Setup,

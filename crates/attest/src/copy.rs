@@ -133,7 +133,7 @@ pub(crate) async fn upload(session: &Session, mut channel: Channel, from: Source
     let packed = packing.await.expect("packing does not panic");
     match (answer, packed) {
         (Ok(Response::Copied(bytes)), _) => Ok(bytes),
-        (_, Err(source)) if !source.is_link() => Err(failed(session, path, source)),
+        (_, Err(source)) if !source.is_stream() => Err(failed(session, path, source)),
         (Err(error), _) => Err(error),
         (Ok(_), _) => Err(session.unexpected("upload")),
     }
@@ -150,12 +150,12 @@ async fn download(session: &Session, from: &Path, to: PathBuf) -> Result<u64> {
     if unpacked.is_err() {
         sender.cancel();
     }
-    let answer = match finished.await {
+    let answer = match finished.result().await {
         Ok(result) => result.map_err(|failure| session.failure("download", failure)),
         Err(error) => Err(session.lost(error).await),
     };
     match (answer, unpacked) {
-        (Ok(_), Ok(unpacked)) => Ok(unpacked.bytes),
+        (Ok(_), Ok(bytes)) => Ok(bytes),
         (Err(error @ (Error::Guest { .. } | Error::MachineEnded { .. })), _) => Err(error),
         (_, Err(source)) => Err(failed(session, to, source)),
         (Err(error), _) => Err(error),

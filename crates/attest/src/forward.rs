@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use attest_protocol::link::{Channel, HostLink, Incoming, Stream};
+use attest_protocol::link::{Channel, Incoming, Stream};
 use attest_protocol::message::{self, Notice, Request};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::command::raw;
@@ -113,7 +114,10 @@ impl Forward {
     pub(crate) async fn to_host(machine: &Machine, guest: Endpoint, host: Endpoint) -> Result<Self> {
         let session = machine.session();
         let link = session.link().await?;
-        let mut channel = session.open(&Request::Listen(guest.message())).await?;
+        let request = Request::Listen(guest.message());
+        let mut channel = link.open(&request).map_err(|source| Error::AgentLost { machine: machine.name().to_owned(), source })?;
+        // Before it listens, so that no connection comes too early.
+        let accepted = link.accepted_by(channel.sender.channel());
         let port = loop {
             match session.next(&mut channel).await? {
                 Incoming::Notice(Notice::Listening(port)) => break port,
@@ -122,7 +126,7 @@ impl Forward {
                 _ => {}
             }
         };
-        let listening = Background::spawn(accept(link, channel, host));
+        let listening = Background::spawn(accept(accepted, channel, host));
         Ok(Self { port, _listening: listening, _socket: None })
     }
 }
@@ -136,12 +140,10 @@ impl Listener {
     }
 }
 
-/// Connections that a listener inside the guest accepted, for as long as `listener` is held.
-async fn accept(link: HostLink, listener: Channel, host: Endpoint) {
+/// Connections that a listener inside the guest accepted, for as long as the listener's channel is held.
+async fn accept(mut accepted: UnboundedReceiver<Channel>, _listener: Channel, host: Endpoint) {
     let mut connections = tokio::task::JoinSet::new();
-    let number = listener.sender.channel();
-    let mut accepted = link.accepted_by(number);
-    while let Some(channel) = accepted.next().await {
+    while let Some(channel) = accepted.recv().await {
         let host = host.clone();
         connections.spawn(async move {
             let connection: std::io::Result<Box<dyn Connection>> = match &host {

@@ -170,7 +170,7 @@ impl Lab {
     /// End everything at once and wait until the kernel has. Nothing in the guests is asked:
     /// their disks end with them.
     pub async fn shutdown(&self) {
-        for machine in &self.machines {
+        for machine in self.machines.iter() {
             machine.forget().await;
         }
         self.process.end().await;

@@ -96,7 +96,8 @@ impl Wait {
     async fn in_guest(&self, condition: Condition, began: Instant) -> Result<Met> {
         let session = self.machine.session();
         let wait = attest_protocol::message::Wait { condition, timeout_ms: milliseconds(self.timeout) };
-        let call = session.call(&Request::Wait(wait));
+        let request = Request::Wait(wait);
+        let call = session.call(&request);
         match tokio::time::timeout(self.timeout.saturating_add(AGENT_GRACE), call).await {
             Ok(Ok(Response::Met(seen))) => Ok(Met {
                 elapsed: began.elapsed(),

@@ -287,9 +287,9 @@ impl Host {
         self.lost(LinkError::Closed);
         self.count += 1;
         self.outbox.begin(self.count, Some(welcome));
-        let (core, accepted) = Core::new(Role::Host, generation, Arc::clone(&self.outbox), self.count);
+        let (core, _) = Core::new(Role::Host, generation, Arc::clone(&self.outbox), self.count);
         self.current = Some((Arc::clone(&core), hello.clone()));
-        let link = HostLink { core, accepted: Arc::new(tokio::sync::Mutex::new(accepted)) };
+        let link = HostLink { core };
         // The port may have gone; its tasks go with it.
         let _ = self.sessions.send((link, hello));
         Ok(())

@@ -73,6 +73,7 @@ struct State {
     gone: HashSet<u32>,
     gone_order: VecDeque<u32>,
     accepted: Option<mpsc::UnboundedSender<Accepted>>,
+    listeners: HashMap<u32, mpsc::UnboundedSender<Channel>>,
 }
 
 #[derive(Debug)]
@@ -137,6 +138,7 @@ impl Core {
             entry.windows.close();
         }
         state.channels.clear();
+        state.listeners.clear();
         state.accepted = None;
     }
 
@@ -152,6 +154,12 @@ impl Core {
         // With the small frames, so that a cancellation cannot overtake it.
         self.outbox.push_control(self.session, Frame::new(Kind::Open, number, payload));
         Ok(channel)
+    }
+
+    fn accepted_by(&self, listener: u32) -> mpsc::UnboundedReceiver<Channel> {
+        let (sender, accepted) = mpsc::unbounded_channel();
+        self.state.lock().expect("not poisoned").listeners.insert(listener, sender);
+        accepted
     }
 
     fn entry(self: &Arc<Self>, state: &mut State, number: u32) -> Channel {
@@ -236,7 +244,17 @@ impl Core {
         }
         let channel = self.entry(&mut state, frame.channel);
         let accepted = state.accepted.clone();
+        let listener = match (self.role, &request) {
+            (Role::Host, Request::Accepted(listener)) => state.listeners.get(listener).cloned(),
+            _ => None,
+        };
         drop(state);
+        if self.role == Role::Host {
+            if let Some(listener) = listener {
+                let _ = listener.send(channel);
+            }
+            return Ok(());
+        }
         if let Some(accepted) = accepted {
             // Whoever accepts may have gone; the channel's drop tells the other side.
             let _ = accepted.send((request, channel));
@@ -371,7 +389,6 @@ enum Answer {
 #[derive(Debug, Clone)]
 pub struct HostLink {
     pub(super) core: Arc<Core>,
-    pub(super) accepted: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Accepted>>>,
 }
 
 impl HostLink {
@@ -380,9 +397,10 @@ impl HostLink {
         self.core.open(request)
     }
 
-    /// The next channel that the agent opened ([`Request::Accepted`]); `None` when the link ended.
-    pub async fn accepted(&self) -> Option<Accepted> {
-        self.accepted.lock().await.recv().await
+    /// The connections that the listener of this channel accepts ([`Request::Accepted`]). Those
+    /// that nobody asked for are closed.
+    pub fn accepted_by(&self, listener: u32) -> mpsc::UnboundedReceiver<Channel> {
+        self.core.accepted_by(listener)
     }
 
     /// Resolves when the session has ended, with the reason. When the agent says hello anew,

@@ -1,10 +1,9 @@
 //! Which tests of which manifests a run takes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use attest_manifest::{LabPlan, Manifest, TestKind};
-use attest_vmm::Accelerator;
+use attest_manifest::{Accelerator, LabPlan, Manifest, TestKind};
 
 use super::rust_test;
 use crate::error::Result;
@@ -25,8 +24,8 @@ impl Overrides {
             if let Some(kernel) = &self.kernel {
                 machine.image.kernel = Some(kernel.clone());
             }
-            if self.accelerator.is_some() {
-                machine.accelerator = self.accelerator;
+            if let Some(accelerator) = self.accelerator {
+                machine.accelerator = accelerator;
             }
         }
     }
@@ -105,8 +104,7 @@ fn tests(plan: &LabPlan) -> Result<Vec<SelectedTest>> {
         match &test.kind {
             TestKind::Steps(_) => tests.push(selected(test.name.clone(), None)),
             TestKind::Rust(rust) => {
-                let directory = plan.directory.as_deref().unwrap_or(Path::new("."));
-                let binary = rust_test::binary(rust, directory)?;
+                let binary = rust_test::binary(rust, &plan.directory)?;
                 for name in rust_test::list(&binary)? {
                     if rust.filter.as_ref().is_none_or(|filter| name.contains(filter)) {
                         tests.push(selected(format!("{}::{name}", test.name), Some((binary.clone(), name))));

@@ -26,19 +26,20 @@ pub(super) async fn run(lab: &Lab, steps: &[StepPlan], artifacts: &Path) -> Resu
 fn run_step<'a>(lab: &'a Lab, step: &'a StepPlan, artifacts: &'a Path) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
         if let ActionPlan::Parallel(steps) = &step.action {
-            let all = steps.iter().map(|step| run_step(lab, step, artifacts));
-            return crate::runtime::wait_all(all).await.into_iter().collect();
+            let all: Vec<_> = steps.iter().map(|step| run_step(lab, step, artifacts)).collect();
+            return futures_util::future::join_all(all).await.into_iter().collect();
         }
         let mut machines = Vec::with_capacity(step.machines.len());
         for name in &step.machines {
             machines.push(lab.machine(name)?);
         }
-        let all = machines.iter().map(|machine| act(machine, &step.action, artifacts));
-        crate::runtime::wait_all(all).await.into_iter().collect()
+        let all: Vec<_> = machines.iter().map(|machine| act(machine, &step.action, artifacts)).collect();
+        futures_util::future::join_all(all).await.into_iter().collect()
     })
 }
 
-async fn act(machine: &Machine, action: &ActionPlan, artifacts: &Path) -> Result<()> {
+fn act<'a>(machine: &'a Machine, action: &'a ActionPlan, artifacts: &'a Path) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
     match action {
         ActionPlan::Command(plan) => {
             let output = command(machine, plan).await?;
@@ -52,6 +53,7 @@ async fn act(machine: &Machine, action: &ActionPlan, artifacts: &Path) -> Result
         ActionPlan::Reboot => machine.reboot().await,
         ActionPlan::Parallel(_) => unreachable!("parallel steps have no machine of their own"),
     }
+    })
 }
 
 fn command(machine: &Machine, plan: &CommandPlan) -> Command {

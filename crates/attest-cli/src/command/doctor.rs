@@ -1,0 +1,38 @@
+//! `attest doctor`: what this host can do, with the reason for every no.
+
+use std::process::ExitCode;
+
+use attest::doctor::{Finding, examine};
+use serde_json::json;
+
+use super::CommandResult;
+use crate::arguments::{Doctor, Format};
+
+pub(crate) fn run(arguments: &Doctor) -> CommandResult {
+    let findings = examine();
+    match arguments.format {
+        Format::Json => {
+            for finding in &findings {
+                let line = json!({ "area": finding.area, "what": finding.what, "works": finding.works, "detail": finding.detail, "needed": finding.needed });
+                anstream::println!("{line}");
+            }
+        }
+        Format::Human => print(&findings),
+    }
+    let broken = findings.iter().any(|finding| finding.needed && !finding.works);
+    let code = if broken { attest::events::ExitCode::Infrastructure } else { attest::events::ExitCode::Passed };
+    Ok(ExitCode::from(code.code()))
+}
+
+fn print(findings: &[Finding]) {
+    let (yes, no) = (anstyle::AnsiColor::Green.on_default(), anstyle::AnsiColor::Red.on_default());
+    let mut area = "";
+    for finding in findings {
+        if finding.area != area {
+            area = finding.area;
+            anstream::println!("{area}");
+        }
+        let (style, mark) = if finding.works { (yes, "yes") } else { (no, "no ") };
+        anstream::println!("  {style}{mark}{style:#}  {:<24} {}", finding.what, finding.detail);
+    }
+}
