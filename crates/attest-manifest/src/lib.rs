@@ -1,1 +1,34 @@
-//! Under construction.
+//! The file that declares a lab: types, schema, checks, and errors that point at the text.
+//!
+//! A manifest is TOML (`attest.toml`), or JSON of the same schema. [`Manifest::load`] reads it,
+//! [`Manifest::plan`] checks everything and fills in every default. The same values can be made
+//! in code: [`ManifestFile`].
+//!
+//! ```
+//! let text = "[machines.server]\nmemory = \"128M\"\n";
+//! let plan = text.parse::<attest_manifest::Manifest>()?.plan()?;
+//! assert_eq!(plan.machines[0].memory, 128 << 20);
+//! # Ok::<(), attest_manifest::ManifestError>(())
+//! ```
+
+mod error;
+mod manifest;
+mod model;
+mod plan;
+mod problem;
+mod render;
+mod source;
+
+pub use error::{Diagnostic, Invalid, ManifestError, Position, Related};
+pub use manifest::{DEFAULT_NAME, Manifest, schema};
+pub use model::{
+    Accelerator, Backend, Copy, Defaults, Disk, FileEntry, FileSource, Image, ImageFiles, Kernel,
+    Machine, MachineNetwork, MachineNetworkSettings, MachineType, ManifestFile, Network, OneOrMany,
+    RustTest, Size, SizeError, Step, Test, TimeSpan, TimeSpanError, Timeouts, Wait,
+};
+pub use plan::{
+    ActionPlan, CardPlan, CommandPlan, DiskContent, DiskPlan, ExpectedStatus, FileContent,
+    FilePlan, ImagePlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan, RustTestPlan,
+    RustTestSource, StepPlan, Subnet, SubnetError, TestKind, TestPlan, TimeoutPlan, WaitPlan,
+    WaitTarget,
+};
