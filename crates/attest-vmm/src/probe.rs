@@ -1,15 +1,19 @@
 //! Whether KVM can run real guests here: a device file that opens proves nothing.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 
 /// What the probe of KVM found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KvmProbe {
     /// It runs guests.
     Usable,
-    /// It does not, for this reason.
+    /// It makes virtual machines, but stock kernels do not run in them, for this reason. It can
+    /// be forced.
+    Doubtful(String),
+    /// It makes no virtual machine, for this reason.
     Unusable(String),
 }
 
@@ -17,17 +21,26 @@ pub enum KvmProbe {
 /// Linux's `api.rst`).
 const API_VERSION: i32 = 12;
 
-/// Look at the device, the processor's flags, and ask for a virtual machine.
+/// Look at the device, the processor's flags, and ask for a virtual machine. Once for each
+/// process: the kernel takes milliseconds to remove that machine.
 pub fn kvm() -> KvmProbe {
-    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    judge(&flags, open_and_ask())
+    static FOUND: OnceLock<KvmProbe> = OnceLock::new();
+    FOUND
+        .get_or_init(|| judge(&processor_flags(), open_and_ask()))
+        .clone()
 }
 
-fn judge(cpuinfo: &str, asked: io::Result<i32>) -> KvmProbe {
-    let has = |flag: &str| {
-        let mut lines = cpuinfo.lines().filter(|line| line.starts_with("flags"));
-        lines.any(|line| line.split_whitespace().any(|word| word == flag))
-    };
+/// The flags of the first processor. The whole file takes a long time on hosts with many.
+fn processor_flags() -> String {
+    let lines = File::open("/proc/cpuinfo").map(|file| BufReader::new(file).lines());
+    let flags = lines.ok().and_then(|mut lines| {
+        lines.find_map(|line| line.ok().filter(|line| line.starts_with("flags")))
+    });
+    flags.unwrap_or_default()
+}
+
+fn judge(flags: &str, asked: io::Result<i32>) -> KvmProbe {
+    let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
     let unusable = |reason: &str| KvmProbe::Unusable(reason.to_owned());
     match asked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => unusable("there is no /dev/kvm"),
@@ -35,12 +48,13 @@ fn judge(cpuinfo: &str, asked: io::Result<i32>) -> KvmProbe {
             unusable("/dev/kvm may not be opened; become a member of its group (usually `kvm`)")
         }
         Err(error) => KvmProbe::Unusable(format!("/dev/kvm gives no virtual machine: {error}")),
-        Ok(version) if version != API_VERSION => {
-            KvmProbe::Unusable(format!("/dev/kvm speaks version {version} of its interface, not {API_VERSION}"))
-        }
-        Ok(_) if !has("svm") && !has("vmx") => unusable(
+        Ok(version) if version != API_VERSION => KvmProbe::Unusable(format!(
+            "/dev/kvm speaks version {version} of its interface, not {API_VERSION}"
+        )),
+        Ok(_) if !has("svm") && !has("vmx") => KvmProbe::Doubtful(
             "/dev/kvm opens, but the processor shows neither svm nor vmx (a nested host without \
-             virtualisation): stock kernels do not run on it",
+             virtualisation), so stock kernels do not run on it"
+                .to_owned(),
         ),
         Ok(_) => KvmProbe::Usable,
     }
@@ -87,13 +101,25 @@ mod tests {
     fn a_device_that_opens_is_not_enough() {
         let reason = |probe| match probe {
             KvmProbe::Unusable(reason) => reason,
-            KvmProbe::Usable => "usable".to_owned(),
+            other => panic!("{other:?}"),
         };
         assert_eq!(judge("flags : fpu svm sse", Ok(12)), KvmProbe::Usable);
         assert_eq!(judge("flags : fpu vmx sse", Ok(12)), KvmProbe::Usable);
-        assert!(reason(judge("flags : fpu sse\nvmx flags: vnmi", Ok(12))).contains("neither svm nor vmx"));
+        assert!(matches!(
+            judge("flags : fpu sse svm_lock", Ok(12)),
+            KvmProbe::Doubtful(_)
+        ));
         assert!(reason(judge("flags : svm", Ok(11))).contains("version 11"));
-        assert!(reason(judge("flags : svm", Err(io::ErrorKind::NotFound.into()))).contains("no /dev/kvm"));
-        assert!(reason(judge("flags : svm", Err(io::ErrorKind::PermissionDenied.into()))).contains("group"));
+        assert!(
+            reason(judge("flags : svm", Err(io::ErrorKind::NotFound.into())))
+                .contains("no /dev/kvm")
+        );
+        assert!(
+            reason(judge(
+                "flags : svm",
+                Err(io::ErrorKind::PermissionDenied.into())
+            ))
+            .contains("group")
+        );
     }
 }

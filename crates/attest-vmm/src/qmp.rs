@@ -61,10 +61,20 @@ pub struct QmpEvent {
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Greeting { #[serde(rename = "QMP")] qmp: Greeting },
+    Greeting {
+        #[serde(rename = "QMP")]
+        qmp: Greeting,
+    },
     Event(QmpEvent),
-    Answer { id: u64, #[serde(rename = "return")] value: Value },
-    Refusal { id: Option<u64>, error: Refusal },
+    Answer {
+        id: u64,
+        #[serde(rename = "return")]
+        value: Value,
+    },
+    Refusal {
+        id: Option<u64>,
+        error: Refusal,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,7 +108,8 @@ pub struct Qmp {
 struct Waiting {
     next: u64,
     answers: HashMap<u64, oneshot::Sender<Answer>>,
-    closed: bool,
+    /// Why nothing is read any more.
+    ended: Option<QmpError>,
 }
 
 impl Drop for Qmp {
@@ -109,16 +120,30 @@ impl Drop for Qmp {
 
 impl Qmp {
     /// Read the greeting and leave negotiation mode. Events arrive on the given channel.
-    pub async fn connect(stream: UnixStream, events: mpsc::UnboundedSender<QmpEvent>) -> Result<Self, QmpError> {
+    pub async fn connect(
+        stream: UnixStream,
+        events: mpsc::UnboundedSender<QmpEvent>,
+    ) -> Result<Self, QmpError> {
         let (reader, writer) = stream.into_split();
-        let mut lines = Lines { reader: BufReader::new(reader) };
+        let mut lines = Lines {
+            reader: BufReader::new(reader),
+        };
         let version = match lines.next().await? {
             Line::Greeting { qmp } => qmp.version.qemu,
-            other => return Err(QmpError::Protocol(format!("{other:?} in place of the greeting"))),
+            other => {
+                return Err(QmpError::Protocol(format!(
+                    "{other:?} in place of the greeting"
+                )));
+            }
         };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let reading = tokio::spawn(read(lines, Arc::clone(&waiting), events));
-        let qmp = Self { writer: tokio::sync::Mutex::new(writer), waiting, version, reading };
+        let qmp = Self {
+            writer: tokio::sync::Mutex::new(writer),
+            waiting,
+            version,
+            reading,
+        };
         qmp.command("qmp_capabilities", json!({})).await?;
         Ok(qmp)
     }
@@ -138,18 +163,38 @@ impl Qmp {
         self.command("cont", json!({})).await.map(drop)
     }
 
+    /// Whether the virtual CPUs run.
+    pub async fn is_running(&self) -> Result<bool, QmpError> {
+        let status = self.command("query-status", json!({})).await?;
+        status["running"]
+            .as_bool()
+            .ok_or_else(|| QmpError::Protocol(format!("status {status}")))
+    }
+
+    /// Reset the board at once, as its button does.
+    pub async fn system_reset(&self) -> Result<(), QmpError> {
+        self.command("system_reset", json!({})).await.map(drop)
+    }
+
+    /// End QEMU in good order.
+    pub async fn quit(&self) -> Result<(), QmpError> {
+        self.command("quit", json!({})).await.map(drop)
+    }
+
     /// Whether a reset by the guest resets the machine (true) or ends QEMU.
     pub async fn set_reboot(&self, reset: bool) -> Result<(), QmpError> {
         let action = if reset { "reset" } else { "shutdown" };
-        self.command("set-action", json!({ "reboot": action })).await.map(drop)
+        self.command("set-action", json!({ "reboot": action }))
+            .await
+            .map(drop)
     }
 
     async fn command(&self, command: &'static str, arguments: Value) -> Result<Value, QmpError> {
         let (sender, answer) = oneshot::channel();
         let id = {
             let mut waiting = self.waiting.lock().expect("not poisoned");
-            if waiting.closed {
-                return Err(QmpError::Closed);
+            if let Some(ended) = &waiting.ended {
+                return Err(ended.clone());
             }
             waiting.next += 1;
             let id = waiting.next;
@@ -158,11 +203,22 @@ impl Qmp {
         };
         let mut line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
         line.push('\n');
-        self.writer.lock().await.write_all(line.as_bytes()).await.map_err(|_| QmpError::Closed)?;
+        // When writing fails, reading ends with the reason.
+        let _ = self.writer.lock().await.write_all(line.as_bytes()).await;
         match answer.await {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(refusal)) => Err(QmpError::Refused { command, class: refusal.class, description: refusal.desc }),
-            Err(_) => Err(QmpError::Closed),
+            Ok(Err(refusal)) => Err(QmpError::Refused {
+                command,
+                class: refusal.class,
+                description: refusal.desc,
+            }),
+            Err(_) => Err(self
+                .waiting
+                .lock()
+                .expect("not poisoned")
+                .ended
+                .clone()
+                .unwrap_or(QmpError::Closed)),
         }
     }
 }
@@ -175,37 +231,54 @@ impl Lines {
     async fn next(&mut self) -> Result<Line, QmpError> {
         let mut line = Vec::new();
         let mut limited = (&mut self.reader).take(LONGEST_LINE);
-        let count = limited.read_until(b'\n', &mut line).await.map_err(|_| QmpError::Closed)?;
+        let count = limited
+            .read_until(b'\n', &mut line)
+            .await
+            .map_err(|_| QmpError::Closed)?;
         if count == 0 {
             return Err(QmpError::Closed);
         }
         if line.last() != Some(&b'\n') {
-            let cut = if line.len() as u64 == LONGEST_LINE { "a line without end" } else { "a line that is cut" };
+            let cut = if line.len() as u64 == LONGEST_LINE {
+                "a line without end"
+            } else {
+                "a line that is cut"
+            };
             return Err(QmpError::Protocol(cut.to_owned()));
         }
         serde_json::from_slice(&line).map_err(|error| QmpError::Protocol(error.to_string()))
     }
 }
 
-async fn read(mut lines: Lines, waiting: Arc<Mutex<Waiting>>, events: mpsc::UnboundedSender<QmpEvent>) {
-    while let Ok(line) = lines.next().await {
-        let (id, answer) = match line {
-            Line::Answer { id, value } => (id, Ok(value)),
-            Line::Refusal { id: Some(id), error } => (id, Err(error)),
-            Line::Event(event) => {
+async fn read(
+    mut lines: Lines,
+    waiting: Arc<Mutex<Waiting>>,
+    events: mpsc::UnboundedSender<QmpEvent>,
+) {
+    let ended = loop {
+        let (id, answer) = match lines.next().await {
+            Ok(Line::Answer { id, value }) => (id, Ok(value)),
+            Ok(Line::Refusal {
+                id: Some(id),
+                error,
+            }) => (id, Err(error)),
+            Ok(Line::Event(event)) => {
                 // Whoever listens may be done.
                 let _ = events.send(event);
                 continue;
             }
-            Line::Greeting { .. } | Line::Refusal { id: None, .. } => continue,
+            // Only what was no command at all is refused without a number.
+            Ok(Line::Refusal { id: None, error }) => break QmpError::Protocol(error.desc),
+            Ok(Line::Greeting { .. }) => break QmpError::Protocol("a second greeting".to_owned()),
+            Err(ended) => break ended,
         };
-        let waiting = waiting.lock().expect("not poisoned").answers.remove(&id);
-        if let Some(waiting) = waiting {
-            let _ = waiting.send(answer);
+        // A command whose caller went away leaves an answer that nobody waits for.
+        if let Some(asker) = waiting.lock().expect("not poisoned").answers.remove(&id) {
+            let _ = asker.send(answer);
         }
-    }
+    };
     let mut waiting = waiting.lock().expect("not poisoned");
-    waiting.closed = true;
+    waiting.ended = Some(ended);
     waiting.answers.clear();
 }
 
@@ -216,13 +289,19 @@ mod tests {
     const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": ["oob"]}}"#;
 
     /// A peer that answers each line it gets with the next lines of the script.
-    async fn connect(script: Vec<&'static str>) -> (Result<Qmp, QmpError>, mpsc::UnboundedReceiver<QmpEvent>) {
+    async fn connect(
+        script: Vec<&'static str>,
+    ) -> (Result<Qmp, QmpError>, mpsc::UnboundedReceiver<QmpEvent>) {
         let (near, far) = UnixStream::pair().unwrap();
         tokio::spawn(async move {
             let (reader, mut writer) = far.into_split();
             let mut reader = BufReader::new(reader);
             let mut line = String::new();
-            for (left, answer) in script.iter().enumerate().map(|(at, answer)| (script.len() - at - 1, answer)) {
+            for (left, answer) in script
+                .iter()
+                .enumerate()
+                .map(|(at, answer)| (script.len() - at - 1, answer))
+            {
                 writer.write_all(answer.as_bytes()).await.unwrap();
                 if left == 0 {
                     return;
@@ -245,7 +324,14 @@ mod tests {
         ])
         .await;
         let qmp = qmp.unwrap();
-        assert_eq!(qmp.version(), QemuVersion { major: 7, minor: 2, micro: 22 });
+        assert_eq!(
+            qmp.version(),
+            QemuVersion {
+                major: 7,
+                minor: 2,
+                micro: 22
+            }
+        );
         qmp.stop().await.unwrap();
         assert_eq!(events.recv().await.unwrap().event, "STOP");
         assert_eq!(qmp.cont().await, Err(QmpError::Closed));
@@ -265,13 +351,94 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn answers_may_come_in_any_order() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let peer = async {
+            let (reader, mut writer) = far.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            writer
+                .write_all(format!("{GREETING}\n").as_bytes())
+                .await
+                .unwrap();
+            lines.next_line().await.unwrap();
+            writer
+                .write_all(b"{\"return\": {}, \"id\": 1}\n")
+                .await
+                .unwrap();
+            lines.next_line().await.unwrap();
+            lines.next_line().await.unwrap();
+            let answers = b"{\"return\": {\"running\": true}, \"id\": 3}\n{\"return\": {\"running\": false}, \"id\": 2}\n";
+            writer.write_all(answers).await.unwrap();
+            writer
+        };
+        let driver = async {
+            let qmp = Qmp::connect(near, mpsc::unbounded_channel().0)
+                .await
+                .unwrap();
+            tokio::join!(qmp.is_running(), qmp.is_running())
+        };
+        let (answers, _writer) = tokio::join!(driver, peer);
+        assert_eq!(answers, (Ok(false), Ok(true)));
+    }
+
+    /// What a command gets when QEMU says this, and closes, after negotiation.
+    async fn command_cut_by(last: &str) -> QmpError {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.write_all(format!("{GREETING}\n{{\"return\": {{}}, \"id\": 1}}\n").as_bytes())
+            .await
+            .unwrap();
+        let qmp = Qmp::connect(near, mpsc::unbounded_channel().0)
+            .await
+            .unwrap();
+        let cut = async {
+            let (reader, mut writer) = far.into_split();
+            let mut lines = BufReader::new(reader).lines();
+            for _ in 0..2 {
+                lines.next_line().await.unwrap();
+            }
+            // It may be refused half-way.
+            let _ = writer.write_all(last.as_bytes()).await;
+        };
+        let (result, ()) = tokio::join!(qmp.stop(), cut);
+        let error = result.unwrap_err();
+        assert_eq!(qmp.cont().await.unwrap_err(), error, "the reason stays");
+        error
+    }
+
+    #[tokio::test]
+    async fn a_command_cut_short_says_how() {
+        let protocol = |text: &str| QmpError::Protocol(text.to_owned());
+        assert_eq!(command_cut_by("").await, QmpError::Closed);
+        assert_eq!(
+            command_cut_by("{\"return\": ").await,
+            protocol("a line that is cut")
+        );
+        assert_eq!(
+            command_cut_by(&format!("{GREETING}\n")).await,
+            protocol("a second greeting")
+        );
+        assert_eq!(
+            command_cut_by(&"x".repeat(usize::try_from(LONGEST_LINE).unwrap() + 1)).await,
+            protocol("a line without end")
+        );
+        let refusal =
+            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"JSON parse error\"}}\n";
+        assert_eq!(command_cut_by(refusal).await, protocol("JSON parse error"));
+    }
+
+    #[tokio::test]
     async fn what_is_not_qmp_is_said() {
         let (qmp, _) = connect(vec!["hello\n"]).await;
         assert!(matches!(qmp, Err(QmpError::Protocol(_))));
         let (qmp, _) = connect(vec!["{\"QMP\": "]).await;
         assert!(qmp.is_err());
-        let huge = "x".repeat(usize::try_from(LONGEST_LINE).unwrap() + 1).leak();
+        let huge = "x"
+            .repeat(usize::try_from(LONGEST_LINE).unwrap() + 1)
+            .leak();
         let (qmp, _) = connect(vec![huge]).await;
-        assert_eq!(qmp.unwrap_err(), QmpError::Protocol("a line without end".to_owned()));
+        assert_eq!(
+            qmp.unwrap_err(),
+            QmpError::Protocol("a line without end".to_owned())
+        );
     }
 }

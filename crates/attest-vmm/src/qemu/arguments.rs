@@ -6,18 +6,30 @@ use std::os::fd::{OwnedFd, RawFd};
 use crate::{Accelerator, Disk, MachineConfig, MachineType};
 
 /// Numbers of the descriptors under which QEMU finds its sockets.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Sockets {
     pub(super) qmp: RawFd,
     pub(super) console: RawFd,
     pub(super) agent: RawFd,
 }
 
-/// Megabytes of TCG's translation cache. QEMU's default takes a quarter of the host's memory
-/// at most 1 GiB; 64 cost a lean guest no time and halve what its VMM holds.
+/// MiB of TCG's translation cache. QEMU's default is up to 1 GiB by the host's memory; 64 cost
+/// no time (a kernel with a busybox fills 40 of them) and bound what each VMM holds.
 const TRANSLATION_CACHE: u32 = 64;
+
+/// What was found out about the host, and what follows from it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chosen<'a> {
+    pub(super) accelerator: Accelerator,
+    /// Kernel arguments.
+    pub(super) fast: &'a [String],
+    /// Whether the guest has to find its clock's frequency by itself.
+    pub(super) calibrates: bool,
+}
 
 struct Builder {
     args: Vec<OsString>,
+    board: MachineType,
 }
 
 impl Builder {
@@ -29,96 +41,336 @@ impl Builder {
     fn socket(&mut self, id: &str, fd: RawFd) {
         self.add("-chardev", format!("socket,id={id},fd={fd}"));
     }
-}
 
-/// The name of a virtio device on this board's bus.
-fn virtio(board: MachineType, device: &str) -> String {
-    match board {
-        MachineType::Microvm => format!("virtio-{device}-device"),
-        MachineType::Q35 => format!("virtio-{device}-pci"),
+    /// A virtio device on this board's bus.
+    fn virtio(&mut self, device: &str, options: &str) {
+        let bus = match self.board {
+            MachineType::Microvm => "device",
+            MachineType::Q35 => "pci",
+        };
+        self.add("-device", format!("virtio-{device}-{bus}{options}"));
     }
 }
 
+/// Make a value safe inside an option list.
+fn escaped(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+/// The arguments for this machine; `pass` hands QEMU a descriptor and returns its number there.
 pub(super) fn build(
     machine: MachineConfig,
-    accelerator: Accelerator,
-    fast: &[&str],
-    sockets: &Sockets,
+    chosen: Chosen<'_>,
+    sockets: Sockets,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
 ) -> Vec<OsString> {
-    let board = machine.qemu.machine;
-    let mut builder = Builder { args: Vec::new() };
-    builder.args.extend(["-no-user-config", "-nodefaults"].map(OsString::from));
+    let append = kernel_arguments(chosen.fast, &machine.kernel_arguments);
+    let mut builder = Builder {
+        args: Vec::new(),
+        board: machine.qemu.machine,
+    };
+    builder
+        .args
+        .extend(["-no-user-config", "-nodefaults"].map(OsString::from));
     builder.add("-display", "none");
-    builder.add("-name", format!("attest-{}", machine.name));
-    builder.add("-machine", board_options(board));
+    builder.add("-name", format!("guest=attest-{}", escaped(&machine.name)));
+    builder.add(
+        "-machine",
+        board_options(machine.qemu.machine, chosen.calibrates),
+    );
+    add_processor(&mut builder, chosen.accelerator, machine.vcpus);
+    builder.add("-m", format!("{}M", machine.memory / (1024 * 1024)));
+    builder.add(
+        "-action",
+        "reboot=shutdown,shutdown=poweroff,panic=shutdown",
+    );
+    builder.add("-kernel", machine.kernel);
+    builder.add("-initrd", machine.initrd);
+    builder.add("-append", append);
+    builder.socket("qmp", sockets.qmp);
+    builder.add("-mon", "chardev=qmp,mode=control");
+    builder.socket("console", sockets.console);
+    builder.add("-serial", "chardev:console");
+    builder.socket("agent", sockets.agent);
+    builder.virtio("serial", "");
+    builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
+    builder.virtio("rng", "");
+    for (index, card) in machine.cards.into_iter().enumerate() {
+        let fd = pass(card.tap);
+        let mac = card.mac.map(|byte| format!("{byte:02x}")).join(":");
+        // QEMU asks the TAP itself whether it has headers for offloads.
+        builder.add("-netdev", format!("tap,id=net{index},fd={fd},vhost=off"));
+        // Without a boot ROM on PCI: it costs time, and its file is in another package.
+        let rom = if machine.qemu.machine == MachineType::Q35 {
+            ",romfile="
+        } else {
+            ""
+        };
+        builder.virtio("net", &format!(",netdev=net{index},mac={mac}{rom}"));
+    }
+    for (index, disk) in machine.disks.into_iter().enumerate() {
+        add_disk(&mut builder, index, disk, pass);
+    }
+    builder.args
+}
+
+fn add_processor(builder: &mut Builder, accelerator: Accelerator, vcpus: u32) {
     match accelerator {
         Accelerator::Tcg => {
-            builder.add("-accel", format!("tcg,thread=multi,tb-size={TRANSLATION_CACHE}"));
+            builder.add(
+                "-accel",
+                format!("tcg,thread=multi,tb-size={TRANSLATION_CACHE}"),
+            );
             // The plainest model: each feature of `max` costs start-up and emulation time.
             builder.add("-cpu", "qemu64");
+            // Says `Triple fault` on stderr, which no event does; it costs nothing measurable.
+            builder.add("-d", "cpu_reset");
         }
         Accelerator::Kvm => {
             builder.add("-accel", "kvm");
             builder.add("-cpu", "host");
         }
     }
-    builder.add("-smp", machine.vcpus.to_string());
-    builder.add("-m", format!("{}M", machine.memory / (1024 * 1024)));
-    builder.add("-action", "reboot=shutdown,shutdown=poweroff,panic=shutdown");
-    // Says `Triple fault` on stderr, which no event does.
-    builder.add("-d", "cpu_reset");
-    builder.add("-kernel", machine.kernel.clone());
-    builder.add("-initrd", machine.initrd.clone());
-    builder.add("-append", kernel_arguments(&machine, fast));
-    builder.socket("qmp", sockets.qmp);
-    builder.add("-mon", "chardev=qmp,mode=control");
-    builder.socket("console", sockets.console);
-    builder.add("-serial", "chardev:console");
-    builder.socket("agent", sockets.agent);
-    builder.add("-device", virtio(board, "serial"));
-    builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
-    builder.add("-device", virtio(board, "rng"));
-    for (index, card) in machine.cards.into_iter().enumerate() {
-        let fd = pass(card.tap);
-        let [a, b, c, d, e, f] = card.mac;
-        let mac = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}");
-        builder.add("-netdev", format!("tap,id=net{index},fd={fd}"));
-        builder.add("-device", format!("{},netdev=net{index},mac={mac}", virtio(board, "net")));
-    }
-    for (index, disk) in machine.disks.into_iter().enumerate() {
-        add_disk(&mut builder, board, index, disk, pass);
-    }
-    builder.args
+    builder.add("-smp", vcpus.to_string());
 }
 
-fn board_options(board: MachineType) -> &'static str {
+fn board_options(board: MachineType, calibrates: bool) -> String {
+    // With ACPI, for distributions' kernels find virtio-mmio devices in its tables only: those
+    // of Debian are built without CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES. It also is what switches
+    // the machine off. The old interrupt controller and timer are of no use with it, but for
+    // calibration. Without a real-time clock a boot takes 2 s more.
+    let timer = if calibrates { "on" } else { "off" };
     match board {
-        // With ACPI, for distributions' kernels find virtio-mmio devices in its tables only: those
-        // of Debian are built without CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES. It also is what
-        // switches the machine off. It costs no measurable time.
-        MachineType::Microvm => "microvm,acpi=on,isa-serial=on,auto-kernel-cmdline=on,x-option-roms=off",
-        MachineType::Q35 => "q35,usb=off,vmport=off,smbus=off,sata=off",
+        MachineType::Microvm => format!(
+            "microvm,acpi=on,pit={timer},pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off"
+        ),
+        MachineType::Q35 => "q35,usb=off,vmport=off,smbus=off,sata=off".to_owned(),
     }
 }
 
-fn kernel_arguments(machine: &MachineConfig, fast: &[&str]) -> String {
-    let mut arguments = vec!["console=ttyS0", "quiet", "panic=-1", "reboot=t", "random.trust_cpu=on"];
-    arguments.extend(fast);
-    arguments.extend(machine.kernel_arguments.iter().map(String::as_str));
-    arguments.join(" ")
+/// `reboot=t`: by a triple fault, the one way that every board and accelerator knows. The
+/// machine's own arguments come last, so they win.
+fn kernel_arguments(fast: &[String], own: &[String]) -> String {
+    let needed = ["console=ttyS0", "quiet", "panic=-1", "reboot=t"];
+    let all = needed
+        .into_iter()
+        .chain(fast.iter().chain(own).map(String::as_str));
+    all.collect::<Vec<_>>().join(" ")
 }
 
-fn add_disk(builder: &mut Builder, board: MachineType, index: usize, disk: Disk, pass: &mut dyn FnMut(OwnedFd) -> RawFd) {
+fn add_disk(
+    builder: &mut Builder,
+    index: usize,
+    disk: Disk,
+    pass: &mut dyn FnMut(OwnedFd) -> RawFd,
+) {
     let fd = pass(disk.file);
     builder.add("-add-fd", format!("fd={fd},set={index}"));
     let read_only = if disk.read_only { "on" } else { "off" };
+    // Not locked: images are shared. Flushes by the guest end in the host's memory, for no run
+    // outlives the host.
     builder.add(
         "-blockdev",
         format!(
-            "raw,node-name=disk{index},read-only={read_only},discard=unmap,file.driver=file,\
-             file.filename=/dev/fdset/{index},file.locking=off,file.aio=threads"
+            "raw,node-name=disk{index},read-only={read_only},discard=unmap,cache.no-flush=on,file.driver=file,\
+             file.filename=/dev/fdset/{index},file.locking=off,file.aio=threads,file.cache.no-flush=on"
         ),
     );
-    builder.add("-device", format!("{},drive=disk{index},serial={}", virtio(board, "blk"), disk.serial));
+    builder.virtio(
+        "blk",
+        &format!(",drive=disk{index},serial={}", escaped(&disk.serial)),
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Card, QemuOptions};
+
+    fn null() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    fn lines(board: MachineType, accelerator: Accelerator, full: bool) -> String {
+        let card = || Card {
+            mac: [2, 0, 0, 0, 0, 0xab],
+            tap: null(),
+        };
+        let disk = |serial: &str, read_only| Disk {
+            file: null(),
+            read_only,
+            serial: serial.to_owned(),
+        };
+        let machine = MachineConfig {
+            name: "web,1".to_owned(),
+            memory: 256 << 20,
+            vcpus: 2,
+            kernel: "/k/vmlinux".into(),
+            initrd: "/k/initrd".into(),
+            kernel_arguments: vec!["loglevel=7".to_owned()],
+            cards: if full {
+                vec![card(), card()]
+            } else {
+                Vec::new()
+            },
+            disks: if full {
+                vec![disk("root", true), disk("data", false)]
+            } else {
+                Vec::new()
+            },
+            qemu: QemuOptions {
+                machine: board,
+                ..QemuOptions::default()
+            },
+            log: None,
+        };
+        let mut next = 5;
+        let fast = ["norandmaps".to_owned()];
+        let chosen = Chosen {
+            accelerator,
+            fast: &fast,
+            calibrates: false,
+        };
+        let sockets = Sockets {
+            qmp: 3,
+            console: 4,
+            agent: 5,
+        };
+        let args = build(machine, chosen, sockets, &mut |_| {
+            next += 1;
+            next
+        });
+        let args: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
+        args.join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn microvm_under_tcg() {
+        insta::assert_snapshot!(lines(MachineType::Microvm, Accelerator::Tcg, true), @"
+        -no-user-config
+        -nodefaults
+        -display none
+        -name guest=attest-web,,1
+        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off
+        -accel tcg,thread=multi,tb-size=64
+        -cpu qemu64
+        -d cpu_reset
+        -smp 2
+        -m 256M
+        -action reboot=shutdown,shutdown=poweroff,panic=shutdown
+        -kernel /k/vmlinux
+        -initrd /k/initrd
+        -append console=ttyS0 quiet panic=-1 reboot=t norandmaps loglevel=7
+        -chardev socket,id=qmp,fd=3
+        -mon chardev=qmp,mode=control
+        -chardev socket,id=console,fd=4
+        -serial chardev:console
+        -chardev socket,id=agent,fd=5
+        -device virtio-serial-device
+        -device virtserialport,chardev=agent,name=attest.0
+        -device virtio-rng-device
+        -netdev tap,id=net0,fd=6,vhost=off
+        -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:ab
+        -netdev tap,id=net1,fd=7,vhost=off
+        -device virtio-net-device,netdev=net1,mac=02:00:00:00:00:ab
+        -add-fd fd=8,set=0
+        -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -device virtio-blk-device,drive=disk0,serial=root
+        -add-fd fd=9,set=1
+        -blockdev raw,node-name=disk1,read-only=off,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -device virtio-blk-device,drive=disk1,serial=data
+        ");
+    }
+
+    #[test]
+    fn q35_under_tcg() {
+        insta::assert_snapshot!(lines(MachineType::Q35, Accelerator::Tcg, true), @"
+        -no-user-config
+        -nodefaults
+        -display none
+        -name guest=attest-web,,1
+        -machine q35,usb=off,vmport=off,smbus=off,sata=off
+        -accel tcg,thread=multi,tb-size=64
+        -cpu qemu64
+        -d cpu_reset
+        -smp 2
+        -m 256M
+        -action reboot=shutdown,shutdown=poweroff,panic=shutdown
+        -kernel /k/vmlinux
+        -initrd /k/initrd
+        -append console=ttyS0 quiet panic=-1 reboot=t norandmaps loglevel=7
+        -chardev socket,id=qmp,fd=3
+        -mon chardev=qmp,mode=control
+        -chardev socket,id=console,fd=4
+        -serial chardev:console
+        -chardev socket,id=agent,fd=5
+        -device virtio-serial-pci
+        -device virtserialport,chardev=agent,name=attest.0
+        -device virtio-rng-pci
+        -netdev tap,id=net0,fd=6,vhost=off
+        -device virtio-net-pci,netdev=net0,mac=02:00:00:00:00:ab,romfile=
+        -netdev tap,id=net1,fd=7,vhost=off
+        -device virtio-net-pci,netdev=net1,mac=02:00:00:00:00:ab,romfile=
+        -add-fd fd=8,set=0
+        -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -device virtio-blk-pci,drive=disk0,serial=root
+        -add-fd fd=9,set=1
+        -blockdev raw,node-name=disk1,read-only=off,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -device virtio-blk-pci,drive=disk1,serial=data
+        ");
+    }
+
+    #[test]
+    fn microvm_under_kvm() {
+        insta::assert_snapshot!(lines(MachineType::Microvm, Accelerator::Kvm, false), @"
+        -no-user-config
+        -nodefaults
+        -display none
+        -name guest=attest-web,,1
+        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off
+        -accel kvm
+        -cpu host
+        -smp 2
+        -m 256M
+        -action reboot=shutdown,shutdown=poweroff,panic=shutdown
+        -kernel /k/vmlinux
+        -initrd /k/initrd
+        -append console=ttyS0 quiet panic=-1 reboot=t norandmaps loglevel=7
+        -chardev socket,id=qmp,fd=3
+        -mon chardev=qmp,mode=control
+        -chardev socket,id=console,fd=4
+        -serial chardev:console
+        -chardev socket,id=agent,fd=5
+        -device virtio-serial-device
+        -device virtserialport,chardev=agent,name=attest.0
+        -device virtio-rng-device
+        ");
+    }
+
+    #[test]
+    fn q35_under_kvm() {
+        insta::assert_snapshot!(lines(MachineType::Q35, Accelerator::Kvm, false), @"
+        -no-user-config
+        -nodefaults
+        -display none
+        -name guest=attest-web,,1
+        -machine q35,usb=off,vmport=off,smbus=off,sata=off
+        -accel kvm
+        -cpu host
+        -smp 2
+        -m 256M
+        -action reboot=shutdown,shutdown=poweroff,panic=shutdown
+        -kernel /k/vmlinux
+        -initrd /k/initrd
+        -append console=ttyS0 quiet panic=-1 reboot=t norandmaps loglevel=7
+        -chardev socket,id=qmp,fd=3
+        -mon chardev=qmp,mode=control
+        -chardev socket,id=console,fd=4
+        -serial chardev:console
+        -chardev socket,id=agent,fd=5
+        -device virtio-serial-pci
+        -device virtserialport,chardev=agent,name=attest.0
+        -device virtio-rng-pci
+        ");
+    }
 }

@@ -1,41 +1,72 @@
 //! The `qemu` backend.
 
 mod arguments;
+mod choices;
 mod console;
+mod ending;
+mod output;
 mod running;
+mod survey;
+mod tsc;
 mod version;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use attest_lab::{LabProcess, Spawn};
+use attest_lab::ProcessExit;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
-use crate::probe::{self, KvmProbe};
-use crate::qmp::Qmp;
+use crate::probe;
+use crate::qmp::{Qmp, QmpError};
 use crate::{
-    Accelerator, Backend, BoxFuture, Choice, MachineConfig, MachineType, StartTimings, Started, VmmError,
+    Accelerator, Backend, BoxFuture, Launched, Launcher, MachineConfig, Program, StartTimings,
+    Started, VmmError,
 };
 
-use running::{Machine, Output};
+use arguments::{Chosen, Sockets};
+use output::Output;
+use running::{Machine, Parts};
 
+pub use survey::{Ability, survey};
 pub use version::{PROGRAM, QemuMissing, QemuProgram, find};
 
-/// QEMU before this needs `norandmaps` to be fast under TCG: measured, see ARCHITECTURE.
-const KEEPS_TRANSLATIONS: u32 = 10;
+/// A QEMU greets after about 20 ms; a program that says nothing for this long is none.
+const GREETS: Duration = Duration::from_secs(30);
 
 /// Runs machines under QEMU.
 #[derive(Debug)]
 pub struct Qemu {
     memo: PathBuf,
+    first: Option<tsc::Reading>,
+    tsc_khz: OnceCell<Option<u64>>,
 }
 
 impl Qemu {
     /// What is found out about QEMU is remembered in this directory.
     pub fn new(memo: &Path) -> Self {
-        Self { memo: memo.to_owned() }
+        // The second reading is taken at the first start: usually nobody waits for it.
+        Self {
+            memo: memo.to_owned(),
+            first: tsc::Reading::take(),
+            tsc_khz: OnceCell::new(),
+        }
+    }
+
+    fn find(&self, machine: &MachineConfig) -> Result<QemuProgram, VmmError> {
+        version::find(machine.qemu.program.as_deref(), &self.memo).map_err(|source| {
+            VmmError::Missing {
+                machine: machine.name.clone(),
+                source,
+            }
+        })
+    }
+
+    async fn tsc_khz(&self, accelerator: Accelerator) -> Option<u64> {
+        let first = self.first.filter(|_| accelerator == Accelerator::Tcg)?;
+        *self.tsc_khz.get_or_init(|| first.frequency()).await
     }
 }
 
@@ -45,61 +76,97 @@ impl Backend for Qemu {
     }
 
     fn check(&self, machine: &MachineConfig) -> Result<(), VmmError> {
-        version::find(machine.qemu.program.as_deref(), &self.memo)
-            .map(drop)
-            .map_err(|source| VmmError::Missing { machine: machine.name.clone(), source })
+        self.find(machine)?;
+        choices::accelerator(&machine.name, machine.qemu.accelerator, probe::kvm()).map(drop)
     }
 
-    fn start<'a>(&'a self, machine: MachineConfig, lab: &'a LabProcess) -> BoxFuture<'a, Result<Started, VmmError>> {
-        Box::pin(self.start_machine(machine, lab))
+    fn start<'a>(
+        &'a self,
+        machine: MachineConfig,
+        launcher: &'a dyn Launcher,
+    ) -> BoxFuture<'a, Result<Started, VmmError>> {
+        Box::pin(self.start_machine(machine, launcher))
     }
 }
 
-/// Our end of a socket pair, and QEMU's.
-fn pair(machine: &str) -> Result<(UnixStream, OwnedFd), VmmError> {
-    let failed = |source| VmmError::Host { machine: machine.to_owned(), action: "a socket pair cannot be made", source };
-    let (near, far) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
-    near.set_nonblocking(true).map_err(failed)?;
-    Ok((UnixStream::from_std(near).map_err(failed)?, far.into()))
+/// Ends a QEMU whose start is given up.
+struct Unfinished(Option<Arc<dyn Launched>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(process) = &self.0 {
+            process.signal(running::SIGKILL);
+        }
+    }
 }
 
 impl Qemu {
-    async fn start_machine(&self, machine: MachineConfig, lab: &LabProcess) -> Result<Started, VmmError> {
+    async fn start_machine(
+        &self,
+        machine: MachineConfig,
+        launcher: &dyn Launcher,
+    ) -> Result<Started, VmmError> {
         let began = Instant::now();
         let name = machine.name.clone();
-        let program = version::find(machine.qemu.program.as_deref(), &self.memo)
-            .map_err(|source| VmmError::Missing { machine: name.clone(), source })?;
-        let (accelerator, mut chosen) = choose_accelerator(machine.qemu.accelerator, probe::kvm());
-        let fast = fast_arguments(accelerator, &program, &machine.kernel_arguments, &mut chosen);
-        let (qmp, qmp_end) = pair(&name)?;
-        let (console, console_end) = pair(&name)?;
-        let (agent, agent_end) = pair(&name)?;
-        let (output, output_end) = std::io::pipe()
-            .map_err(|source| VmmError::Host { machine: name.clone(), action: "a pipe cannot be made", source })?;
+        let found = self.find(&machine)?;
+        let (accelerator, choice) =
+            choices::accelerator(&name, machine.qemu.accelerator, probe::kvm())?;
+        let tsc_khz = self.tsc_khz(accelerator).await;
+        let (fast, mut chosen) =
+            choices::kernel_arguments(accelerator, &found, tsc_khz, &machine.kernel_arguments);
+        chosen.insert(0, choice);
+        let calibrates = accelerator == Accelerator::Tcg && tsc_khz.is_none();
         let log = machine.log.clone();
-        let mut spawn = Spawn::default();
-        spawn.program.clone_from(&program.path);
-        spawn.output = Some(output_end.into());
-        let sockets = arguments::Sockets {
-            qmp: spawn.pass(qmp_end),
-            console: spawn.pass(console_end),
-            agent: spawn.pass(agent_end),
-        };
-        spawn.args = arguments::build(machine, accelerator, &fast, &sockets, &mut |fd| spawn.pass(fd));
+        let path = found.path.clone();
+        let ends = Ends::new(
+            found.path,
+            machine,
+            Chosen {
+                accelerator,
+                fast: &fast,
+                calibrates,
+            },
+        )
+        .map_err(|source| VmmError::Host {
+            machine: name.clone(),
+            action: "its sockets cannot be made",
+            source,
+        })?;
+        let output = Output::follow(ends.output, log).map_err(|source| VmmError::Host {
+            machine: name.clone(),
+            action: "QEMU's output cannot be read",
+            source,
+        })?;
         let prepare = began.elapsed();
-        let process = lab.spawn(spawn).await.map_err(|source| VmmError::Lab { machine: name.clone(), source })?;
-        let output = Output::follow(output, log);
-        let (events, events_reader) = mpsc::unbounded_channel();
-        let Ok(qmp) = Qmp::connect(qmp, events).await else {
-            process.exited().await;
-            return Err(VmmError::Refused { machine: name, words: output.last_words().await });
+        let process = launcher
+            .launch(ends.program)
+            .await
+            .map_err(|source| VmmError::Lab {
+                machine: name.clone(),
+                source,
+            })?;
+        let mut unfinished = Unfinished(Some(Arc::clone(&process)));
+        let (sender, events) = mpsc::unbounded_channel();
+        let qmp = match connect(ends.qmp, sender).await {
+            Ok(qmp) => qmp,
+            Err(error) => return Err(refusal(name, path, &*process, &output, error).await),
         };
         let vmm = began.elapsed().saturating_sub(prepare);
-        let (watch, console) = console::tee(console, &name)?;
-        let running = Machine::new(process, qmp, events_reader, watch, output);
+        unfinished.0 = None;
+        let (ours, console) = ends.drivers_console;
+        let console_watch = console::tee(ends.console, ours);
+        let parts = Parts {
+            name,
+            process,
+            qmp,
+            events,
+            console: console_watch,
+            output,
+            accelerator,
+        };
         Ok(Started {
-            running: Box::new(running),
-            agent,
+            running: Box::new(Machine::new(parts)),
+            agent: ends.agent,
             console,
             chosen,
             timings: StartTimings { prepare, vmm },
@@ -107,48 +174,90 @@ impl Qemu {
     }
 }
 
-fn choose_accelerator(forced: Option<Accelerator>, kvm: KvmProbe) -> (Accelerator, Vec<Choice>) {
-    let (accelerator, reason) = match (forced, kvm) {
-        (Some(accelerator), _) => (accelerator, "as asked".to_owned()),
-        (None, KvmProbe::Usable) => (Accelerator::Kvm, "KVM runs guests here".to_owned()),
-        (None, KvmProbe::Unusable(reason)) => (Accelerator::Tcg, reason),
+/// QEMU with all that it inherits, and our ends.
+struct Ends {
+    program: Program,
+    output: OwnedFd,
+    qmp: UnixStream,
+    console: UnixStream,
+    agent: UnixStream,
+    drivers_console: (UnixStream, UnixStream),
+}
+
+impl Ends {
+    fn new(path: PathBuf, machine: MachineConfig, chosen: Chosen<'_>) -> std::io::Result<Self> {
+        let (qmp, qmp_end) = pair()?;
+        let (console, console_end) = pair()?;
+        let (agent, agent_end) = pair()?;
+        let (output, output_end) = std::io::pipe()?;
+        let mut program = Program {
+            path,
+            args: Vec::new(),
+            output: output_end.into(),
+            fds: Vec::new(),
+        };
+        let sockets = Sockets {
+            qmp: program.pass(qmp_end),
+            console: program.pass(console_end),
+            agent: program.pass(agent_end),
+        };
+        program.args = arguments::build(machine, chosen, sockets, &mut |fd| program.pass(fd));
+        Ok(Self {
+            program,
+            output: output.into(),
+            qmp,
+            console,
+            agent,
+            drivers_console: UnixStream::pair()?,
+        })
+    }
+}
+
+/// Our end of a socket pair, and QEMU's.
+fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
+    let (near, far) = std::os::unix::net::UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(near)?, far.into()))
+}
+
+async fn connect(
+    stream: UnixStream,
+    events: mpsc::UnboundedSender<crate::qmp::QmpEvent>,
+) -> Result<Qmp, QmpError> {
+    let silent = |_| {
+        Err(QmpError::Protocol(format!(
+            "nothing for {} s",
+            GREETS.as_secs()
+        )))
     };
-    let choice = Choice { what: "accelerator", choice: accelerator.name().to_owned(), reason };
-    (accelerator, vec![choice])
+    tokio::time::timeout(GREETS, Qmp::connect(stream, events))
+        .await
+        .unwrap_or_else(silent)
 }
 
-/// Kernel arguments that make a guest under TCG fast, unless the machine says otherwise.
-fn fast_arguments(accelerator: Accelerator, program: &QemuProgram, own: &[String], chosen: &mut Vec<Choice>) -> Vec<&'static str> {
-    let keeps = program.version.is_some_and(|version| version.major >= KEEPS_TRANSLATIONS);
-    if accelerator != Accelerator::Tcg || keeps || own.iter().any(|argument| argument == "randmaps") {
-        return Vec::new();
+/// Why a QEMU that was started does not answer.
+async fn refusal(
+    machine: String,
+    program: PathBuf,
+    process: &dyn Launched,
+    output: &Output,
+    source: QmpError,
+) -> VmmError {
+    if source != QmpError::Closed {
+        return VmmError::NotQemu {
+            machine,
+            program,
+            source,
+        };
     }
-    chosen.push(Choice {
-        what: "address randomisation",
-        choice: "off in the guest (norandmaps)".to_owned(),
-        reason: "TCG before QEMU 10 translates every program anew when its addresses move; \
-                 kernel argument `randmaps` keeps it on"
-            .to_owned(),
-    });
-    vec!["norandmaps"]
-}
-
-impl Accelerator {
-    /// As on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
+    // It closed its monitor after its last words; whatever else it does does not matter.
+    process.signal(running::SIGKILL);
+    if process.exited().await == ProcessExit::LabEnded {
+        return VmmError::LabEnded { machine };
     }
-}
-
-impl MachineType {
-    /// As in the manifest and for QEMU.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Microvm => "microvm",
-            Self::Q35 => "q35",
-        }
+    output.at_end().await;
+    VmmError::Refused {
+        machine,
+        words: output.last_words(),
     }
 }

@@ -45,30 +45,41 @@ struct Memo {
 /// remembered in `memo`, for as long as the program's file is the same.
 pub fn find(program: Option<&Path>, memo: &Path) -> Result<QemuProgram, QemuMissing> {
     let wanted = program.unwrap_or_else(|| Path::new(PROGRAM));
-    let path = locate(wanted).ok_or_else(|| QemuMissing { program: wanted.to_owned() })?;
+    let path = locate(wanted).ok_or_else(|| QemuMissing {
+        program: wanted.to_owned(),
+    })?;
     let version = remembered(&path, &memo.join("qemu-version.json"));
     Ok(QemuProgram { path, version })
 }
 
 fn locate(program: &Path) -> Option<PathBuf> {
     let usable = |path: &PathBuf| {
-        fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
     };
     if program.components().count() > 1 {
         return Some(program.to_owned()).filter(usable);
     }
     let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories).map(|directory| directory.join(program)).find(usable)
+    std::env::split_paths(&directories)
+        .map(|directory| directory.join(program))
+        .find(usable)
 }
 
 fn remembered(path: &Path, memo: &Path) -> Option<QemuVersion> {
     let file = fs::metadata(path).ok()?;
-    let known = fs::read(memo).ok().and_then(|text| serde_json::from_slice::<Memo>(&text).ok());
+    let known = fs::read(memo)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Memo>(&text).ok());
     let modified = (file.mtime(), file.mtime_nsec());
     if let Some(known) = known
         && (known.path.as_path(), known.size, known.modified) == (path, file.size(), modified)
     {
-        return known.version.map(|(major, minor, micro)| QemuVersion { major, minor, micro });
+        return known.version.map(|(major, minor, micro)| QemuVersion {
+            major,
+            minor,
+            micro,
+        });
     }
     let version = ask(path);
     let asked = Memo {
@@ -85,7 +96,11 @@ fn remembered(path: &Path, memo: &Path) -> Option<QemuVersion> {
 }
 
 fn ask(path: &Path) -> Option<QemuVersion> {
-    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 
@@ -93,7 +108,11 @@ fn parse(text: &str) -> Option<QemuVersion> {
     let (_, version) = text.split_once("version ")?;
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     let mut number = || numbers.next()?.ok();
-    Some(QemuVersion { major: number()?, minor: number()?, micro: number()? })
+    Some(QemuVersion {
+        major: number()?,
+        minor: number()?,
+        micro: number()?,
+    })
 }
 
 #[cfg(test)]
@@ -102,8 +121,17 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
-        let version = |major, minor, micro| Some(QemuVersion { major, minor, micro });
-        assert_eq!(parse("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\n"), version(7, 2, 22));
+        let version = |major, minor, micro| {
+            Some(QemuVersion {
+                major,
+                minor,
+                micro,
+            })
+        };
+        assert_eq!(
+            parse("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\n"),
+            version(7, 2, 22)
+        );
         assert_eq!(parse("QEMU emulator version 10.0.2"), version(10, 0, 2));
         assert_eq!(parse("something else"), None);
     }
@@ -112,7 +140,10 @@ mod tests {
     fn a_missing_qemu_says_how_to_get_it() {
         let directory = tempfile::tempdir().unwrap();
         let missing = find(Some(Path::new("/nonexistent/qemu")), directory.path()).unwrap_err();
-        assert!(missing.to_string().contains("apt install qemu-system-x86"), "{missing}");
+        assert!(
+            missing.to_string().contains("apt install qemu-system-x86"),
+            "{missing}"
+        );
     }
 
     #[test]
@@ -121,11 +152,22 @@ mod tests {
         let program = directory.path().join("qemu");
         for micro in [1, 22] {
             // Another length, for the clock of the file system may not have moved.
-            fs::write(&program, format!("#!/bin/sh\necho QEMU emulator version 9.8.{micro}\n")).unwrap();
+            fs::write(
+                &program,
+                format!("#!/bin/sh\necho QEMU emulator version 9.8.{micro}\n"),
+            )
+            .unwrap();
             fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
             for _ in 0..2 {
                 let found = find(Some(&program), directory.path()).unwrap();
-                assert_eq!(found.version, Some(QemuVersion { major: 9, minor: 8, micro }));
+                assert_eq!(
+                    found.version,
+                    Some(QemuVersion {
+                        major: 9,
+                        minor: 8,
+                        micro
+                    })
+                );
             }
         }
     }

@@ -1,0 +1,82 @@
+//! What can go wrong with machines.
+
+use crate::{qemu, qmp};
+
+/// What can go wrong in a backend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmmError {
+    /// The VMM's program is not there.
+    #[error("{machine}: there is no QEMU to run it")]
+    Missing {
+        /// Whose.
+        machine: String,
+        /// What was looked for, and how to get it.
+        #[source]
+        source: qemu::QemuMissing,
+    },
+    /// An accelerator was asked for that cannot be had.
+    #[error(
+        "{machine}: KVM was asked for, but {reason}; leave the accelerator out, or ask for tcg"
+    )]
+    Accelerator {
+        /// Whose.
+        machine: String,
+        /// What the probe found.
+        reason: String,
+    },
+    /// The VMM ended at once.
+    #[error("{machine}: QEMU refused to start: {words}")]
+    Refused {
+        /// Whose.
+        machine: String,
+        /// Its own words.
+        words: String,
+    },
+    /// The VMM's program runs, but is not what it should be.
+    #[error("{machine}: {} does not behave like QEMU", program.display())]
+    NotQemu {
+        /// Whose.
+        machine: String,
+        /// What was started.
+        program: std::path::PathBuf,
+        /// What it did on its monitor.
+        #[source]
+        source: qmp::QmpError,
+    },
+    /// The lab process could not start it.
+    #[error("{machine}: the VMM could not be started")]
+    Lab {
+        /// Whose.
+        machine: String,
+        /// Why.
+        #[source]
+        source: attest_lab::LabError,
+    },
+    /// The lab process ended while the VMM started.
+    #[error("{machine}: the lab process ended while QEMU started")]
+    LabEnded {
+        /// Whose.
+        machine: String,
+    },
+    /// The host's operating system refused something.
+    #[error("{machine}: {action}")]
+    Host {
+        /// Whose.
+        machine: String,
+        /// What.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The VMM's monitor failed.
+    #[error("{machine}: the VMM's monitor failed")]
+    Monitor {
+        /// Whose.
+        machine: String,
+        /// How.
+        #[source]
+        source: qmp::QmpError,
+    },
+}

@@ -1,0 +1,86 @@
+//! Where VMMs are started: inside a lab process, or for tests anywhere else.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use attest_lab::{LabError, LabProcess, Process, ProcessExit, Spawn};
+
+use crate::BoxFuture;
+
+/// A program to start, with nothing but inherited descriptors.
+#[derive(Debug)]
+pub struct Program {
+    /// Its path.
+    pub path: PathBuf,
+    /// Arguments after its name.
+    pub args: Vec<OsString>,
+    /// stdout and stderr; stdin is `/dev/null`.
+    pub output: OwnedFd,
+    /// What it finds under the numbers from 3 on, in order.
+    pub fds: Vec<OwnedFd>,
+}
+
+impl Program {
+    /// Hand it a descriptor; returns the number under which it will find it.
+    pub fn pass(&mut self, fd: OwnedFd) -> RawFd {
+        self.fds.push(fd);
+        2 + RawFd::try_from(self.fds.len()).expect("few descriptors")
+    }
+}
+
+/// Starts programs.
+pub trait Launcher: fmt::Debug + Send + Sync {
+    /// Start one. Its environment is empty.
+    fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>>;
+}
+
+/// A program that was started.
+pub trait Launched: fmt::Debug + Send + Sync {
+    /// Its number on the host.
+    fn pid(&self) -> u32;
+
+    /// Wait for its end; any number of times.
+    fn exited(&self) -> BoxFuture<'_, ProcessExit>;
+
+    /// Send a signal; nothing happens when it has ended.
+    fn signal(&self, signal: i32);
+}
+
+impl Launcher for LabProcess {
+    fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>> {
+        let mut spawn = Spawn::default();
+        spawn.program = program.path;
+        spawn.args = program.args;
+        spawn.output = Some(program.output);
+        for fd in program.fds {
+            spawn.pass(fd);
+        }
+        Box::pin(async move {
+            let process: Arc<dyn Launched> = Arc::new(self.spawn(spawn).await?);
+            Ok(process)
+        })
+    }
+}
+
+impl<L: Launcher + ?Sized> Launcher for Arc<L> {
+    fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>> {
+        (**self).launch(program)
+    }
+}
+
+impl Launched for Process {
+    fn pid(&self) -> u32 {
+        Self::pid(self)
+    }
+
+    fn exited(&self) -> BoxFuture<'_, ProcessExit> {
+        Box::pin(Self::exited(self))
+    }
+
+    fn signal(&self, signal: i32) {
+        Self::signal(self, signal);
+    }
+}

@@ -1,0 +1,102 @@
+//! What a machine is made of.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Everything a backend needs to start one machine.
+#[derive(Debug)]
+pub struct MachineConfig {
+    /// For messages and the VMM's process name.
+    pub name: String,
+    /// Bytes, a multiple of 1 MiB.
+    pub memory: u64,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Uncompressed ELF with a PVH note where there is one, else a bzImage.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// Added to what the backend needs itself.
+    pub kernel_arguments: Vec<String>,
+    /// Network cards, in order.
+    pub cards: Vec<Card>,
+    /// Disks, in order.
+    pub disks: Vec<Disk>,
+    /// QEMU machine type and accelerator.
+    pub qemu: QemuOptions,
+    /// Where the VMM's own log may go (a file that the run keeps).
+    pub log: Option<PathBuf>,
+}
+
+/// A network card.
+#[derive(Debug)]
+pub struct Card {
+    /// Locally administered.
+    pub mac: [u8; 6],
+    /// An open TAP queue.
+    pub tap: OwnedFd,
+}
+
+/// A disk.
+#[derive(Debug)]
+pub struct Disk {
+    /// An open file, raw; the VMM needs no name for it.
+    pub file: OwnedFd,
+    /// Whether the guest may write.
+    pub read_only: bool,
+    /// Shown in the guest as `/dev/disk/by-id/virtio-<serial>`.
+    pub serial: String,
+}
+
+/// What only QEMU has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QemuOptions {
+    /// Path of `qemu-system-x86_64`; searched in `PATH` when absent.
+    pub program: Option<PathBuf>,
+    /// The board.
+    pub machine: MachineType,
+    /// `None`: chosen by a probe.
+    pub accelerator: Option<Accelerator>,
+}
+
+/// QEMU's boards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MachineType {
+    /// `microvm`: virtio-mmio only, boots fastest.
+    #[default]
+    Microvm,
+    /// `q35`: a PC with PCI Express.
+    Q35,
+}
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The host's processor.
+    Kvm,
+    /// QEMU's own translator.
+    Tcg,
+}
+
+impl Accelerator {
+    /// As on QEMU's command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+impl MachineType {
+    /// Every board.
+    pub const ALL: [Self; 2] = [Self::Microvm, Self::Q35];
+
+    /// As in the manifest and for QEMU.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Microvm => "microvm",
+            Self::Q35 => "q35",
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! QEMU's own stdout and stderr: kept in a log, with the last words at hand.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+
+/// What QEMU says beside its monitor.
+#[derive(Debug, Clone)]
+pub(super) struct Output {
+    kept: Arc<Mutex<Kept>>,
+    ended: watch::Receiver<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    fault: Option<String>,
+}
+
+/// Lines kept for errors.
+const LINES: usize = 20;
+
+/// Longest line that is kept, in bytes.
+const LONGEST: u64 = 4096;
+
+impl Output {
+    /// Drain the pipe: QEMU must never block on it.
+    pub(super) fn follow(pipe: OwnedFd, log: Option<PathBuf>) -> std::io::Result<Self> {
+        let mut pipe = BufReader::new(pipe::Receiver::from_owned_fd(pipe)?);
+        let kept = Arc::<Mutex<Kept>>::default();
+        let (sender, ended) = watch::channel(false);
+        let keeping = Arc::clone(&kept);
+        tokio::spawn(async move {
+            // Without its log a machine can still run.
+            let mut log = log.and_then(|path| File::create(path).ok());
+            let mut line = Vec::new();
+            while let Ok(1..) = (&mut pipe).take(LONGEST).read_until(b'\n', &mut line).await {
+                if let Some(file) = &mut log {
+                    let _ = file.write_all(&line);
+                }
+                keeping
+                    .lock()
+                    .expect("not poisoned")
+                    .push(String::from_utf8_lossy(&line).trim());
+                line.clear();
+            }
+            sender.send_replace(true);
+        });
+        Ok(Self { kept, ended })
+    }
+
+    /// Resolves when QEMU has closed it.
+    pub(super) async fn at_end(&self) {
+        let mut ended = self.ended.clone();
+        // An error would mean that nothing follows it any more.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// What QEMU said last, as one line; call it after [`Self::at_end`].
+    pub(super) fn last_words(&self) -> String {
+        let kept = self.kept.lock().expect("not poisoned");
+        let words: Vec<&str> = kept.lines.iter().map(String::as_str).collect();
+        if words.is_empty() {
+            "it said nothing".to_owned()
+        } else {
+            words.join("; ")
+        }
+    }
+
+    /// The last triple fault, with where the processor was.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.kept.lock().expect("not poisoned").fault.clone()
+    }
+}
+
+impl Kept {
+    fn push(&mut self, line: &str) {
+        if line == "Triple fault" {
+            self.fault = Some("the processor hit a triple fault".to_owned());
+        } else if let Some(fault) = &mut self.fault
+            && !fault.contains(" at ")
+            && let Some(place) = line
+                .split_whitespace()
+                .find(|word| word.starts_with("RIP=") || word.starts_with("EIP="))
+        {
+            fault.push_str(" at ");
+            fault.push_str(place);
+        }
+        if line.is_empty() || is_dump(line) {
+            return;
+        }
+        if self.lines.len() == LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line.to_owned());
+    }
+}
+
+/// Whether a line belongs to the register dumps of `-d cpu_reset`, which are no words.
+fn is_dump(line: &str) -> bool {
+    let register = |name: &str| {
+        let name = name.trim();
+        (2..=6).contains(&name.len())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    };
+    line == "Triple fault"
+        || line.starts_with("CPU Reset")
+        || line.split_once('=').is_some_and(|(name, _)| register(name))
+        // The second line of vector registers has no name of its own.
+        || line.chars().all(|c| c.is_ascii_hexdigit() || c == ' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dumps_are_no_words_but_a_fault_keeps_its_place() {
+        let mut kept = Kept::default();
+        for line in [
+            "CPU Reset (CPU 0)",
+            "EAX=00000000 EBX=00000000",
+            "EIP=0000fff0 EFL=00000002",
+            "ES =0000 00000000 0000ffff 00009300",
+            "FCW=037f FSW=0000 [ST=0] FTW=00 MXCSR=00001f80",
+            "XMM00=0000000000000000 0000000000000000 XMM01=0000000000000000 0000000000000000",
+            "Triple fault",
+            "CPU Reset (CPU 1)",
+            "RAX=0000000000000002 RBX=ffffffff81e4a4c0",
+            "RIP=ffffffff8102f3c1 RFL=00000002 [-------] CPL=0 II=0",
+            "RIP=0000000000000000 RFL=00000002 [-------] CPL=0 II=0",
+            "qemu-system-x86_64: the end",
+        ] {
+            kept.push(line);
+        }
+        assert_eq!(kept.lines, ["qemu-system-x86_64: the end"]);
+        assert_eq!(
+            kept.fault.unwrap(),
+            "the processor hit a triple fault at RIP=ffffffff8102f3c1"
+        );
+    }
+
+    #[test]
+    fn only_the_last_words_are_kept() {
+        let mut kept = Kept::default();
+        for number in 0..100 {
+            kept.push(&format!("qemu-system-x86_64: {number}"));
+        }
+        assert_eq!(kept.lines.len(), LINES);
+        assert_eq!(kept.lines[LINES - 1], "qemu-system-x86_64: 99");
+    }
+}

@@ -1,0 +1,59 @@
+//! What runs, and how it ends.
+
+use std::fmt;
+
+use crate::{BoxFuture, VmmError};
+
+/// A machine that runs.
+pub trait Running: fmt::Debug + Send + Sync {
+    /// The VMM's process number on the host.
+    fn pid(&self) -> u32;
+
+    /// Resolves when the machine has ended, with how. May be asked any number of times.
+    fn ended(&self) -> BoxFuture<'_, Ending>;
+
+    /// End it at once, like pulling the plug; returns when the process is gone.
+    fn kill(&self) -> BoxFuture<'_, ()>;
+
+    /// Whether a reset by the guest boots it again (true) or ends the machine (false, the start).
+    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>>;
+
+    /// Stop and continue the virtual CPUs, where the backend can.
+    fn pause(&self) -> Option<&dyn Pause>;
+}
+
+/// Stop and continue virtual CPUs.
+pub trait Pause: Send + Sync {
+    /// Stop them.
+    fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>>;
+    /// Continue.
+    fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>>;
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The kind.
+    pub kind: EndingKind,
+    /// One line: exit code, signal, the VMM's last words.
+    pub detail: String,
+}
+
+/// The kinds of [`Ending`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndingKind {
+    /// [`Running::kill`] was called.
+    Killed,
+    /// The guest powered off.
+    PoweredOff,
+    /// The guest asked for a reset where none was allowed.
+    Reset,
+    /// The guest's kernel panicked.
+    Panic,
+    /// Triple fault.
+    TripleFault,
+    /// The VMM failed by itself or was killed by someone else.
+    VmmCrashed,
+    /// The lab process died, and the VMM with it.
+    LabEnded,
+}
