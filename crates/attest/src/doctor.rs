@@ -43,7 +43,7 @@ fn finding(area: &'static str, what: &str, result: Result<String, String>, neede
 fn accelerator() -> Finding {
     let result = match kvm() {
         KvmProbe::Usable => Ok("chosen by default".to_owned()),
-        KvmProbe::Unusable(reason) => Err(reason),
+        KvmProbe::Doubtful(reason) | KvmProbe::Unusable(reason) => Err(reason),
     };
     finding("accelerators", "kvm", result, false)
 }
