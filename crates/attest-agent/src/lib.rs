@@ -19,3 +19,4 @@ mod users;
 mod wait;
 
 pub use session::{Agent, serve};
+pub use spawn::DEFAULT_PATH;

@@ -18,7 +18,7 @@ use crate::users::{self, User};
 
 /// Where programs are searched when no environment says otherwise: what Debian, Fedora and
 /// NixOS guests have.
-pub(crate) const DEFAULT_PATH: &str =
+pub const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
 
 /// A program that was started.

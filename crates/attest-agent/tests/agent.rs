@@ -1,0 +1,260 @@
+//! The agent's program, driven natively over a socket pair: no virtual machine takes part.
+
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use attest_protocol::link::{Channel, HostLink, HostPort, Incoming, Stream};
+use attest_protocol::message::{
+    Control, Exec, ExitStatus, Exited, FailureCode, Program, RawBytes, Request, Response, Stats,
+};
+use bytes::Bytes;
+use tokio::net::UnixStream;
+
+struct Agent {
+    process: Child,
+    _port: HostPort,
+    link: HostLink,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn agent() -> Agent {
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    let process = Command::new(env!("CARGO_BIN_EXE_attest-agent"))
+        .args(["--socket-fd", "0"])
+        .stdin(Stdio::from(OwnedFd::from(far)))
+        .spawn()
+        .unwrap();
+    near.set_nonblocking(true).unwrap();
+    let (reader, writer) = UnixStream::from_std(near).unwrap().into_split();
+    let mut port = HostPort::new(reader, writer);
+    let (link, hello) = port.accept().await.unwrap();
+    assert!(!hello.is_init);
+    Agent { process, _port: port, link }
+}
+
+fn raw(text: impl AsRef<[u8]>) -> RawBytes {
+    RawBytes::from(text.as_ref().to_vec())
+}
+
+fn exec(program: Program) -> Exec {
+    Exec {
+        program,
+        environment: Vec::new(),
+        directory: None,
+        user: None,
+        stdin: false,
+        pty: None,
+        timeout_ms: Some(60_000),
+    }
+}
+
+fn shell(command: &str) -> Exec {
+    exec(Program::Shell(raw(command)))
+}
+
+fn argv(words: &[&str]) -> Exec {
+    exec(Program::Argv(words.iter().map(raw).collect()))
+}
+
+struct Ran {
+    exited: Exited,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+async fn finish(mut channel: Channel) -> Ran {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    loop {
+        match channel.receiver.next().await.unwrap() {
+            Incoming::Data(Stream::Err, bytes) => stderr.extend_from_slice(&bytes),
+            Incoming::Data(_, bytes) => stdout.extend_from_slice(&bytes),
+            Incoming::Finished(Ok(Response::Exited(exited))) => return Ran { exited, stdout, stderr },
+            Incoming::Finished(other) => panic!("{other:?}"),
+            _ => {}
+        }
+    }
+}
+
+impl Agent {
+    async fn run(&self, exec: Exec) -> Ran {
+        finish(self.link.open(&Request::Exec(exec)).unwrap()).await
+    }
+
+    async fn stats(&self) -> Stats {
+        let mut channel = self.link.open(&Request::Stats).unwrap();
+        match channel.receiver.next().await.unwrap() {
+            Incoming::Finished(Ok(Response::Stats(stats))) => stats,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn code(code: i32) -> ExitStatus {
+    ExitStatus::Code(code)
+}
+
+#[tokio::test]
+async fn streams_are_apart_and_statuses_exact() {
+    let agent = agent().await;
+    let ran = agent.run(shell("echo out; echo err >&2; exit 7")).await;
+    assert_eq!((ran.stdout.as_slice(), ran.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(ran.exited.status, code(7));
+    let ran = agent.run(argv(&["sh", "-c", "kill -9 $$"])).await;
+    assert_eq!(ran.exited.status, ExitStatus::Signal(9));
+    let ran = agent.run(argv(&["printf", "\\377\\000"])).await;
+    assert_eq!(ran.stdout, [255, 0]);
+}
+
+#[tokio::test]
+async fn a_child_that_keeps_stdout_open_does_not_hang_the_caller() {
+    let agent = agent().await;
+    for exec in [shell("echo a; sleep 300 & echo b"), argv(&["sh", "-c", "echo a; sleep 300 & echo b"])] {
+        let ran = agent.run(exec).await;
+        assert_eq!(ran.stdout, b"a\nb\n");
+        assert!(ran.exited.holders.iter().any(|holder| holder.ends_with(" sleep")), "{:?}", ran.exited.holders);
+        let pid = ran.exited.holders[0].split(' ').next().unwrap().to_owned();
+        agent.run(argv(&["kill", &pid])).await;
+    }
+}
+
+#[tokio::test]
+async fn a_timeout_ends_the_whole_group() {
+    let agent = agent().await;
+    let mut exec = argv(&["sh", "-c", "trap '' TERM; (trap '' TERM; sleep 300) & echo $!; wait; sleep 300"]);
+    exec.timeout_ms = Some(200);
+    let ran = agent.run(exec).await;
+    assert!(ran.exited.timed_out);
+    assert_eq!(ran.exited.status, ExitStatus::Signal(9));
+    let child = String::from_utf8(ran.stdout).unwrap();
+    // The group was killed: the child is gone, or a zombie of whoever inherited it.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+}
+
+#[tokio::test]
+async fn a_missing_program_is_named() {
+    let agent = agent().await;
+    let mut channel = agent.link.open(&Request::Exec(argv(&["no-such-program"]))).unwrap();
+    let Incoming::Finished(Err(failure)) = channel.receiver.next().await.unwrap() else { panic!("it ran") };
+    assert_eq!(failure.code, FailureCode::NotFound);
+    assert!(failure.message.contains("`no-such-program`"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn stdin_signals_and_terminals() {
+    let agent = agent().await;
+    let mut fed = argv(&["sh", "-c", "cat; echo end"]);
+    fed.stdin = true;
+    let channel = agent.link.open(&Request::Exec(fed)).unwrap();
+    channel.sender.data(Stream::In, Bytes::from(vec![b'x'; 3_000_000])).await.unwrap_or_default();
+    channel.sender.eof(Stream::In).unwrap();
+    let ran = finish(channel).await;
+    assert_eq!(ran.stdout.len(), 3_000_004);
+
+    let channel = agent.link.open(&Request::Exec(argv(&["sleep", "300"]))).unwrap();
+    channel.sender.control(&Control::Signal(15)).unwrap();
+    assert_eq!(finish(channel).await.exited.status, ExitStatus::Signal(15));
+
+    let mut terminal = argv(&["sh", "-c", "test -t 0 && stty size"]);
+    terminal.pty = Some(attest_protocol::message::TerminalSize { rows: 30, columns: 100 });
+    let ran = agent.run(terminal).await;
+    assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "30 100");
+}
+
+#[tokio::test]
+async fn thousands_of_commands_leave_nothing() {
+    let agent = agent().await;
+    agent.run(argv(&["true"])).await;
+    let before = agent.stats().await;
+    for _ in 0..10_000 / 64 {
+        let all = (0..64).map(|_| agent.run(argv(&["true"])));
+        for ran in futures_util::future::join_all(all).await {
+            assert_eq!(ran.exited.status, code(0));
+        }
+    }
+    let after = agent.stats().await;
+    // Two shells may have come to wait meanwhile, with three pipes each.
+    assert!(after.agent_fds <= before.agent_fds + 8, "{} then {}", before.agent_fds, after.agent_fds);
+    assert_eq!(after.agent_tracked, 0);
+}
+
+#[tokio::test]
+async fn a_gigabyte_of_output_passes_in_bounded_memory() {
+    let agent = agent().await;
+    let mut channel = agent.link.open(&Request::Exec(argv(&["head", "-c", "1000000000", "/dev/zero"]))).unwrap();
+    let mut size = 0;
+    loop {
+        match channel.receiver.next().await.unwrap() {
+            Incoming::Data(_, bytes) => size += bytes.len(),
+            Incoming::Finished(_) => break,
+            _ => {}
+        }
+    }
+    assert_eq!(size, 1_000_000_000);
+    assert!(agent.stats().await.agent_rss < 64 << 20);
+}
+
+#[tokio::test]
+async fn cancelling_kills_the_command() {
+    let agent = agent().await;
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let command = format!("exec 3<>{}; sleep 300", pipe.display());
+    drop(agent.link.open(&Request::Exec(argv(&["sh", "-c", &command]))).unwrap());
+    let wait = attest_protocol::message::Wait {
+        condition: attest_protocol::message::Condition::ProcessVanished(pipe.display().to_string()),
+        timeout_ms: 20_000,
+    };
+    let mut channel = agent.link.open(&Request::Wait(wait)).unwrap();
+    assert!(matches!(channel.receiver.next().await.unwrap(), Incoming::Finished(Ok(Response::Met(None)))));
+}
+
+/// What a command may observe of its shell, one line each.
+const COMMANDS: &str = include_str!("commands.txt");
+
+/// The same command by `bash -c`, as the agent promises it.
+fn real_bash(command: &str) -> (Option<i32>, Vec<u8>, Vec<u8>) {
+    use std::os::unix::process::ExitStatusExt;
+    let output = Command::new("/bin/bash")
+        .args(["-c", &format!("set -euo pipefail; {command}")])
+        .env_clear()
+        .envs([("PATH", attest_agent::DEFAULT_PATH), ("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh")])
+        .current_dir(if std::path::Path::new("/root").is_dir() { "/root" } else { "/" })
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let code = output.status.code().or(output.status.signal().map(|signal| 128 + signal));
+    (code, output.stdout, output.stderr)
+}
+
+#[tokio::test]
+async fn shells_started_ahead_cannot_be_told_from_bash() {
+    if !std::path::Path::new("/bin/bash").exists() {
+        eprintln!("skipped: this host has no /bin/bash to compare with");
+        return;
+    }
+    let agent = agent().await;
+    let commands: Vec<String> = COMMANDS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| line.replace("\\n", "\n")).collect();
+    assert!(commands.len() >= 200, "only {}", commands.len());
+    let mut different = Vec::new();
+    for command in &commands {
+        // Let shells come to wait, so that the command gets one.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let ran = agent.run(shell(command)).await;
+        let ours = (match ran.exited.status { ExitStatus::Code(code) => Some(code), ExitStatus::Signal(_) => None }, ran.stdout, ran.stderr);
+        let theirs = real_bash(command);
+        if ours != theirs {
+            let show = |ran: &(Option<i32>, Vec<u8>, Vec<u8>)| format!("{:?} {:?} {:?}", ran.0, String::from_utf8_lossy(&ran.1), String::from_utf8_lossy(&ran.2));
+            different.push(format!("{command:?}\n  agent {}\n  bash  {}", show(&ours), show(&theirs)));
+        }
+    }
+    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), commands.len(), different.join("\n"));
+}
