@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{self, ManifestError, Source};
 use crate::model::ManifestFile;
 use crate::plan::{self, LabPlan};
-use crate::problem::Problems;
+use crate::problem::{Place, Problems, Segment};
 use crate::source::{self, Language, Node};
 
 /// The manifest's file name in a directory.
@@ -97,8 +97,7 @@ impl Manifest {
             });
         }
         let mut all = problems;
-        // Without a whole machine or network, what names it would look wrong too.
-        if pruned.iter().all(|place| place.0.len() > 2) {
+        if !pruned.iter().any(names_are_missing) {
             let (_, others) = plan::plan(&file, directory.as_deref());
             for mut problem in others.list {
                 problem.place = node.with_pruned(&problem.place);
@@ -158,6 +157,16 @@ impl ManifestFile {
         } else {
             Err(error::invalid(None, problems))
         }
+    }
+}
+
+/// Whether a place that was left out is a whole machine or network, or may have held some: what
+/// names it would look wrong too.
+fn names_are_missing(pruned: &Place) -> bool {
+    match &pruned.0[..] {
+        [] | [_] => true,
+        [Segment::Key(section), _] => section == "machines" || section == "networks",
+        _ => false,
     }
 }
 

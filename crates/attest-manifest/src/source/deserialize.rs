@@ -90,14 +90,12 @@ impl Misfit {
             }
             Kind::UnknownVariant(word, known) => {
                 let all: Vec<String> = known.iter().map(|word| format!("\"{word}\"")).collect();
-                let help = match nearest(&word, known.iter().copied()) {
-                    Some(near) => format!("did you mean \"{near}\"?"),
-                    None => format!("write {}", all.join(" or ")),
-                };
+                let help = nearest(&word, known.iter().copied())
+                    .map(|near| format!("did you mean \"{near}\"?"));
                 (
                     format!("`{word}` is none of the values of `{place}`"),
                     format!("expected {}", all.join(" or ")),
-                    Some(help),
+                    help,
                 )
             }
             Kind::MissingKey(key) => (
@@ -281,6 +279,19 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Misfit> {
+        // serde would take a list for a struct: its fields without their names.
+        match self.value {
+            Value::Array(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -291,7 +302,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+        unit_struct seq tuple tuple_struct map identifier ignored_any
     }
 }
 

@@ -12,10 +12,9 @@ use super::SyntaxError;
 use super::node::{Entry, Node, Value};
 
 /// Deeper than any manifest; each level is scanned once more.
-const DEPTH: usize = 32;
+const DEPTH: usize = 16;
 
 pub(super) fn parse(text: &str) -> Result<Node, Vec<SyntaxError>> {
-    // A hundred levels of a machine's own making must not cost a hundred scans.
     let raw: &RawValue =
         serde_json::from_str(text).map_err(|error| vec![syntax_error(text, &error)])?;
     let mut reader = Reader {
@@ -153,13 +152,14 @@ fn syntax_error(text: &str, error: &serde_json::Error) -> SyntaxError {
     let end = start + text[start..].chars().next().map_or(0, char::len_utf8);
     let full = error.to_string();
     let message = full.split(" at line ").next().unwrap_or_default();
+    let after_comma =
+        text[..start].trim_end().ends_with(',') && text[start..].starts_with(['}', ']']);
     SyntaxError {
         span: start..end,
         message: format!("this is no JSON: {message}"),
         label: "here".to_owned(),
-        help: message
-            .starts_with("trailing comma")
-            .then(|| "JSON allows no comma after the last element; TOML does in lists".to_owned()),
+        help: after_comma
+            .then(|| "remove the comma before it: JSON has none after the last element".to_owned()),
         first: None,
     }
 }

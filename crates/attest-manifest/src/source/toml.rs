@@ -75,17 +75,23 @@ fn syntax_error(text: &str, root: &DeTable<'_>, error: &toml::de::Error) -> Synt
 /// Where the key stands that a later one repeats: the parser does not say.
 fn first_of(text: &str, root: &DeTable<'_>, second: &Range<usize>) -> Option<Range<usize>> {
     let line = text[..second.start].rfind('\n').map_or(0, |end| end + 1);
-    let line_text = |start: usize| text[start..].lines().next().unwrap_or_default().trim();
-    let name = &text[second.clone()];
-    let mut keys = Vec::new();
-    keys_named(root, name, second.start, &mut keys);
-    if line_text(line).starts_with('[') {
-        let same_header = |key: &Range<usize>| {
-            let start = text[..key.start].rfind('\n').map_or(0, |end| end + 1);
-            line_text(start) == line_text(line)
-        };
-        return keys.into_iter().rfind(same_header);
+    let header = text[line..].lines().next().unwrap_or_default();
+    if header.trim_start().starts_with('[') {
+        // The recovered tables know only the last of equal headers.
+        let mut earlier = text[..line]
+            .split_inclusive('\n')
+            .rev()
+            .scan(line, |end, each| {
+                *end -= each.len();
+                Some((*end, each))
+            });
+        let (start, first) = earlier.find(|(_, each)| each.trim() == header.trim())?;
+        let name = text.get(second.clone())?;
+        let start = start + first.rfind(name)?;
+        return Some(start..start + name.len());
     }
+    let mut keys = Vec::new();
+    keys_named(root, text.get(second.clone())?, second.start, &mut keys);
     let section = text[..line]
         .rmatch_indices("\n[")
         .next()
