@@ -19,6 +19,8 @@ mod problem;
 mod render;
 mod source;
 
+pub use indexmap::IndexMap;
+
 pub use error::{Diagnostic, Invalid, ManifestError, Position, Related};
 pub use manifest::{DEFAULT_NAME, Manifest, schema};
 pub use model::{

@@ -183,5 +183,11 @@ fn window(text: &str, span: &Range<usize>) -> Range<usize> {
     } else {
         line_end
     };
-    start..end
+    // A carriage return belongs to the end of the line.
+    let end = if text[..end].ends_with('\r') {
+        end - 1
+    } else {
+        end
+    };
+    start..end.max(span.end)
 }

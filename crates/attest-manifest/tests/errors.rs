@@ -888,7 +888,7 @@ fn positions() {
         error: `machines.a.memory` cannot be the text "1X"
          --> attest.toml:2:10
           |
-        2 | memory = "1X"␍
+        2 | memory = "1X"
           |          ^^^^ expected a size with its unit, as "256M" or "1G"
         "#);
     assert_snapshot!(toml("\u{feff}nmae = \"x\"\nmachines = { a = {} }\n"), @r#"
