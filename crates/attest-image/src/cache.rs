@@ -459,4 +459,51 @@ mod tests {
         let error = Cache::open(directory.path()).unwrap_err();
         assert!(error.to_string().contains("chmod"), "{error}");
     }
+
+    /// A disk of 64 KiB, mounted where only this thread sees it, and gone with it.
+    fn on_a_small_disk(test: impl FnOnce(&Path) + Send) {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("SKIPPED: only root may mount a small disk");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = || -> nix::Result<()> {
+            let nothing = None::<&str>;
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount(
+                nothing,
+                "/",
+                nothing,
+                MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+                nothing,
+            )?;
+            mount(
+                Some("tmpfs"),
+                directory.path(),
+                Some("tmpfs"),
+                MsFlags::empty(),
+                Some("size=64k,mode=700"),
+            )
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| match mounted() {
+                Ok(()) => test(directory.path()),
+                Err(error) => eprintln!("SKIPPED: no small disk can be mounted: {error}"),
+            });
+        });
+    }
+
+    #[test]
+    fn a_full_disk_is_named_and_leaves_nothing() {
+        on_a_small_disk(|directory| {
+            let cache = Cache::open(directory).unwrap();
+            let full = entry(&cache, &"x".repeat(100_000));
+            let error = full.unwrap_err();
+            assert!(matches!(error, ImageError::Full { .. }), "{error}");
+            assert!(error.to_string().contains("ATTEST_CACHE"), "{error}");
+            assert_eq!(names(&cache), Vec::<String>::new());
+            assert_eq!(contents(&entry(&cache, "small").unwrap()), "small");
+        });
+    }
 }

@@ -174,8 +174,9 @@ fn release_of(image: &Path) -> Result<Option<String>, ImageError> {
     }
     // By custom its name says it, which spares reading it all.
     let name = image.file_name().unwrap_or_default().to_string_lossy();
-    let named = name.split_once('-').map(|(_, release)| release.to_owned());
-    let named = named.filter(|release| release.starts_with(|c: char| c.is_ascii_digit()));
+    let named = name
+        .split_once('-')
+        .and_then(|(_, release)| vmlinux::checked_release(release));
     if named.is_some() {
         return Ok(named);
     }

@@ -62,7 +62,7 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
     let text = image.get(0x200 + offset..)?;
     let end = text.iter().take(256).position(|byte| *byte == 0)?;
     let version = std::str::from_utf8(&text[..end]).ok()?;
-    version.split_whitespace().next().map(str::to_owned)
+    checked_release(version.split_whitespace().next()?)
 }
 
 /// The vmlinux with a PVH entry that is in a bzImage, or the image itself if it is one.
@@ -84,10 +84,15 @@ pub(crate) fn release_of_elf(elf: &[u8]) -> Option<String> {
         let end = text.iter().take(128).position(|byte| *byte == b' ')?;
         let release = std::str::from_utf8(&text[..end]).ok()?;
         // Also in messages of the kernel, with a format in place of the release.
-        release
-            .starts_with(|c: char| c.is_ascii_digit())
-            .then(|| release.to_owned())
+        checked_release(release)
     })
+}
+
+/// It becomes part of paths.
+pub(crate) fn checked_release(release: &str) -> Option<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    let fits = release.starts_with(|c: char| c.is_ascii_digit()) && release.chars().all(allowed);
+    fits.then(|| release.to_owned())
 }
 
 fn unpack(payload: &[u8]) -> Result<Vec<u8>, Whole> {
@@ -247,6 +252,17 @@ pub(crate) mod tests {
         let image = b"\x7fELF...Linux version %s (%s)\0Linux version 6.1.0-test (gcc 12)\0";
         assert_eq!(release_of_elf(image).as_deref(), Some("6.1.0-test"));
         assert_eq!(release_of_elf(b"Linux version "), None);
+    }
+
+    #[test]
+    fn a_release_leads_nowhere() {
+        assert_eq!(
+            release(&bzimage_of("6.1.0+x_y~z-1", b"")).as_deref(),
+            Some("6.1.0+x_y~z-1")
+        );
+        for hostile in ["../../etc", "6/../..", "6.1\u{e9}", ""] {
+            assert_eq!(release(&bzimage_of(hostile, b"")), None, "{hostile}");
+        }
     }
 
     #[test]
