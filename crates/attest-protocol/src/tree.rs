@@ -61,7 +61,11 @@ impl TreeError {
 }
 
 fn file_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> TreeError {
-    move |source| TreeError::File { path: path.to_owned(), action, source }
+    move |source| TreeError::File {
+        path: path.to_owned(),
+        action,
+        source,
+    }
 }
 
 /// Write a file, link or directory as a stream. Sockets are left out: they cannot live apart
@@ -86,13 +90,18 @@ pub fn pack_bytes(contents: &[u8], mode: u32, writer: impl Write) -> Result<u64,
     header.set_size(contents.len() as u64);
     header.set_mode(mode);
     header.set_entry_type(EntryType::Regular);
-    builder.append_data(&mut header, TOP, contents).map_err(TreeError::Stream)?;
+    builder
+        .append_data(&mut header, TOP, contents)
+        .map_err(TreeError::Stream)?;
     finish(builder)?;
     Ok(contents.len() as u64)
 }
 
 fn builder<W: Write>(writer: W) -> Builder<io::BufWriter<W>> {
-    let mut builder = Builder::new(io::BufWriter::with_capacity(crate::frame::MAX_PAYLOAD, writer));
+    let mut builder = Builder::new(io::BufWriter::with_capacity(
+        crate::frame::MAX_PAYLOAD,
+        writer,
+    ));
     builder.mode(HeaderMode::Complete);
     builder.follow_symlinks(false);
     builder.sparse(true);
@@ -100,14 +109,26 @@ fn builder<W: Write>(writer: W) -> Builder<io::BufWriter<W>> {
 }
 
 fn finish<W: Write>(builder: Builder<io::BufWriter<W>>) -> Result<(), TreeError> {
-    builder.into_inner().and_then(|mut writer| writer.flush()).map_err(TreeError::Stream)
+    builder
+        .into_inner()
+        .and_then(|mut writer| writer.flush())
+        .map_err(TreeError::Stream)
 }
 
-fn pack_entry<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> Result<u64, TreeError> {
+fn pack_entry<W: Write>(
+    builder: &mut Builder<W>,
+    path: &Path,
+    name: &Path,
+) -> Result<u64, TreeError> {
     use std::os::unix::fs::FileTypeExt;
     let metadata = fs::symlink_metadata(path).map_err(file_error(path, "it cannot be read"))?;
     let kind = metadata.file_type();
-    let special = |kind| Err(TreeError::Special { path: path.to_owned(), kind });
+    let special = |kind| {
+        Err(TreeError::Special {
+            path: path.to_owned(),
+            kind,
+        })
+    };
     if kind.is_dir() {
         builder.append_dir(name, path).map_err(TreeError::Stream)?;
         let mut bytes = 0;
@@ -122,10 +143,14 @@ fn pack_entry<W: Write>(builder: &mut Builder<W>, path: &Path, name: &Path) -> R
         Ok(bytes)
     } else if kind.is_file() {
         let mut file = File::open(path).map_err(file_error(path, "it cannot be read"))?;
-        builder.append_file(name, &mut file).map_err(TreeError::Stream)?;
+        builder
+            .append_file(name, &mut file)
+            .map_err(TreeError::Stream)?;
         Ok(metadata.len())
     } else if kind.is_symlink() {
-        builder.append_path_with_name(path, name).map_err(TreeError::Stream)?;
+        builder
+            .append_path_with_name(path, name)
+            .map_err(TreeError::Stream)?;
         Ok(0)
     } else if kind.is_socket() {
         Ok(0)
@@ -152,7 +177,8 @@ pub fn unpack(reader: impl Read, destination: &Path) -> Result<u64, TreeError> {
         let name = entry.path().map_err(TreeError::Stream)?.into_owned();
         let target = place(destination, &name)?;
         if !any && let Some(parent) = destination.parent() {
-            fs::create_dir_all(parent).map_err(file_error(parent, "the directory cannot be made"))?;
+            fs::create_dir_all(parent)
+                .map_err(file_error(parent, "the directory cannot be made"))?;
         }
         any = true;
         guard_parents(destination, &target, &name)?;
@@ -162,11 +188,17 @@ pub fn unpack(reader: impl Read, destination: &Path) -> Result<u64, TreeError> {
     for (path, mode, time) in directories.into_iter().rev() {
         set_attributes(&path, mode, time)?;
     }
-    if any { Ok(bytes) } else { Err(TreeError::Stream(io::ErrorKind::UnexpectedEof.into())) }
+    if any {
+        Ok(bytes)
+    } else {
+        Err(TreeError::Stream(io::ErrorKind::UnexpectedEof.into()))
+    }
 }
 
 fn place(destination: &Path, name: &Path) -> Result<PathBuf, TreeError> {
-    let escapes = || TreeError::Escapes { name: name.to_owned() };
+    let escapes = || TreeError::Escapes {
+        name: name.to_owned(),
+    };
     let mut components = name.components();
     if components.next() != Some(Component::Normal(TOP.as_ref())) {
         return Err(escapes());
@@ -188,9 +220,12 @@ fn guard_parents(destination: &Path, target: &Path, name: &Path) -> Result<(), T
         let Some(above) = parent.parent() else { break };
         parent = above;
         let is_directory = fs::symlink_metadata(parent).is_ok_and(|metadata| metadata.is_dir());
-        let is_root = parent == destination && fs::metadata(parent).is_ok_and(|metadata| metadata.is_dir());
+        let is_root =
+            parent == destination && fs::metadata(parent).is_ok_and(|metadata| metadata.is_dir());
         if !is_directory && !is_root {
-            return Err(TreeError::Escapes { name: name.to_owned() });
+            return Err(TreeError::Escapes {
+                name: name.to_owned(),
+            });
         }
     }
     Ok(())
@@ -210,7 +245,8 @@ fn unpack_entry<R: Read>(
         EntryType::Directory => {
             if !target.is_dir() {
                 replace(target)?;
-                fs::create_dir(target).map_err(file_error(target, "the directory cannot be made"))?;
+                fs::create_dir(target)
+                    .map_err(file_error(target, "the directory cannot be made"))?;
             }
             directories.push((target.to_owned(), mode, time));
             Ok(0)
@@ -219,26 +255,33 @@ fn unpack_entry<R: Read>(
             let link = entry.link_name().map_err(TreeError::Stream)?;
             let link = link.ok_or_else(|| TreeError::Stream(io::ErrorKind::InvalidData.into()))?;
             replace(target)?;
-            std::os::unix::fs::symlink(link, target).map_err(file_error(target, "the link cannot be made"))?;
+            std::os::unix::fs::symlink(link, target)
+                .map_err(file_error(target, "the link cannot be made"))?;
             Ok(0)
         }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
             replace(target)?;
-            let mut file = File::create_new(target).map_err(file_error(target, "it cannot be made"))?;
+            let mut file =
+                File::create_new(target).map_err(file_error(target, "it cannot be made"))?;
             let bytes = write_sparse(entry, &mut file, target)?;
             set_attributes(target, mode, time)?;
             Ok(bytes)
         }
-        _ => Err(TreeError::Special { path: target.to_owned(), kind: "device or pipe" }),
+        _ => Err(TreeError::Special {
+            path: target.to_owned(),
+            kind: "device or pipe",
+        }),
     }
 }
 
 /// Remove what is in the way; a directory is not.
 fn replace(target: &Path) -> Result<(), TreeError> {
     match fs::remove_file(target) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(TreeError::File { path: target.to_owned(), action: "it cannot be replaced", source: error })
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(TreeError::File {
+            path: target.to_owned(),
+            action: "it cannot be replaced",
+            source: error,
+        }),
         _ => Ok(()),
     }
 }
@@ -255,7 +298,8 @@ fn write_sparse(reader: &mut impl Read, file: &mut File, path: &Path) -> Result<
             let (end, zero) = run_of_blocks(&buffer[..filled], at);
             hole = zero;
             if zero {
-                file.seek_relative(i64::try_from(end - at).expect("within the buffer")).map_err(failed())?;
+                file.seek_relative(i64::try_from(end - at).expect("within the buffer"))
+                    .map_err(failed())?;
             } else {
                 file.write_all(&buffer[at..end]).map_err(failed())?;
             }
@@ -277,7 +321,10 @@ fn run_of_blocks(buffer: &[u8], at: usize) -> (usize, bool) {
     let mut blocks = buffer[at..].chunks(BLOCK);
     let first = blocks.next().expect("there are bytes");
     let zero = is_hole(first);
-    let more: usize = blocks.take_while(|block| is_hole(block) == zero).map(<[u8]>::len).sum();
+    let more: usize = blocks
+        .take_while(|block| is_hole(block) == zero)
+        .map(<[u8]>::len)
+        .sum();
     (at + first.len() + more, zero)
 }
 
@@ -302,5 +349,6 @@ fn set_attributes(path: &Path, mode: u32, time: u64) -> Result<(), TreeError> {
     let file = File::open(path).map_err(failed())?;
     let modified = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(time);
     file.set_modified(modified).map_err(failed())?;
-    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(failed())
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .map_err(failed())
 }
