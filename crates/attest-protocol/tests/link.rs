@@ -46,7 +46,7 @@ fn echo(mut link: AgentLink) {
                 loop {
                     match receiver.next().await {
                         Ok(Incoming::Data(_, bytes)) => {
-                            sender.data(Stream::Out, bytes).await.unwrap()
+                            sender.data(Stream::Out, bytes).await.unwrap();
                         }
                         Ok(Incoming::Eof(_)) => break,
                         _ => return,
