@@ -24,9 +24,12 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let source = directory.path().join("source");
     // Not zeros: those would travel as holes.
-    let contents: Vec<u8> = (0..BYTES).map(|at| u8::try_from(at % 251).unwrap_or(0) | 1).collect();
+    let contents: Vec<u8> = (0..BYTES)
+        .map(|at| u8::try_from(at % 251).unwrap_or(0) | 1)
+        .collect();
     std::fs::write(&source, &contents)?;
-    let (mut up, mut down, mut raw_up, mut raw_down) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut up, mut down, mut raw_up, mut raw_down) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..SAMPLES {
         raw_up.push(raw_to_guest(&guest, &contents).await?);
         up.push(rate(guest.upload(&source, "/tmp/copy")).await?);
@@ -36,9 +39,15 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
     if std::fs::read(directory.path().join("back"))? != contents {
         return Err("what came back is not what was sent".into());
     }
-    for (name, ours, raw) in [("copy/to-guest", up, raw_up), ("copy/to-host", down, raw_down)] {
+    for (name, ours, raw) in [
+        ("copy/to-guest", up, raw_up),
+        ("copy/to-host", down, raw_down),
+    ] {
         let floor = quantile(&raw, 0.5);
-        let compared = Compared { what: "raw pipe over the same device", median: floor };
+        let compared = Compared {
+            what: "raw pipe over the same device",
+            median: floor,
+        };
         report.figure(name, &ours, "MB/s", Some(floor), "higher", Some(compared));
     }
     lab.shutdown().await;
@@ -59,14 +68,20 @@ fn megabytes_per_second(began: Instant) -> f64 {
 async fn raw_to_guest(guest: &Machine, contents: &[u8]) -> Result<f64> {
     let contents = Bytes::copy_from_slice(contents);
     let began = Instant::now();
-    guest.exec(["dd", "of=/dev/null", "bs=64k"]).stdin(contents).await?;
+    guest
+        .exec(["dd", "of=/dev/null", "bs=64k"])
+        .stdin(contents)
+        .await?;
     Ok(megabytes_per_second(began))
 }
 
 async fn raw_to_host(guest: &Machine) -> Result<f64> {
     let count = format!("count={}", BYTES / 1000);
     let began = Instant::now();
-    let mut child = guest.exec(["dd", "if=/dev/zero", "bs=1000", &count]).spawn().await?;
+    let mut child = guest
+        .exec(["dd", "if=/dev/zero", "bs=1000", &count])
+        .spawn()
+        .await?;
     loop {
         if let ChildEvent::Exited(_) = child.next().await? {
             return Ok(megabytes_per_second(began));

@@ -17,7 +17,10 @@ const MANY: usize = 10_000;
 const IDLE: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(report: &Report) -> Result<()> {
-    let lab = Lab::builder().machine_with("guest", |machine| machine.vcpus = Some(2)).boot().await?;
+    let lab = Lab::builder()
+        .machine_with("guest", |machine| machine.vcpus = Some(2))
+        .boot()
+        .await?;
     let guest = lab.machine("guest")?;
     guest.exec(["true"]).await?;
     let floor = argv(&guest, report).await?;
@@ -38,9 +41,16 @@ async fn argv(guest: &Machine, report: &Report) -> Result<f64> {
         trips.push(began.elapsed());
         own.push(output.duration);
     }
-    let compared = Compared { what: "the guest's own fork + exec", median: median_ms(&own) };
+    let compared = Compared {
+        what: "the guest's own fork + exec",
+        median: median_ms(&own),
+    };
     report.milliseconds("exec/argv", &trips, None, Some(compared));
-    let beyond: Vec<Duration> = trips.iter().zip(&own).map(|(trip, own)| trip.saturating_sub(*own)).collect();
+    let beyond: Vec<Duration> = trips
+        .iter()
+        .zip(&own)
+        .map(|(trip, own)| trip.saturating_sub(*own))
+        .collect();
     report.milliseconds("exec/argv-beyond-the-guest", &beyond, Some(0.5), None);
     Ok(median_ms(&own))
 }
@@ -55,8 +65,16 @@ async fn at_once(guest: &Machine, report: &Report, floor: f64) -> Result<()> {
         per_command.push(began.elapsed() / u32::try_from(AT_ONCE)?);
     }
     // Two virtual CPUs fork in turn, so the floor of each command is the guest's own time.
-    let compared = Compared { what: "the guest's own fork + exec, one at a time", median: floor };
-    report.milliseconds("exec/argv-64-at-once", &per_command, Some(floor + 0.5), Some(compared));
+    let compared = Compared {
+        what: "the guest's own fork + exec, one at a time",
+        median: floor,
+    };
+    report.milliseconds(
+        "exec/argv-64-at-once",
+        &per_command,
+        Some(floor + 0.5),
+        Some(compared),
+    );
     Ok(())
 }
 
@@ -64,10 +82,15 @@ async fn shell(guest: &Machine, report: &Report) -> Result<()> {
     let mut cold = Vec::new();
     for _ in 0..SAMPLES {
         let began = Instant::now();
-        guest.exec(["bash", "-c", "set -euo pipefail; true"]).await?;
+        guest
+            .exec(["bash", "-c", "set -euo pipefail; true"])
+            .await?;
         cold.push(began.elapsed());
     }
-    let compared = Compared { what: "starting bash each time", median: median_ms(&cold) };
+    let compared = Compared {
+        what: "starting bash each time",
+        median: median_ms(&cold),
+    };
     let mut idle = Vec::new();
     for _ in 0..SAMPLES / 2 {
         // The figure is of a command after an idle moment.
@@ -76,7 +99,12 @@ async fn shell(guest: &Machine, report: &Report) -> Result<()> {
         guest.shell("true").await?;
         idle.push(began.elapsed());
     }
-    report.milliseconds("exec/shell-after-idle", &idle, Some(12.0), Some(compared.clone()));
+    report.milliseconds(
+        "exec/shell-after-idle",
+        &idle,
+        Some(12.0),
+        Some(compared.clone()),
+    );
     let mut busy = Vec::new();
     for _ in 0..SAMPLES {
         let began = Instant::now();
@@ -101,10 +129,31 @@ async fn leaks(guest: &Machine, report: &Report) -> Result<()> {
         let grown = after.saturating_sub(before) as f64;
         [grown]
     };
-    report.figure("exec/leaked-descriptors", &grown(after.agent_fds, before.agent_fds), "fds", Some(0.0), "lower", None);
-    report.figure("exec/leaked-children", &grown(after.agent_tracked, before.agent_tracked), "n", Some(0.0), "lower", None);
+    report.figure(
+        "exec/leaked-descriptors",
+        &grown(after.agent_fds, before.agent_fds),
+        "fds",
+        Some(0.0),
+        "lower",
+        None,
+    );
+    report.figure(
+        "exec/leaked-children",
+        &grown(after.agent_tracked, before.agent_tracked),
+        "n",
+        Some(0.0),
+        "lower",
+        None,
+    );
     #[expect(clippy::cast_precision_loss, reason = "megabytes")]
     let resident = [after.agent_rss as f64 / 1e6];
-    report.figure("exec/agent-resident", &resident, "MB", Some(3.0), "lower", None);
+    report.figure(
+        "exec/agent-resident",
+        &resident,
+        "MB",
+        Some(3.0),
+        "lower",
+        None,
+    );
     Ok(())
 }

@@ -38,8 +38,17 @@ impl Report {
     }
 
     /// Durations, in milliseconds; lower is better.
-    pub(crate) fn milliseconds(&self, name: &str, samples: &[Duration], budget: Option<f64>, compared_with: Option<Compared>) {
-        let samples: Vec<f64> = samples.iter().map(|sample| sample.as_secs_f64() * 1e3).collect();
+    pub(crate) fn milliseconds(
+        &self,
+        name: &str,
+        samples: &[Duration],
+        budget: Option<f64>,
+        compared_with: Option<Compared>,
+    ) {
+        let samples: Vec<f64> = samples
+            .iter()
+            .map(|sample| sample.as_secs_f64() * 1e3)
+            .collect();
         self.figure(name, &samples, "ms", budget, "lower", compared_with);
     }
 
@@ -64,12 +73,25 @@ impl Report {
             compared_with,
         };
         if self.json {
-            println!("{}", serde_json::to_string(&figure).expect("figures are JSON"));
+            println!(
+                "{}",
+                serde_json::to_string(&figure).expect("figures are JSON")
+            );
         } else {
-            print!("{:<28} {:>10.2} {unit:<5} p90 {:>10.2}  n {:>5}", figure.name, figure.median, figure.p90, figure.n);
+            print!(
+                "{:<28} {:>10.2} {unit:<5} p90 {:>10.2}  n {:>5}",
+                figure.name, figure.median, figure.p90, figure.n
+            );
             if let Some(budget) = budget {
-                let met = if better == "lower" { figure.median <= budget } else { figure.median >= budget };
-                print!("  budget {budget:>8.2} {}", if met { "met" } else { "MISSED" });
+                let met = if better == "lower" {
+                    figure.median <= budget
+                } else {
+                    figure.median >= budget
+                };
+                print!(
+                    "  budget {budget:>8.2} {}",
+                    if met { "met" } else { "MISSED" }
+                );
             }
             if let Some(compared) = &figure.compared_with {
                 print!("  ({}: {:.2})", compared.what, compared.median);
@@ -81,7 +103,10 @@ impl Report {
 
 /// The median of durations, in milliseconds.
 pub(crate) fn median_ms(samples: &[Duration]) -> f64 {
-    let samples: Vec<f64> = samples.iter().map(|sample| sample.as_secs_f64() * 1e3).collect();
+    let samples: Vec<f64> = samples
+        .iter()
+        .map(|sample| sample.as_secs_f64() * 1e3)
+        .collect();
     quantile(&samples, 0.5)
 }
 
@@ -89,7 +114,12 @@ pub(crate) fn median_ms(samples: &[Duration]) -> f64 {
 pub(crate) fn quantile(samples: &[f64], part: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a rank within the samples")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a rank within the samples"
+    )]
     let rank = (part * (sorted.len().saturating_sub(1)) as f64).round() as usize;
     sorted.get(rank).copied().unwrap_or(f64::NAN)
 }

@@ -29,10 +29,22 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 
 const NAMES: [&str; 5] = ["start", "boot", "exec", "copy", "wait"];
 
+fn main() -> Result<()> {
+    let own = std::path::PathBuf::from(std::env::args_os().next().unwrap_or_default());
+    if own.file_name().is_some_and(|name| name == start::QEMU) {
+        return start::play_qemu(&own);
+    }
+    measure()
+}
+
 #[tokio::main(worker_threads = 2)]
-async fn main() -> Result<()> {
+async fn measure() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(unknown) = arguments.names.iter().find(|name| !NAMES.contains(&name.as_str())) {
+    if let Some(unknown) = arguments
+        .names
+        .iter()
+        .find(|name| !NAMES.contains(&name.as_str()))
+    {
         return Err(format!("no benchmark `{unknown}`; there are: {}", NAMES.join(" ")).into());
     }
     let report = Report::new(arguments.json);

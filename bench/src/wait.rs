@@ -1,73 +1,172 @@
 //! From the event in the guest to the wait's return on the host.
 //!
-//! Host and guest clocks cannot be compared, so each sample is a wait that ends with what a
-//! command does at its end; the command's own exit, which travels the same way, is the mark.
+//! Files, commands and the console: the guest's shell writes its clock's time beside the event;
+//! how far that clock is from the host's is measured before. Ports and sockets: the agent itself
+//! begins to listen at the host's word, so that the time counts from before that word is sent.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use attest::{Lab, Machine, Wait};
+use attest::{Endpoint, Lab, Machine, Wait};
 
 use crate::Result;
 use crate::figure::Report;
 
 const SAMPLES: usize = 20;
+/// From the wait's begin to the event: waits back off, so the moments are spread.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(40),
+    Duration::from_millis(90),
+    Duration::from_millis(170),
+    Duration::from_millis(290),
+];
 
 pub(crate) async fn run(report: &Report) -> Result<()> {
-    let lab = Lab::builder().machine_with("guest", |machine| machine.vcpus = Some(2)).boot().await?;
+    let lab = Lab::builder()
+        .machine_with("guest", |machine| machine.vcpus = Some(2))
+        .boot()
+        .await?;
     let guest = lab.machine("guest")?;
-    let file = "rm -f /tmp/event; sleep 0.2; touch /tmp/event";
-    sample(report, &guest, "wait/file", 5.0, file, |guest| guest.wait_for_file("/tmp/event"), "rm -f /tmp/event").await?;
-    let port = "sleep 0.2; nc -l -p 4711 -e true & sleep 0.2; until grep -q ':1267 .* 0A ' /proc/net/tcp; do :; done";
-    sample(report, &guest, "wait/port", 10.0, port, |guest| guest.wait_for_port(4711), "true").await?;
-    let command = "rm -f /tmp/ready; sleep 0.2; touch /tmp/ready";
-    let until = |guest: &Machine| guest.wait_until_succeeds("test -e /tmp/ready");
-    sample(report, &guest, "wait/command", 25.0, command, until, "rm -f /tmp/ready").await?;
-    let console = "sleep 0.2; echo event-$$ >/dev/console";
-    let mut latencies = Vec::new();
-    for number in 0..SAMPLES {
-        let text = format!("event number {number};");
-        let wait = guest.wait_for_console_text(text.clone());
-        let shell = guest.shell(format!("sleep 0.2; echo '{text}' > /dev/console"));
-        latencies.push(latency(wait, shell).await?);
-    }
-    let _ = console;
-    report.milliseconds("wait/console", &latencies, Some(5.0), None);
-    let mut shutdowns = Vec::new();
-    let began = Instant::now();
+    guest.shell("echo nothing here > /tmp/text").await?;
+    port(report, &guest).await?;
+    socket(report, &guest).await?;
+    file(report, &guest).await?;
+    text(report, &guest).await?;
+    command(report, &guest).await?;
+    console(report, &guest).await?;
     lab.shutdown().await;
-    shutdowns.push(began.elapsed());
-    for _ in 0..4 {
-        let lab = Lab::builder().network("lan").machine("a").machine("b").boot().await?;
+    shutdown(report).await
+}
+
+async fn port(report: &Report, guest: &Machine) -> Result<()> {
+    let mut samples = Vec::new();
+    for number in 0..SAMPLES {
+        let port = u16::try_from(4000 + number)?;
+        let wait = guest.wait_for_port(port);
+        samples.push(listening(guest, number, wait, Endpoint::port(port)).await?);
+    }
+    report.milliseconds("wait/port", &samples, Some(10.0), None);
+    Ok(())
+}
+
+async fn socket(report: &Report, guest: &Machine) -> Result<()> {
+    let mut samples = Vec::new();
+    for number in 0..SAMPLES {
+        let path = format!("/tmp/socket-{number}");
+        let wait = guest.wait_for_unix_socket(&path);
+        samples.push(listening(guest, number, wait, Endpoint::Unix(path.into())).await?);
+    }
+    report.milliseconds("wait/socket", &samples, Some(5.0), None);
+    Ok(())
+}
+
+/// Have the agent listen there, and give the time from that word to the wait's end.
+async fn listening(guest: &Machine, number: usize, wait: Wait, at: Endpoint) -> Result<Duration> {
+    let waiting = async { wait.await.map(|_| Instant::now()) };
+    let acting = async {
+        tokio::time::sleep(PAUSES[number % PAUSES.len()]).await;
+        let began = Instant::now();
+        let forward = guest.forward_to_host(at, Endpoint::port(1)).await?;
+        Ok::<_, attest::Error>((began, forward))
+    };
+    let (waited, acted) = tokio::try_join!(waiting, acting)?;
+    Ok(waited.saturating_duration_since(acted.0))
+}
+
+async fn file(report: &Report, guest: &Machine) -> Result<()> {
+    let mut samples = Vec::new();
+    for number in 0..SAMPLES {
+        let path = format!("/tmp/file-{number}");
+        let wait = guest.wait_for_file(&path);
+        samples.push(event(guest, number, wait, &format!(": > {path}")).await?);
+    }
+    report.milliseconds("wait/file", &samples, Some(5.0), None);
+    Ok(())
+}
+
+async fn text(report: &Report, guest: &Machine) -> Result<()> {
+    let mut samples = Vec::new();
+    for number in 0..SAMPLES {
+        let wait = guest.wait_for_text_in_file("/tmp/text", format!("line {number};"));
+        let write = format!("echo 'line {number};' >> /tmp/text");
+        samples.push(event(guest, number, wait, &write).await?);
+    }
+    report.milliseconds("wait/text-in-file", &samples, Some(5.0), None);
+    Ok(())
+}
+
+async fn command(report: &Report, guest: &Machine) -> Result<()> {
+    let mut samples = Vec::new();
+    for number in 0..SAMPLES {
+        let wait = guest.wait_until_succeeds(format!("test -e /tmp/ready-{number}"));
+        samples.push(event(guest, number, wait, &format!(": > /tmp/ready-{number}")).await?);
+    }
+    report.milliseconds("wait/command", &samples, Some(25.0), None);
+    Ok(())
+}
+
+async fn console(report: &Report, guest: &Machine) -> Result<()> {
+    let mut samples = Vec::new();
+    for number in 0..SAMPLES {
+        let wait = guest.wait_for_console_text(format!("event {number};"));
+        let print = format!("echo 'event {number};' > /dev/console");
+        samples.push(event(guest, number, wait, &print).await?);
+    }
+    report.milliseconds("wait/console", &samples, Some(5.0), None);
+    Ok(())
+}
+
+/// Let a shell builtin make the event while the wait runs, and give the time between them.
+async fn event(guest: &Machine, number: usize, wait: Wait, make: &str) -> Result<Duration> {
+    let ahead = clock_ahead(guest).await?;
+    let waiting = async { wait.await.map(|_| now()) };
+    let acting = async {
+        tokio::time::sleep(PAUSES[number % PAUSES.len()]).await;
+        guest
+            .shell(format!("before=$EPOCHREALTIME; {make}; echo $before"))
+            .await
+    };
+    let (waited, acted) = tokio::try_join!(waiting, acting)?;
+    let happened: f64 = acted.text().trim().parse()?;
+    // Less than nothing is the error of the clocks.
+    Ok(Duration::try_from_secs_f64(waited + ahead - happened).unwrap_or_default())
+}
+
+/// Seconds by which the guest's clock is ahead of ours: from the quickest of some readings.
+async fn clock_ahead(guest: &Machine) -> Result<f64> {
+    let mut best = (f64::MAX, 0.0);
+    for _ in 0..5 {
+        let before = now();
+        let reading = guest.shell("echo $EPOCHREALTIME").await?;
+        let after = now();
+        let guests: f64 = reading.text().trim().parse()?;
+        if after - before < best.0 {
+            best = (after - before, guests - f64::midpoint(before, after));
+        }
+    }
+    Ok(best.1)
+}
+
+fn now() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
+/// Of a lab with two machines, at the end of a passed test.
+async fn shutdown(report: &Report) -> Result<()> {
+    let mut samples = Vec::new();
+    for _ in 0..5 {
+        let lab = Lab::builder()
+            .network("lan")
+            .machine("a")
+            .machine("b")
+            .boot()
+            .await?;
         let began = Instant::now();
         lab.shutdown().await;
-        shutdowns.push(began.elapsed());
+        samples.push(began.elapsed());
     }
-    report.milliseconds("wait/shutdown", &shutdowns, Some(100.0), None);
+    report.milliseconds("wait/shutdown", &samples, Some(100.0), None);
     Ok(())
-}
-
-async fn sample(
-    report: &Report,
-    guest: &Machine,
-    name: &str,
-    budget: f64,
-    command: &str,
-    wait: impl Fn(&Machine) -> Wait,
-    clean: &str,
-) -> Result<()> {
-    let mut latencies = Vec::new();
-    for _ in 0..SAMPLES {
-        guest.shell(clean).await?;
-        latencies.push(latency(wait(guest), guest.shell(command)).await?);
-    }
-    report.milliseconds(name, &latencies, Some(budget), None);
-    Ok(())
-}
-
-/// How much later than the command's end the wait came back; 0 when it came first.
-async fn latency(wait: Wait, command: attest::Command) -> Result<Duration> {
-    let waiting = async { wait.await.map(|_| Instant::now()) };
-    let acting = async { command.await.map(|_| Instant::now()) };
-    let (waited, acted) = tokio::join!(waiting, acting);
-    Ok(waited?.saturating_duration_since(acted?))
 }

@@ -1,6 +1,9 @@
 //! Descriptors in the runtime's reactor.
 
-#![expect(unsafe_code, reason = "tokio wants the promise that a descriptor stays what it is")]
+#![expect(
+    unsafe_code,
+    reason = "tokio wants the promise that a descriptor stays what it is"
+)]
 
 use std::io;
 use std::os::fd::OwnedFd;

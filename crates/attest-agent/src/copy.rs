@@ -15,7 +15,10 @@ fn path(bytes: &RawBytes) -> Result<PathBuf, Failure> {
     if path.is_absolute() {
         Ok(path.to_owned())
     } else {
-        Err(failure(FailureCode::Invalid, format!("{} is no absolute path", path.display())))
+        Err(failure(
+            FailureCode::Invalid,
+            format!("{} is no absolute path", path.display()),
+        ))
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use attest_protocol::link::{Channel, Sender, Stream};
 use attest_protocol::message::{
-    CommandSeen, Control, Exec, ExitStatus, Exited, Failure, FailureCode, MAX_SEEN, Notice, Program, RawBytes, Response,
+    CommandSeen, Control, Exec, ExitStatus, Exited, Failure, FailureCode, MAX_SEEN, Notice,
+    Program, RawBytes, Response,
 };
 use bytes::Bytes;
 use nix::sys::signal::{Signal, killpg};
@@ -37,7 +38,11 @@ impl Running {
     pub(crate) fn adopt(agent: &Agent, spawned: Spawned) -> Self {
         let exit = agent.reaper.watch(spawned.pid);
         let group = Pid::from_raw(i32::try_from(spawned.pid).expect("process numbers are small"));
-        Self { group, spawned, exit: Some(exit) }
+        Self {
+            group,
+            spawned,
+            exit: Some(exit),
+        }
     }
 
     /// Whether it has not ended.
@@ -56,7 +61,9 @@ impl Running {
     }
 
     async fn exited(&mut self) -> ExitStatus {
-        let Some(exit) = self.exit.as_mut() else { return ExitStatus::Signal(Signal::SIGKILL as i32) };
+        let Some(exit) = self.exit.as_mut() else {
+            return ExitStatus::Signal(Signal::SIGKILL as i32);
+        };
         let status = exit.await;
         self.exit = None;
         // The reaper lives as long as the agent.
@@ -80,7 +87,11 @@ fn start(agent: &Rc<Agent>, exec: &Exec) -> Result<Running, Failure> {
     }
 }
 
-pub(crate) async fn serve(agent: &Rc<Agent>, exec: &Exec, channel: Channel) -> Result<Response, Failure> {
+pub(crate) async fn serve(
+    agent: &Rc<Agent>,
+    exec: &Exec,
+    channel: Channel,
+) -> Result<Response, Failure> {
     let Channel { sender, receiver } = channel;
     let began = Instant::now();
     let mut running = start(agent, exec)?;
@@ -88,7 +99,9 @@ pub(crate) async fn serve(agent: &Rc<Agent>, exec: &Exec, channel: Channel) -> R
     let mailbox = Mailbox::new(receiver, running.take_stdin());
     let (stdout, stderr) = (running.spawned.stdout.take(), running.spawned.stderr.take());
     let (exited, told) = watch::channel(false);
-    let out = pump(stdout, told.clone(), |bytes| send(&sender, Stream::Out, bytes));
+    let out = pump(stdout, told.clone(), |bytes| {
+        send(&sender, Stream::Out, bytes)
+    });
     let err = pump(stderr, told, |bytes| send(&sender, Stream::Err, bytes));
     let ending = async {
         let ending = until_end(&mut running, exec, mailbox).await;
@@ -102,7 +115,12 @@ pub(crate) async fn serve(agent: &Rc<Agent>, exec: &Exec, channel: Channel) -> R
     holders.sort();
     holders.dedup();
     let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    Ok(Response::Exited(Exited { status: as_shell(exec, status), timed_out, holders, duration_ns }))
+    Ok(Response::Exited(Exited {
+        status: as_shell(exec, status),
+        timed_out,
+        holders,
+        duration_ns,
+    }))
 }
 
 async fn send(sender: &Sender, stream: Stream, bytes: Bytes) {
@@ -118,8 +136,14 @@ fn as_shell(exec: &Exec, status: ExitStatus) -> ExitStatus {
     }
 }
 
-async fn until_end(running: &mut Running, exec: &Exec, mut mailbox: Mailbox) -> Result<(ExitStatus, bool), Failure> {
-    let mut deadline = exec.timeout_ms.and_then(|ms| Deadline::now().checked_add(Duration::from_millis(ms)));
+async fn until_end(
+    running: &mut Running,
+    exec: &Exec,
+    mut mailbox: Mailbox,
+) -> Result<(ExitStatus, bool), Failure> {
+    let mut deadline = exec
+        .timeout_ms
+        .and_then(|ms| Deadline::now().checked_add(Duration::from_millis(ms)));
     let mut timed_out = false;
     loop {
         tokio::select! {
@@ -164,7 +188,9 @@ async fn pump<F: Future<Output = ()>>(
     mut exited: watch::Receiver<bool>,
     mut sink: impl FnMut(Bytes) -> F,
 ) -> Vec<String> {
-    let Some(reader) = reader else { return Vec::new() };
+    let Some(reader) = reader else {
+        return Vec::new();
+    };
     loop {
         tokio::select! {
             biased;
@@ -191,10 +217,18 @@ pub(crate) async fn run_captured(agent: &Rc<Agent>, exec: &Exec) -> Result<Comma
     let (stdout, stderr) = (running.spawned.stdout.take(), running.spawned.stderr.take());
     let (exited, told) = watch::channel(false);
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let out_pump = pump(stdout, told.clone(), |bytes| std::future::ready(keep_end(&mut out, &bytes)));
-    let err_pump = pump(stderr, told, |bytes| std::future::ready(keep_end(&mut err, &bytes)));
+    let out_pump = pump(stdout, told.clone(), |bytes| {
+        keep_end(&mut out, &bytes);
+        std::future::ready(())
+    });
+    let err_pump = pump(stderr, told, |bytes| {
+        keep_end(&mut err, &bytes);
+        std::future::ready(())
+    });
     let ending = async {
-        let deadline = exec.timeout_ms.and_then(|ms| Deadline::now().checked_add(Duration::from_millis(ms)));
+        let deadline = exec
+            .timeout_ms
+            .and_then(|ms| Deadline::now().checked_add(Duration::from_millis(ms)));
         let status = tokio::select! {
             status = running.exited() => status,
             () = at(deadline) => {
@@ -207,7 +241,12 @@ pub(crate) async fn run_captured(agent: &Rc<Agent>, exec: &Exec) -> Result<Comma
     };
     let (status, _, _) = tokio::join!(ending, out_pump, err_pump);
     Shells::refill_soon(agent);
-    Ok(CommandSeen { status: as_shell(exec, status), stdout: RawBytes::from(out), stderr: RawBytes::from(err), tries: 1 })
+    Ok(CommandSeen {
+        status: as_shell(exec, status),
+        stdout: RawBytes::from(out),
+        stderr: RawBytes::from(err),
+        tries: 1,
+    })
 }
 
 fn keep_end(kept: &mut Vec<u8>, bytes: &[u8]) {

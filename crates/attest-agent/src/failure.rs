@@ -5,7 +5,11 @@ use std::io;
 use attest_protocol::message::{Failure, FailureCode};
 
 pub(crate) fn failure(code: FailureCode, message: impl Into<String>) -> Failure {
-    Failure { code, message: message.into(), last_seen: None }
+    Failure {
+        code,
+        message: message.into(),
+        last_seen: None,
+    }
 }
 
 /// An error of the guest's operating system while doing `what`.

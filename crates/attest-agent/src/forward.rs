@@ -39,13 +39,16 @@ async fn dial(endpoint: &Endpoint) -> io::Result<Box<dyn Connection>> {
             }
             Err(last)
         }
-        Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(OsStr::from_bytes(path)).await?)),
+        Endpoint::Unix(path) => Ok(Box::new(
+            UnixStream::connect(OsStr::from_bytes(path)).await?,
+        )),
     }
 }
 
 pub(crate) async fn connect(endpoint: Endpoint, channel: Channel) -> Result<Response, Failure> {
-    let connection =
-        dial(&endpoint).await.map_err(|error| os(format!("connecting to {} failed", shown(&endpoint)), &error))?;
+    let connection = dial(&endpoint)
+        .await
+        .map_err(|error| os(format!("connecting to {} failed", shown(&endpoint)), &error))?;
     let _ = channel.sender.notice(&Notice::Connected);
     carry(channel, connection, Stream::Out).await;
     Ok(Response::Done)
@@ -62,14 +65,20 @@ impl Drop for SocketFile {
 
 enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, SocketFile),
+    Unix {
+        listener: UnixListener,
+        _file: SocketFile,
+    },
 }
 
 impl Listener {
     async fn bind(endpoint: &Endpoint) -> io::Result<(Self, u16)> {
         match endpoint {
             Endpoint::Tcp(host, port) => {
-                let address = resolve(host).into_iter().next().ok_or(io::ErrorKind::NotFound)?;
+                let address = resolve(host)
+                    .into_iter()
+                    .next()
+                    .ok_or(io::ErrorKind::NotFound)?;
                 let listener = TcpListener::bind((address, *port)).await?;
                 let port = listener.local_addr()?.port();
                 Ok((Self::Tcp(listener), port))
@@ -77,7 +86,11 @@ impl Listener {
             Endpoint::Unix(path) => {
                 let path = PathBuf::from(OsStr::from_bytes(path));
                 let listener = UnixListener::bind(&path)?;
-                Ok((Self::Unix(listener, SocketFile(path)), 0))
+                let listener = Self::Unix {
+                    listener,
+                    _file: SocketFile(path),
+                };
+                Ok((listener, 0))
             }
         }
     }
@@ -85,14 +98,20 @@ impl Listener {
     async fn accept(&self) -> io::Result<Box<dyn Connection>> {
         Ok(match self {
             Self::Tcp(listener) => Box::new(listener.accept().await?.0),
-            Self::Unix(listener, _) => Box::new(listener.accept().await?.0),
+            Self::Unix { listener, .. } => Box::new(listener.accept().await?.0),
         })
     }
 }
 
-pub(crate) async fn listen(endpoint: Endpoint, mut channel: Channel, opener: Opener) -> Result<Response, Failure> {
+pub(crate) async fn listen(
+    endpoint: Endpoint,
+    mut channel: Channel,
+    opener: Opener,
+) -> Result<Response, Failure> {
     let failed = |error: &io::Error| os(format!("listening at {} failed", shown(&endpoint)), error);
-    let (listener, port) = Listener::bind(&endpoint).await.map_err(|error| failed(&error))?;
+    let (listener, port) = Listener::bind(&endpoint)
+        .await
+        .map_err(|error| failed(&error))?;
     let number = channel.sender.channel();
     let _ = channel.sender.notice(&Notice::Listening(port));
     loop {
@@ -118,16 +137,18 @@ pub(crate) async fn listen(endpoint: Endpoint, mut channel: Channel, opener: Ope
 
 /// Carry bytes both ways until both directions have ended, or one side is gone.
 async fn carry(channel: Channel, connection: Box<dyn Connection>, towards_host: Stream) {
-    let Channel { sender, mut receiver } = channel;
+    let Channel {
+        sender,
+        mut receiver,
+    } = channel;
     let (mut reader, mut writer) = tokio::io::split(connection);
     let outbound = async {
         loop {
             let mut buffer = BytesMut::with_capacity(MAX_PAYLOAD);
             match reader.read_buf(&mut buffer).await {
                 Ok(1..) if sender.data(towards_host, buffer.freeze()).await.is_ok() => {}
-                Ok(1..) => return false,
                 Ok(0) => return sender.eof(towards_host).is_ok(),
-                Err(_) => return false,
+                Ok(1..) | Err(_) => return false,
             }
         }
     };

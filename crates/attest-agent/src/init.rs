@@ -21,15 +21,35 @@ const COMPRESSED: u32 = 4;
 const MOUNTS: [(&str, &str, &str, MsFlags, &str); 8] = [
     ("proc", "/proc", "proc", NOTHING_SPECIAL, ""),
     ("sysfs", "/sys", "sysfs", NOTHING_SPECIAL, ""),
-    ("devtmpfs", "/dev", "devtmpfs", MsFlags::MS_NOSUID, "mode=0755"),
-    ("devpts", "/dev/pts", "devpts", MsFlags::MS_NOSUID, "mode=0620,ptmxmode=0666"),
-    ("tmpfs", "/dev/shm", "tmpfs", MsFlags::MS_NOSUID, "mode=1777"),
+    (
+        "devtmpfs",
+        "/dev",
+        "devtmpfs",
+        MsFlags::MS_NOSUID,
+        "mode=0755",
+    ),
+    (
+        "devpts",
+        "/dev/pts",
+        "devpts",
+        MsFlags::MS_NOSUID,
+        "mode=0620,ptmxmode=0666",
+    ),
+    (
+        "tmpfs",
+        "/dev/shm",
+        "tmpfs",
+        MsFlags::MS_NOSUID,
+        "mode=1777",
+    ),
     ("tmpfs", "/run", "tmpfs", MsFlags::MS_NOSUID, "mode=0755"),
     ("tmpfs", "/tmp", "tmpfs", MsFlags::MS_NOSUID, "mode=1777"),
     ("cgroup2", "/sys/fs/cgroup", "cgroup2", NOTHING_SPECIAL, ""),
 ];
 
-const NOTHING_SPECIAL: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+const NOTHING_SPECIAL: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC);
 
 const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd", "/dev/fd"),
@@ -41,7 +61,9 @@ const LINKS: [(&str, &str); 4] = [
 /// Mount what a system has and load the kernel's modules. What fails is said on the console and
 /// does not stop the rest: a guest that can still speak can say more.
 pub fn prepare() {
-    std::panic::set_hook(Box::new(|panic| eprintln!("attest: the agent failed: {panic}")));
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("attest: the agent failed: {panic}");
+    }));
     for (source, target, kind, flags, data) in MOUNTS {
         let _ = fs::create_dir_all(target);
         if let Err(error) = mount(Some(source), target, Some(kind), flags, Some(data)) {
@@ -56,7 +78,10 @@ pub fn prepare() {
 
 fn load_modules() {
     for path in fs::read_to_string(MODULES).unwrap_or_default().lines() {
-        let flags = if path.ends_with(".xz") {
+        let flags = if Path::new(path)
+            .extension()
+            .is_some_and(|extension| extension == "xz")
+        {
             ModuleInitFlags::from_bits_retain(COMPRESSED)
         } else {
             ModuleInitFlags::empty()
@@ -76,7 +101,8 @@ pub async fn port() -> Result<OwnedFd, String> {
     // The device's driver makes the port as soon as the host's end has told it: a moment after
     // the module was loaded.
     let appeared = crate::wait::until_some("/dev", find_port).await;
-    let device = appeared.map_err(|error| format!("no virtio-serial port named {PORT_NAME}: {error}"))?;
+    let device =
+        appeared.map_err(|error| format!("no virtio-serial port named {PORT_NAME}: {error}"))?;
     File::options()
         .read(true)
         .write(true)
@@ -112,7 +138,9 @@ pub(crate) async fn follow_signals() {
         signal(SignalKind::user_defined2()),
         signal(SignalKind::interrupt()),
     );
-    let (Ok(mut reboot), Ok(mut halt), Ok(mut off), Ok(mut interrupt)) = signals else { return };
+    let (Ok(mut reboot), Ok(mut halt), Ok(mut off), Ok(mut interrupt)) = signals else {
+        return;
+    };
     let leaving = tokio::select! {
         _ = reboot.recv() => Leaving::Reboot,
         _ = interrupt.recv() => Leaving::Reboot,

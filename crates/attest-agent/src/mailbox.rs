@@ -33,7 +33,14 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new(receiver: Receiver, stdin: Option<PipeWriter>) -> Self {
-        Self { receiver, stdin, held: VecDeque::new(), size: 0, at_end: false, gone: false }
+        Self {
+            receiver,
+            stdin,
+            held: VecDeque::new(),
+            size: 0,
+            at_end: false,
+            gone: false,
+        }
     }
 
     /// Feed until the host orders something. Cancel-safe.

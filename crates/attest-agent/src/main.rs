@@ -8,7 +8,9 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH";
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.expect("the kernel gives an epoll descriptor");
     if std::process::id() == 1 {
         attest_agent::init::prepare();
@@ -40,12 +42,21 @@ fn stream() -> Option<std::io::Result<OwnedFd>> {
     let mut arguments = std::env::args().skip(1);
     match (arguments.next()?.as_str(), arguments.next()?) {
         ("--socket-fd", number) => number.parse().ok().map(|number| Ok(inherited(number))),
-        ("--device", path) => Some(File::options().read(true).write(true).open(path).map(OwnedFd::from)),
+        ("--device", path) => Some(
+            File::options()
+                .read(true)
+                .write(true)
+                .open(path)
+                .map(OwnedFd::from),
+        ),
         _ => None,
     }
 }
 
-#[expect(unsafe_code, reason = "a descriptor is named by its number on the command line")]
+#[expect(
+    unsafe_code,
+    reason = "a descriptor is named by its number on the command line"
+)]
 fn inherited(number: RawFd) -> OwnedFd {
     // SAFETY: whoever started this program handed the descriptor over to it, and nothing else
     // in it has been told the number.

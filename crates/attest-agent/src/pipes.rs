@@ -52,17 +52,26 @@ impl PipeReader {
 
     /// Who else still holds the other end, as `pid name`.
     pub(crate) fn holders(&self) -> Vec<String> {
-        let Ok(own) = nix::sys::stat::fstat(self.0.get_ref()) else { return Vec::new() };
+        let Ok(own) = nix::sys::stat::fstat(self.0.get_ref()) else {
+            return Vec::new();
+        };
         let link = format!("pipe:[{}]", own.st_ino);
         let mut holders = Vec::new();
         for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let name = process.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
             if pid == std::process::id() {
                 continue;
             }
-            let mut fds = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-            if fds.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == link.as_str())) {
+            let mut fds = fs::read_dir(process.path().join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            if fds.any(|fd| {
+                fs::read_link(fd.path()).is_ok_and(|target| target.as_os_str() == link.as_str())
+            }) {
                 let comm = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
                 holders.push(format!("{pid} {}", comm.trim()));
             }
@@ -78,7 +87,11 @@ fn read(fd: &OwnedFd) -> io::Result<Option<Bytes>> {
         Ok(0) | Err(Errno::EIO) => Ok(None),
         Ok(count) => {
             // Copied when small, so that a few bytes do not hold on to a whole chunk.
-            let bytes = if count < CHUNK / 4 { Bytes::copy_from_slice(&buffer[..count]) } else { buffer.split_to(count).freeze() };
+            let bytes = if count < CHUNK / 4 {
+                Bytes::copy_from_slice(&buffer[..count])
+            } else {
+                buffer.split_to(count).freeze()
+            };
             Ok(Some(bytes))
         }
         Err(error) => Err(error.into()),

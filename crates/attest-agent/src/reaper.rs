@@ -32,7 +32,10 @@ impl Reaper {
                 reap(&telling);
             }
         });
-        Ok(Self { waiting, _task: task })
+        Ok(Self {
+            waiting,
+            _task: task,
+        })
     }
 
     /// The end of a child that was spawned since the last await: it cannot have been reaped yet.

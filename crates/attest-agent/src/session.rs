@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use attest_protocol::GENERATION;
 use attest_protocol::link::{AgentPort, Channel, LinkError, Opener};
-use attest_protocol::message::{Hello, Request};
+use attest_protocol::message::{Hello, Request, Response};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{LocalSet, spawn_local};
@@ -29,7 +29,7 @@ pub struct Agent {
     pub(crate) frozen: RefCell<Vec<std::fs::File>>,
     pub(crate) tracked: Cell<u64>,
     pub(crate) userspace_ns: u64,
-    pub(crate) agent_ns: Cell<u64>,
+    pub(crate) connected_ns: Cell<u64>,
     pub(crate) is_init: bool,
 }
 
@@ -52,7 +52,9 @@ impl Drop for Tracked {
 /// Serve one host after the other on this stream; returns when it has ended for good.
 pub async fn serve(stream: OwnedFd, is_init: bool) -> LinkError {
     let userspace_ns = system::uptime_ns();
-    LocalSet::new().run_until(serve_local(stream, is_init, userspace_ns)).await
+    LocalSet::new()
+        .run_until(serve_local(stream, is_init, userspace_ns))
+        .await
 }
 
 async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkError {
@@ -67,20 +69,20 @@ async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkE
         frozen: RefCell::default(),
         tracked: Cell::new(0),
         userspace_ns,
-        agent_ns: Cell::new(0),
+        connected_ns: Cell::new(0),
         is_init,
     });
-    let (reader, writer) = match Port::new(stream) {
+    let (input, output) = match Port::new(stream) {
         Ok(port) => tokio::io::split(port),
         Err(error) => return LinkError::Io(error.to_string()),
     };
-    let mut port = AgentPort::new(reader, writer);
+    let mut port = AgentPort::new(input, output);
     if is_init {
         spawn_local(crate::init::follow_signals());
     }
     loop {
-        if agent.agent_ns.get() == 0 {
-            agent.agent_ns.set(system::uptime_ns());
+        if agent.connected_ns.get() == 0 {
+            agent.connected_ns.set(system::uptime_ns());
         }
         let mut link = match port.connect(hello(is_init)).await {
             Ok(link) => link,
@@ -89,7 +91,12 @@ async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkE
         let opener = link.opener();
         Shells::refill_when_idle(&agent);
         while let Ok((request, channel)) = link.next().await {
-            spawn_local(dispatch(Rc::clone(&agent), request, channel, opener.clone()));
+            spawn_local(dispatch(
+                Rc::clone(&agent),
+                request,
+                channel,
+                opener.clone(),
+            ));
         }
     }
 }
@@ -117,17 +124,21 @@ async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: 
         Request::Wait(wait) => wait::serve(wait, channel, &agent).await,
         Request::Connect(endpoint) => forward::connect(endpoint, channel).await,
         Request::Listen(endpoint) => forward::listen(endpoint, channel, opener).await,
-        Request::Accepted(_) => {
-            Err(failure(attest_protocol::message::FailureCode::Invalid, "only the agent accepts connections"))
-        }
+        Request::Accepted(_) => Err(failure(
+            attest_protocol::message::FailureCode::Invalid,
+            "only the agent accepts connections",
+        )),
         Request::SetClock(ns) => system::set_clock(ns),
         Request::Reseed(bytes) => system::reseed(&bytes),
         Request::Sync => system::sync().await,
         Request::Freeze(mount_points) => system::freeze(&agent, &mount_points).await,
-        Request::Thaw => system::thaw(&agent),
-        Request::PowerOff => system::leave(&agent, system::Leaving::PowerOff).await,
-        Request::Reboot => system::leave(&agent, system::Leaving::Reboot).await,
-        Request::Stats => system::stats(&agent),
+        Request::Thaw => {
+            system::thaw(&agent);
+            Ok(Response::Done)
+        }
+        Request::PowerOff => system::leave(&agent, system::Leaving::PowerOff),
+        Request::Reboot => system::leave(&agent, system::Leaving::Reboot),
+        Request::Stats => Ok(Response::Stats(system::stats(&agent))),
     };
     // When the host is gone there is nobody to tell.
     let _ = sender.finish(&result);
@@ -143,7 +154,11 @@ impl Port {
 }
 
 impl AsyncRead for Port {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
             let unfilled = buffer.initialize_unfilled();
@@ -155,7 +170,11 @@ impl AsyncRead for Port {
 }
 
 impl AsyncWrite for Port {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_write_ready(context))?;
             if let Ok(result) = ready.try_io(|fd| Ok(nix::unistd::write(fd, bytes)?)) {

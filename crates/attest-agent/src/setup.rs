@@ -18,11 +18,16 @@ pub(crate) async fn apply(agent: &Rc<Agent>, setup: Setup) -> Result<Response, F
         system::reseed(entropy)?;
     }
     if !setup.hostname.is_empty() {
-        nix::unistd::sethostname(&setup.hostname)
-            .map_err(|error| os(format!("the host name `{}` cannot be set", setup.hostname), &error.into()))?;
+        nix::unistd::sethostname(&setup.hostname).map_err(|error| {
+            os(
+                format!("the host name `{}` cannot be set", setup.hostname),
+                &error.into(),
+            )
+        })?;
     }
     if !setup.hosts.is_empty() {
-        std::fs::write("/etc/hosts", hosts(&setup.hosts)).map_err(|error| os("/etc/hosts", &error))?;
+        std::fs::write("/etc/hosts", hosts(&setup.hosts))
+            .map_err(|error| os("/etc/hosts", &error))?;
     }
     interfaces(&setup.interfaces).await?;
     if *agent.environment.borrow() != setup.environment {
@@ -54,15 +59,25 @@ async fn interfaces(interfaces: &[Interface]) -> Result<(), Failure> {
     for interface in interfaces {
         let link = netlink.link_by_mac(interface.mac).await.map_err(failed)?;
         if interface.mtu > 0 && interface.mtu != link.mtu {
-            netlink.set_mtu(&link, interface.mtu).await.map_err(failed)?;
+            netlink
+                .set_mtu(&link, interface.mtu)
+                .await
+                .map_err(failed)?;
         }
         for text in &interface.addresses {
             let parsed = text.split_once('/').and_then(|(address, prefix)| {
                 Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
             });
-            let (address, prefix) =
-                parsed.ok_or_else(|| failure(FailureCode::Invalid, format!("`{text}` is no address/prefix")))?;
-            netlink.address_add(&link, address, prefix).await.map_err(failed)?;
+            let (address, prefix) = parsed.ok_or_else(|| {
+                failure(
+                    FailureCode::Invalid,
+                    format!("`{text}` is no address/prefix"),
+                )
+            })?;
+            netlink
+                .address_add(&link, address, prefix)
+                .await
+                .map_err(failed)?;
         }
         netlink.up(&link).await.map_err(failed)?;
     }

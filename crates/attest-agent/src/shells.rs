@@ -36,7 +36,9 @@ pub(crate) struct Shells {
 
 impl std::fmt::Debug for Shells {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shells").field("waiting", &self.waiting.borrow().len()).finish()
+        f.debug_struct("Shells")
+            .field("waiting", &self.waiting.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +92,9 @@ impl Shells {
             }
             agent.shells.refilling.set(false);
             while agent.shells.waiting.borrow().len() < AHEAD {
-                let Ok(spawned) = spawn::spawn(&agent, &waiting_shell()) else { return };
+                let Ok(spawned) = spawn::spawn(&agent, &waiting_shell()) else {
+                    return;
+                };
                 let running = Running::adopt(&agent, spawned);
                 agent.shells.waiting.borrow_mut().insert(0, running);
                 tokio::task::yield_now().await;
@@ -101,7 +105,9 @@ impl Shells {
 
 /// The command's text, when nothing about it needs a shell of its own.
 fn fitting(exec: &Exec) -> Option<&[u8]> {
-    let Program::Shell(command) = &exec.program else { return None };
+    let Program::Shell(command) = &exec.program else {
+        return None;
+    };
     let plain = exec.environment.is_empty()
         && exec.directory.is_none()
         && exec.user.is_none()
@@ -115,7 +121,11 @@ fn fitting(exec: &Exec) -> Option<&[u8]> {
 fn waiting_shell() -> Exec {
     let argv = [spawn::shell(), "-c", WAITING];
     Exec {
-        program: Program::Argv(argv.iter().map(|word| RawBytes::from(word.as_bytes().to_vec())).collect()),
+        program: Program::Argv(
+            argv.iter()
+                .map(|word| RawBytes::from(word.as_bytes().to_vec()))
+                .collect(),
+        ),
         environment: Vec::new(),
         directory: None,
         user: None,

@@ -37,18 +37,33 @@ pub(crate) type Input = PipeWriter;
 
 /// The shell for shell programs: bash where the guest has one.
 pub(crate) fn shell() -> &'static str {
-    let shells = ["/bin/bash", "/usr/bin/bash", "/run/current-system/sw/bin/bash"];
-    shells.into_iter().find(|path| std::path::Path::new(path).exists()).unwrap_or("/bin/sh")
+    let shells = [
+        "/bin/bash",
+        "/usr/bin/bash",
+        "/run/current-system/sw/bin/bash",
+    ];
+    shells
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .unwrap_or("/bin/sh")
 }
 
 /// What a shell program is prefixed with.
 pub(crate) const STRICT: &str = "set -euo pipefail; ";
 
 /// The environment of a program: the defaults, then the user's, then its own.
-pub(crate) fn environment(agent: &Agent, user: Option<&User>, exec: &Exec) -> Vec<(OsString, OsString)> {
+pub(crate) fn environment(
+    agent: &Agent,
+    user: Option<&User>,
+    exec: &Exec,
+) -> Vec<(OsString, OsString)> {
     let mut environment = default_environment(agent, user);
     for (name, value) in &exec.environment {
-        set(&mut environment, OsStr::from_bytes(name), OsStr::from_bytes(value));
+        set(
+            &mut environment,
+            OsStr::from_bytes(name),
+            OsStr::from_bytes(value),
+        );
     }
     environment
 }
@@ -59,7 +74,13 @@ pub(crate) fn default_environment(agent: &Agent, user: Option<&User>) -> Vec<(Os
         Some(user) => (user.name.as_str(), user.home.as_str(), user.shell.as_str()),
         None => ("root", "/root", "/bin/sh"),
     };
-    for (key, value) in [("PATH", DEFAULT_PATH), ("HOME", home), ("USER", name), ("LOGNAME", name), ("SHELL", shell)] {
+    for (key, value) in [
+        ("PATH", DEFAULT_PATH),
+        ("HOME", home),
+        ("USER", name),
+        ("LOGNAME", name),
+        ("SHELL", shell),
+    ] {
         set(&mut environment, OsStr::new(key), OsStr::new(value));
     }
     for (key, value) in &*agent.environment.borrow() {
@@ -76,14 +97,21 @@ fn set(environment: &mut Vec<(OsString, OsString)>, name: &OsStr, value: &OsStr)
 /// Where a program runs when it does not say.
 pub(crate) fn default_directory(user: Option<&User>) -> &str {
     let home = user.map_or("/root", |user| user.home.as_str());
-    if std::path::Path::new(home).is_dir() { home } else { "/" }
+    if std::path::Path::new(home).is_dir() {
+        home
+    } else {
+        "/"
+    }
 }
 
 pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
     let user = exec.user.as_deref().map(users::find).transpose()?;
     let argv = argv(exec)?;
     let mut command = Command::new(&argv[0]);
-    command.args(&argv[1..]).env_clear().envs(environment(agent, user.as_ref(), exec));
+    command
+        .args(&argv[1..])
+        .env_clear()
+        .envs(environment(agent, user.as_ref(), exec));
     match &exec.directory {
         Some(directory) => command.current_dir(OsStr::from_bytes(directory)),
         None => command.current_dir(default_directory(user.as_ref())),
@@ -100,18 +128,25 @@ pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
 
 fn cannot_start(program: &OsStr, exec: &Exec, error: &io::Error) -> Failure {
     let program = program.to_string_lossy();
-    let directory = exec.directory.as_deref().map(|path| OsStr::from_bytes(path).to_string_lossy().into_owned());
+    let directory = exec
+        .directory
+        .as_deref()
+        .map(|path| OsStr::from_bytes(path).to_string_lossy().into_owned());
     match directory {
-        Some(directory) if !std::path::Path::new(&directory).is_dir() => {
-            failure(FailureCode::NotFound, format!("the working directory {directory} does not exist"))
-        }
+        Some(directory) if !std::path::Path::new(&directory).is_dir() => failure(
+            FailureCode::NotFound,
+            format!("the working directory {directory} does not exist"),
+        ),
         _ => os(format!("`{program}` cannot be started"), error),
     }
 }
 
 fn argv(exec: &Exec) -> Result<Vec<OsString>, Failure> {
     let words: Vec<OsString> = match &exec.program {
-        Program::Argv(argv) => argv.iter().map(|word| OsStr::from_bytes(word).to_owned()).collect(),
+        Program::Argv(argv) => argv
+            .iter()
+            .map(|word| OsStr::from_bytes(word).to_owned())
+            .collect(),
         Program::Shell(command) => {
             let mut text = OsString::from(STRICT);
             text.push(OsStr::from_bytes(command));
@@ -120,9 +155,10 @@ fn argv(exec: &Exec) -> Result<Vec<OsString>, Failure> {
     };
     match words.first() {
         None => Err(failure(FailureCode::Invalid, "a program needs a name")),
-        Some(_) if words.iter().any(|word| word.as_bytes().contains(&0)) => {
-            Err(failure(FailureCode::Invalid, "an argument with a NUL byte cannot be given to a program"))
-        }
+        Some(_) if words.iter().any(|word| word.as_bytes().contains(&0)) => Err(failure(
+            FailureCode::Invalid,
+            "an argument with a NUL byte cannot be given to a program",
+        )),
         Some(_) => Ok(words),
     }
 }
@@ -140,34 +176,59 @@ fn on_pipes(mut command: Command, with_stdin: bool) -> io::Result<Spawned> {
     };
     let (stdout, stdout_end) = pipes::from_program()?;
     let (stderr, stderr_end) = pipes::from_program()?;
-    command.stdout(Stdio::from(stdout_end)).stderr(Stdio::from(stderr_end));
+    command
+        .stdout(Stdio::from(stdout_end))
+        .stderr(Stdio::from(stderr_end));
     let child = command.spawn()?;
-    Ok(Spawned { pid: child.id(), stdin, stdout: Some(stdout), stderr: Some(stderr), terminal: None })
+    Ok(Spawned {
+        pid: child.id(),
+        stdin,
+        stdout: Some(stdout),
+        stderr: Some(stderr),
+        terminal: None,
+    })
 }
 
 fn on_terminal(mut command: Command, size: TerminalSize) -> io::Result<Spawned> {
     let OpenptyResult { master, slave } = openpty(&winsize(size), None)?;
-    command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
+    command
+        .stdin(slave.try_clone()?)
+        .stdout(slave.try_clone()?)
+        .stderr(slave);
     unsafe_parts::lead_terminal(&mut command);
     let child = command.spawn()?;
     drop(command);
     let reader = PipeReader::new(master.try_clone()?)?;
     let writer = PipeWriter::new(master.try_clone()?)?;
-    Ok(Spawned { pid: child.id(), stdin: Some(writer), stdout: Some(reader), stderr: None, terminal: Some(master) })
+    Ok(Spawned {
+        pid: child.id(),
+        stdin: Some(writer),
+        stdout: Some(reader),
+        stderr: None,
+        terminal: Some(master),
+    })
 }
 
 fn winsize(size: TerminalSize) -> Winsize {
-    Winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 }
+    Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
 }
 
 /// Tell a pseudo-terminal its new size; its foreground processes get SIGWINCH.
 pub(crate) fn resize(terminal: &impl AsFd, size: TerminalSize) {
     let terminal: BorrowedFd<'_> = terminal.as_fd();
-    unsafe_parts::set_size(terminal.as_raw_fd(), &winsize(size));
+    unsafe_parts::set_size(terminal.as_raw_fd(), winsize(size));
 }
 
 mod unsafe_parts {
-    #![expect(unsafe_code, reason = "what happens between fork and exec, and one ioctl")]
+    #![expect(
+        unsafe_code,
+        reason = "what happens between fork and exec, and one ioctl"
+    )]
 
     use std::io;
     use std::os::fd::RawFd;
@@ -205,9 +266,9 @@ mod unsafe_parts {
         unsafe { command.pre_exec(lead) };
     }
 
-    pub(super) fn set_size(terminal: RawFd, size: &Winsize) {
+    pub(super) fn set_size(terminal: RawFd, size: Winsize) {
         // SAFETY: the descriptor is open for the call, and the kernel only reads the structure.
         // A terminal whose program is gone needs no size.
-        let _ = unsafe { set_window_size(terminal, size) };
+        let _ = unsafe { set_window_size(terminal, &raw const size) };
     }
 }

@@ -38,13 +38,17 @@ pub(crate) fn random_u64() -> u64 {
 
 pub(crate) fn set_clock(ns: u64) -> Result<Response, Failure> {
     let time = TimeSpec::from_duration(Duration::from_nanos(ns));
-    clock_settime(ClockId::CLOCK_REALTIME, time).map_err(|error| os("the wall clock cannot be set", &error.into()))?;
+    clock_settime(ClockId::CLOCK_REALTIME, time)
+        .map_err(|error| os("the wall clock cannot be set", &error.into()))?;
     Ok(Response::Done)
 }
 
 pub(crate) fn reseed(entropy: &[u8]) -> Result<Response, Failure> {
     let failed = |error: &std::io::Error| os("/dev/urandom cannot be reseeded", error);
-    let device = File::options().write(true).open("/dev/urandom").map_err(|error| failed(&error))?;
+    let device = File::options()
+        .write(true)
+        .open("/dev/urandom")
+        .map_err(|error| failed(&error))?;
     ioctls::add_entropy(&device, entropy).map_err(|error| failed(&error))?;
     Ok(Response::Done)
 }
@@ -79,16 +83,17 @@ fn freeze_one(path: &OsStr) -> Result<File, Failure> {
     if device(path).ok() == device(OsStr::new("/")).ok() {
         return Err(failure(
             FailureCode::Unsupported,
-            format!("{shown} is the root file system; freezing it would freeze the agent's programs"),
+            format!(
+                "{shown} is the root file system; freezing it would freeze the agent's programs"
+            ),
         ));
     }
     ioctls::freeze(&file).map_err(|error| failed(&error))?;
     Ok(file)
 }
 
-pub(crate) fn thaw(agent: &Agent) -> Result<Response, Failure> {
+pub(crate) fn thaw(agent: &Agent) {
     thaw_all(&agent.frozen.take());
-    Ok(Response::Done)
 }
 
 fn thaw_all(frozen: &[File]) {
@@ -105,7 +110,7 @@ pub(crate) enum Leaving {
     Reboot,
 }
 
-pub(crate) async fn leave(agent: &Rc<Agent>, leaving: Leaving) -> Result<Response, Failure> {
+pub(crate) fn leave(agent: &Rc<Agent>, leaving: Leaving) -> Result<Response, Failure> {
     if !agent.is_init {
         return Err(failure(
             FailureCode::Unsupported,
@@ -143,33 +148,43 @@ pub(crate) async fn end_machine(leaving: Leaving) {
     eprintln!("attest: the kernel refuses to end the machine: {error}");
 }
 
-pub(crate) fn stats(agent: &Agent) -> Result<Response, Failure> {
+pub(crate) fn stats(agent: &Agent) -> Stats {
     let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kilobytes = |text: &str, name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim_start_matches(':').split_whitespace().next()?.parse::<u64>().ok()
+        line.trim_start_matches(':')
+            .split_whitespace()
+            .next()?
+            .parse::<u64>()
+            .ok()
     };
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    Ok(Response::Stats(Stats {
+    Stats {
         uptime_ns: uptime_ns(),
         userspace_ns: agent.userspace_ns,
-        agent_ns: agent.agent_ns.get(),
+        agent_ns: agent.connected_ns.get(),
         memory_total: kilobytes(&memory, "MemTotal").unwrap_or(0) * 1024,
         memory_available: kilobytes(&memory, "MemAvailable").unwrap_or(0) * 1024,
         load_milli: thousandths(load.split_whitespace().next().unwrap_or("0")),
         agent_rss: kilobytes(&own, "VmRSS").unwrap_or(0) * 1024,
-        agent_fds: fs::read_dir("/proc/self/fd").map_or(0, |fds| fds.count().saturating_sub(1) as u64),
+        agent_fds: fs::read_dir("/proc/self/fd")
+            .map_or(0, |fds| fds.count().saturating_sub(1) as u64),
         // Shells that wait are there on purpose, and this request itself is not counted.
-        agent_tracked: (agent.tracked.get() - 1) + agent.reaper.count().saturating_sub(agent.shells.count()),
-    }))
+        agent_tracked: (agent.tracked.get() - 1)
+            + agent.reaper.count().saturating_sub(agent.shells.count()),
+    }
 }
 
 /// `0.25` as 250.
 fn thousandths(text: &str) -> u64 {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
     let part = format!("{part:0<3}");
-    whole.parse::<u64>().unwrap_or(0) * 1000 + part.get(..3).and_then(|part| part.parse().ok()).unwrap_or(0)
+    whole.parse::<u64>().unwrap_or(0) * 1000
+        + part
+            .get(..3)
+            .and_then(|part| part.parse().ok())
+            .unwrap_or(0)
 }
 
 mod ioctls {
@@ -200,7 +215,11 @@ mod ioctls {
     pub(super) fn add_entropy(device: &File, entropy: &[u8]) -> io::Result<()> {
         for chunk in entropy.chunks(POOL) {
             let size = i32::try_from(chunk.len()).expect("at most POOL");
-            let mut pool = Pool { bits: size * 8, size, bytes: [0; POOL] };
+            let mut pool = Pool {
+                bits: size * 8,
+                size,
+                bytes: [0; POOL],
+            };
             pool.bytes[..chunk.len()].copy_from_slice(chunk);
             // SAFETY: the kernel reads `size` bytes after the two numbers, which are there.
             unsafe { add(device.as_raw_fd(), &raw const pool) }?;

@@ -36,7 +36,11 @@ async fn agent() -> Agent {
     let mut port = HostPort::new(reader, writer);
     let (link, hello) = port.accept().await.unwrap();
     assert!(!hello.is_init);
-    Agent { process, _port: port, link }
+    Agent {
+        process,
+        _port: port,
+        link,
+    }
 }
 
 fn raw(text: impl AsRef<[u8]>) -> RawBytes {
@@ -75,7 +79,13 @@ async fn finish(mut channel: Channel) -> Ran {
         match channel.receiver.next().await.unwrap() {
             Incoming::Data(Stream::Err, bytes) => stderr.extend_from_slice(&bytes),
             Incoming::Data(_, bytes) => stdout.extend_from_slice(&bytes),
-            Incoming::Finished(Ok(Response::Exited(exited))) => return Ran { exited, stdout, stderr },
+            Incoming::Finished(Ok(Response::Exited(exited))) => {
+                return Ran {
+                    exited,
+                    stdout,
+                    stderr,
+                };
+            }
             Incoming::Finished(other) => panic!("{other:?}"),
             _ => {}
         }
@@ -104,7 +114,10 @@ fn code(code: i32) -> ExitStatus {
 async fn streams_are_apart_and_statuses_exact() {
     let agent = agent().await;
     let ran = agent.run(shell("echo out; echo err >&2; exit 7")).await;
-    assert_eq!((ran.stdout.as_slice(), ran.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    assert_eq!(
+        (ran.stdout.as_slice(), ran.stderr.as_slice()),
+        (&b"out\n"[..], &b"err\n"[..])
+    );
     assert_eq!(ran.exited.status, code(7));
     let ran = agent.run(argv(&["sh", "-c", "kill -9 $$"])).await;
     assert_eq!(ran.exited.status, ExitStatus::Signal(9));
@@ -115,10 +128,20 @@ async fn streams_are_apart_and_statuses_exact() {
 #[tokio::test]
 async fn a_child_that_keeps_stdout_open_does_not_hang_the_caller() {
     let agent = agent().await;
-    for exec in [shell("echo a; sleep 300 & echo b"), argv(&["sh", "-c", "echo a; sleep 300 & echo b"])] {
+    for exec in [
+        shell("echo a; sleep 300 & echo b"),
+        argv(&["sh", "-c", "echo a; sleep 300 & echo b"]),
+    ] {
         let ran = agent.run(exec).await;
         assert_eq!(ran.stdout, b"a\nb\n");
-        assert!(ran.exited.holders.iter().any(|holder| holder.ends_with(" sleep")), "{:?}", ran.exited.holders);
+        assert!(
+            ran.exited
+                .holders
+                .iter()
+                .any(|holder| holder.ends_with(" sleep")),
+            "{:?}",
+            ran.exited.holders
+        );
         let pid = ran.exited.holders[0].split(' ').next().unwrap().to_owned();
         agent.run(argv(&["kill", &pid])).await;
     }
@@ -127,7 +150,11 @@ async fn a_child_that_keeps_stdout_open_does_not_hang_the_caller() {
 #[tokio::test]
 async fn a_timeout_ends_the_whole_group() {
     let agent = agent().await;
-    let mut exec = argv(&["sh", "-c", "trap '' TERM; (trap '' TERM; sleep 300) & echo $!; wait; sleep 300"]);
+    let mut exec = argv(&[
+        "sh",
+        "-c",
+        "trap '' TERM; (trap '' TERM; sleep 300) & echo $!; wait; sleep 300",
+    ]);
     exec.timeout_ms = Some(200);
     let ran = agent.run(exec).await;
     assert!(ran.exited.timed_out);
@@ -141,10 +168,19 @@ async fn a_timeout_ends_the_whole_group() {
 #[tokio::test]
 async fn a_missing_program_is_named() {
     let agent = agent().await;
-    let mut channel = agent.link.open(&Request::Exec(argv(&["no-such-program"]))).unwrap();
-    let Incoming::Finished(Err(failure)) = channel.receiver.next().await.unwrap() else { panic!("it ran") };
+    let mut channel = agent
+        .link
+        .open(&Request::Exec(argv(&["no-such-program"])))
+        .unwrap();
+    let Incoming::Finished(Err(failure)) = channel.receiver.next().await.unwrap() else {
+        panic!("it ran")
+    };
     assert_eq!(failure.code, FailureCode::NotFound);
-    assert!(failure.message.contains("`no-such-program`"), "{}", failure.message);
+    assert!(
+        failure.message.contains("`no-such-program`"),
+        "{}",
+        failure.message
+    );
 }
 
 #[tokio::test]
@@ -153,17 +189,27 @@ async fn stdin_signals_and_terminals() {
     let mut fed = argv(&["sh", "-c", "cat; echo end"]);
     fed.stdin = true;
     let channel = agent.link.open(&Request::Exec(fed)).unwrap();
-    channel.sender.data(Stream::In, Bytes::from(vec![b'x'; 3_000_000])).await.unwrap_or_default();
+    channel
+        .sender
+        .data(Stream::In, Bytes::from(vec![b'x'; 3_000_000]))
+        .await
+        .unwrap_or_default();
     channel.sender.eof(Stream::In).unwrap();
     let ran = finish(channel).await;
     assert_eq!(ran.stdout.len(), 3_000_004);
 
-    let channel = agent.link.open(&Request::Exec(argv(&["sleep", "300"]))).unwrap();
+    let channel = agent
+        .link
+        .open(&Request::Exec(argv(&["sleep", "300"])))
+        .unwrap();
     channel.sender.control(&Control::Signal(15)).unwrap();
     assert_eq!(finish(channel).await.exited.status, ExitStatus::Signal(15));
 
     let mut terminal = argv(&["sh", "-c", "test -t 0 && stty size"]);
-    terminal.pty = Some(attest_protocol::message::TerminalSize { rows: 30, columns: 100 });
+    terminal.pty = Some(attest_protocol::message::TerminalSize {
+        rows: 30,
+        columns: 100,
+    });
     let ran = agent.run(terminal).await;
     assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "30 100");
 }
@@ -181,14 +227,27 @@ async fn thousands_of_commands_leave_nothing() {
     }
     let after = agent.stats().await;
     // Two shells may have come to wait meanwhile, with three pipes each.
-    assert!(after.agent_fds <= before.agent_fds + 8, "{} then {}", before.agent_fds, after.agent_fds);
+    assert!(
+        after.agent_fds <= before.agent_fds + 8,
+        "{} then {}",
+        before.agent_fds,
+        after.agent_fds
+    );
     assert_eq!(after.agent_tracked, 0);
 }
 
 #[tokio::test]
 async fn a_gigabyte_of_output_passes_in_bounded_memory() {
     let agent = agent().await;
-    let mut channel = agent.link.open(&Request::Exec(argv(&["head", "-c", "1000000000", "/dev/zero"]))).unwrap();
+    let mut channel = agent
+        .link
+        .open(&Request::Exec(argv(&[
+            "head",
+            "-c",
+            "1000000000",
+            "/dev/zero",
+        ])))
+        .unwrap();
     let mut size = 0;
     loop {
         match channel.receiver.next().await.unwrap() {
@@ -208,13 +267,21 @@ async fn cancelling_kills_the_command() {
     let pipe = directory.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let command = format!("exec 3<>{}; sleep 300", pipe.display());
-    drop(agent.link.open(&Request::Exec(argv(&["sh", "-c", &command]))).unwrap());
+    drop(
+        agent
+            .link
+            .open(&Request::Exec(argv(&["sh", "-c", &command])))
+            .unwrap(),
+    );
     let wait = attest_protocol::message::Wait {
         condition: attest_protocol::message::Condition::ProcessVanished(pipe.display().to_string()),
         timeout_ms: 20_000,
     };
     let mut channel = agent.link.open(&Request::Wait(wait)).unwrap();
-    assert!(matches!(channel.receiver.next().await.unwrap(), Incoming::Finished(Ok(Response::Met(None)))));
+    assert!(matches!(
+        channel.receiver.next().await.unwrap(),
+        Incoming::Finished(Ok(Response::Met(None)))
+    ));
 }
 
 /// What a command may observe of its shell, one line each.
@@ -226,12 +293,25 @@ fn real_bash(command: &str) -> (Option<i32>, Vec<u8>, Vec<u8>) {
     let output = Command::new("/bin/bash")
         .args(["-c", &format!("set -euo pipefail; {command}")])
         .env_clear()
-        .envs([("PATH", attest_agent::DEFAULT_PATH), ("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root"), ("SHELL", "/bin/sh")])
-        .current_dir(if std::path::Path::new("/root").is_dir() { "/root" } else { "/" })
+        .envs([
+            ("PATH", attest_agent::DEFAULT_PATH),
+            ("HOME", "/root"),
+            ("USER", "root"),
+            ("LOGNAME", "root"),
+            ("SHELL", "/bin/sh"),
+        ])
+        .current_dir(if std::path::Path::new("/root").is_dir() {
+            "/root"
+        } else {
+            "/"
+        })
         .stdin(Stdio::null())
         .output()
         .unwrap();
-    let code = output.status.code().or(output.status.signal().map(|signal| 128 + signal));
+    let code = output
+        .status
+        .code()
+        .or(output.status.signal().map(|signal| 128 + signal));
     (code, output.stdout, output.stderr)
 }
 
@@ -242,19 +322,47 @@ async fn shells_started_ahead_cannot_be_told_from_bash() {
         return;
     }
     let agent = agent().await;
-    let commands: Vec<String> = COMMANDS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| line.replace("\\n", "\n")).collect();
+    let commands: Vec<String> = COMMANDS
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| line.replace("\\n", "\n"))
+        .collect();
     assert!(commands.len() >= 200, "only {}", commands.len());
     let mut different = Vec::new();
     for command in &commands {
         // Let shells come to wait, so that the command gets one.
         tokio::time::sleep(Duration::from_millis(5)).await;
         let ran = agent.run(shell(command)).await;
-        let ours = (match ran.exited.status { ExitStatus::Code(code) => Some(code), ExitStatus::Signal(_) => None }, ran.stdout, ran.stderr);
+        let ours = (
+            match ran.exited.status {
+                ExitStatus::Code(code) => Some(code),
+                ExitStatus::Signal(_) => None,
+            },
+            ran.stdout,
+            ran.stderr,
+        );
         let theirs = real_bash(command);
         if ours != theirs {
-            let show = |ran: &(Option<i32>, Vec<u8>, Vec<u8>)| format!("{:?} {:?} {:?}", ran.0, String::from_utf8_lossy(&ran.1), String::from_utf8_lossy(&ran.2));
-            different.push(format!("{command:?}\n  agent {}\n  bash  {}", show(&ours), show(&theirs)));
+            let show = |ran: &(Option<i32>, Vec<u8>, Vec<u8>)| {
+                format!(
+                    "{:?} {:?} {:?}",
+                    ran.0,
+                    String::from_utf8_lossy(&ran.1),
+                    String::from_utf8_lossy(&ran.2)
+                )
+            };
+            different.push(format!(
+                "{command:?}\n  agent {}\n  bash  {}",
+                show(&ours),
+                show(&theirs)
+            ));
         }
     }
-    assert!(different.is_empty(), "{} of {} differ:\n{}", different.len(), commands.len(), different.join("\n"));
+    assert!(
+        different.is_empty(),
+        "{} of {} differ:\n{}",
+        different.len(),
+        commands.len(),
+        different.join("\n")
+    );
 }

@@ -221,7 +221,10 @@ mod tests {
     fn the_help_has_the_exit_codes_of_the_events() {
         for code in attest_events::ExitCode::ALL {
             let line = format!("{:>5}  {}", code.code(), code.meaning());
-            assert!(AFTER_HELP.contains(&line), "`{line}` is missing from the help");
+            assert!(
+                AFTER_HELP.contains(&line),
+                "`{line}` is missing from the help"
+            );
         }
     }
 }

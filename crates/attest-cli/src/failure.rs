@@ -13,15 +13,24 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn usage(text: impl Into<String>) -> Self {
-        Self { code: events::ExitCode::Usage, text: text.into() }
+        Self {
+            code: events::ExitCode::Usage,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn nothing(text: impl Into<String>) -> Self {
-        Self { code: events::ExitCode::NothingToRun, text: text.into() }
+        Self {
+            code: events::ExitCode::NothingToRun,
+            text: text.into(),
+        }
     }
 
     pub(crate) fn infrastructure(text: impl Into<String>) -> Self {
-        Self { code: events::ExitCode::Infrastructure, text: text.into() }
+        Self {
+            code: events::ExitCode::Infrastructure,
+            text: text.into(),
+        }
     }
 
     /// Print it and give the exit code.
@@ -45,6 +54,9 @@ impl From<attest::Error> for Failure {
             _ => events::ExitCode::Infrastructure,
         };
         let style = anstyle::AnsiColor::Red.on_default().bold();
-        Self { code, text: format!("{style}error{style:#}: {}", error.chain()) }
+        Self {
+            code,
+            text: format!("{style}error{style:#}: {}", error.chain()),
+        }
     }
 }

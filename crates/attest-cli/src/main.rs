@@ -27,10 +27,10 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Run(run) => command::run::run(run, &arguments.verbosity, began),
         Command::List(list) => command::list::run(list),
-        Command::Doctor(doctor) => command::doctor::run(doctor),
+        Command::Doctor(doctor) => Ok(command::doctor::run(doctor)),
         Command::Shell(shell) => command::shell::run(shell, &arguments.verbosity),
         Command::Exec(exec) => command::exec::run(exec, &arguments.verbosity),
-        Command::Completions(completions) => command::generate::completions(completions),
+        Command::Completions(completions) => Ok(command::generate::completions(completions)),
         Command::Man => command::generate::man(),
         Command::Schema => command::generate::schema(),
     };

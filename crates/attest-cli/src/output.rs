@@ -36,7 +36,10 @@ impl From<&arguments::Lab> for Overrides {
 
 /// Give every event to the readers, until the run is over. A reader that cannot write (a closed
 /// pipe) must not end the run: its first error is given back instead.
-pub(crate) fn pump(mut events: EventStream, mut readers: Readers) -> JoinHandle<std::io::Result<()>> {
+pub(crate) fn pump(
+    mut events: EventStream,
+    mut readers: Readers,
+) -> JoinHandle<std::io::Result<()>> {
     tokio::spawn(async move {
         let mut outcome = Ok(());
         while let Some(event) = events.next().await {
@@ -65,7 +68,10 @@ impl LabSession {
         options: &arguments::Lab,
         verbosity: &arguments::Verbosity,
     ) -> Result<Self, Failure> {
-        let mut plan = Manifest::load(manifest).map_err(attest::Error::from)?.plan().map_err(attest::Error::from)?;
+        let mut plan = Manifest::load(manifest)
+            .map_err(attest::Error::from)?
+            .plan()
+            .map_err(attest::Error::from)?;
         Overrides::from(options).apply(&mut plan);
         let (recorder, events) = Recorder::new(Instant::now());
         let mut readers = Readers::new();
@@ -78,7 +84,11 @@ impl LabSession {
         };
         let lab = Lab::create(plan, context).await?;
         lab.start_all().await?;
-        Ok(Self { lab, recorder, pumping })
+        Ok(Self {
+            lab,
+            recorder,
+            pumping,
+        })
     }
 
     /// The machine, when there is exactly one.
@@ -87,7 +97,10 @@ impl LabSession {
             [machine] => Ok(machine.clone()),
             machines => {
                 let names: Vec<&str> = machines.iter().map(Machine::name).collect();
-                Err(Failure::usage(format!("error: which machine? The lab has: {}", names.join(", "))))
+                Err(Failure::usage(format!(
+                    "error: which machine? The lab has: {}",
+                    names.join(", ")
+                )))
             }
         }
     }

@@ -46,6 +46,12 @@ pub enum ImageError {
         #[source]
         source: ModuleError,
     },
+    /// A module that does not come out of its compression.
+    #[error("the module {} is damaged: it does not decompress; install the kernel's package again", path.display())]
+    ModuleFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// A program that goes into the guest is missing or of the wrong kind.
     #[error("{program}: {reason}")]
     Program {
@@ -54,19 +60,78 @@ pub enum ImageError {
         /// Why, and what to install.
         reason: String,
     },
+    /// The disk is full.
+    #[error("{}: no space is left; free some, or set ATTEST_CACHE to a directory with more", path.display())]
+    Full {
+        /// What was written.
+        path: PathBuf,
+        /// As the system says it.
+        #[source]
+        source: io::Error,
+    },
+    /// A size that no disk can have.
+    #[error("a disk of {bytes} bytes cannot be made: {reason}")]
+    DiskSize {
+        /// What was asked for.
+        bytes: u64,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A disk image that is not raw.
+    #[error(
+        "the disk image {} is of the format {format}; make it raw: `qemu-img convert -O raw {} disk.img`",
+        path.display(), path.display()
+    )]
+    DiskFormat {
+        /// Which.
+        path: PathBuf,
+        /// Its format.
+        format: &'static str,
+    },
+    /// A path that cannot be a file of the guest.
+    #[error("`{path}` cannot be a file of the guest: {reason}")]
+    GuestPath {
+        /// As given.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// There is no place for a cache.
     #[error("no cache directory: neither ATTEST_CACHE nor XDG_CACHE_HOME nor HOME is set")]
     NoCacheDirectory,
+    /// Others could put there what is booted.
+    #[error(
+        "the cache directory {} belongs to another user, or others may write to it; `chmod go-w` it, or set \
+         ATTEST_CACHE to a directory of your own", path.display()
+    )]
+    SharedCache {
+        /// Which.
+        path: PathBuf,
+    },
     /// A file of the cache is not what it was.
-    #[error("{}: its contents are not those that were put there; remove it", path.display())]
+    #[error("{}: it is not what was put there; remove {}, and it is built anew", path.display(), entry.display())]
     Corrupt {
         /// Which.
         path: PathBuf,
+        /// The entry that it is of.
+        entry: PathBuf,
     },
 }
 
 impl ImageError {
     pub(crate) fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::File { path: path.to_owned(), action, source }
+        move |source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::Full { path, source }
+                }
+                _ => Self::File {
+                    path,
+                    action,
+                    source,
+                },
+            }
+        }
     }
 }

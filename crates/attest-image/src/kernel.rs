@@ -1,25 +1,26 @@
 //! Where the kernel comes from: `/boot`, a file, or the distribution's package client.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::cache::Cache;
 use crate::error::ImageError;
+use crate::fetch;
 use crate::vmlinux;
 
-/// Debian's small kernel for virtual machines; a package that depends on the newest.
-const DEBIAN_PACKAGE: &str = "linux-image-cloud-amd64";
+/// Where a kernel's modules are below the root of its system; the second since usr-merge.
+const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
 /// Where to take the kernel from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum KernelSource {
-    /// The newest in `/boot` with its modules, else one that is fetched.
+    /// The newest of this system with its modules, else one that is fetched.
     #[default]
     Auto,
-    /// A bzImage or vmlinux. Its modules are looked for in `lib/modules/<release>` beside its
-    /// `boot` directory, and on this system.
+    /// A bzImage or vmlinux. Its modules are looked for in the directory of the file,
+    /// in `lib/modules/<release>` beside that, and on this system.
     Path(PathBuf),
 }
 
@@ -38,11 +39,45 @@ pub struct Kernel {
 
 /// Something that takes its time, for progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step(pub String);
+pub struct Step {
+    /// What is done, for people.
+    pub what: String,
+    /// How far it is, where that is known.
+    pub bytes: Option<Amount>,
+}
+
+/// So many bytes of so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount {
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+impl Step {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            bytes: None,
+        }
+    }
+}
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)?;
+        match self.bytes {
+            Some(Amount { done, total }) => {
+                write!(
+                    f,
+                    " ({} of {} MB)",
+                    done / 1_000_000,
+                    total.div_ceil(1_000_000)
+                )
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -51,136 +86,244 @@ impl Kernel {
     ///
     /// # Errors
     /// There is none, or the given one cannot be used.
-    pub fn find(cache: &Cache, source: &KernelSource, progress: &mut dyn FnMut(Step)) -> Result<Self, ImageError> {
+    pub fn find(
+        cache: &Cache,
+        source: &KernelSource,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Self, ImageError> {
         match source {
             KernelSource::Path(path) => Self::at(path),
-            KernelSource::Auto => match Self::in_root(Path::new("/"), "/boot") {
-                Some(kernel) => Ok(kernel),
-                None => Self::fetched(cache, progress),
-            },
+            KernelSource::Auto => {
+                match Self::in_root(Path::new("/"), "the newest of this system") {
+                    Some(kernel) => Ok(kernel),
+                    None => Self::fetched(cache, progress),
+                }
+            }
         }
     }
 
     fn at(path: &Path) -> Result<Self, ImageError> {
-        let image = fs::read(path).map_err(ImageError::file(path, "the kernel cannot be read"))?;
-        let unusable = |reason: String| ImageError::Kernel { path: path.to_owned(), reason };
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // A vmlinux has no header to ask; its name says the release, by custom.
-        let named = name.split_once('-').map(|(_, release)| release.to_owned());
-        let release = vmlinux::release(&image).or(named);
-        let release = release.ok_or_else(|| {
-            unusable("it is no bzImage, and its name does not end with -RELEASE, so its modules cannot be found".to_owned())
+        let unreadable = || ImageError::file(path, "the kernel cannot be read");
+        // Links are followed: /vmlinuz names a file in the boot directory.
+        let image = path.canonicalize().map_err(unreadable())?;
+        let release = release_of(&image)?;
+        let release = release.ok_or_else(|| ImageError::Kernel {
+            path: path.to_owned(),
+            reason: "it is neither a bzImage nor a vmlinux that says its release".to_owned(),
         })?;
-        let beside = path.parent().and_then(Path::parent).map(|root| root.join("lib/modules").join(&release));
-        let system = Path::new("/lib/modules").join(&release);
-        let modules = beside.into_iter().chain([system]).find(|directory| directory.join("modules.dep").exists());
-        Ok(Self { image: path.to_owned(), modules, release, origin: "as asked".to_owned() })
+        let directory = image.parent().unwrap_or(Path::new("/"));
+        let own = has_modules(directory).then(|| directory.to_owned());
+        let beside = || modules_in(directory.parent()?, &release);
+        let system = || modules_in(Path::new("/"), &release);
+        let modules = own.or_else(beside).or_else(system);
+        Ok(Self {
+            image,
+            modules,
+            release,
+            origin: "as asked".to_owned(),
+        })
     }
 
     /// The newest kernel below `root` whose modules are there and that may be read.
     fn in_root(root: &Path, origin: &str) -> Option<Self> {
-        let mut found: Vec<Self> = fs::read_dir(root.join("boot"))
-            .ok()?
-            .filter_map(|entry| {
-                let image = entry.ok()?.path();
-                let release = image.file_name()?.to_str()?.strip_prefix("vmlinuz-")?.to_owned();
-                let modules = root.join("lib/modules").join(&release);
-                let usable = modules.join("modules.dep").exists() && fs::File::open(&image).is_ok();
-                let origin = origin.to_owned();
-                usable.then_some(Self { image, modules: Some(modules), release, origin })
+        let boot = images(&root.join("boot"), |name| name.starts_with("vmlinuz"));
+        // Fedora, Arch and Nix have it beside the modules.
+        let with_modules = MODULES.iter().flat_map(|place| list(&root.join(place)));
+        let with_modules =
+            with_modules.flat_map(|directory| images(&directory, |name| name == "vmlinuz"));
+        let found = boot.into_iter().chain(with_modules).filter_map(|image| {
+            let release = vmlinux::release(&header(&image).ok()?)?;
+            let modules = Some(modules_in(root, &release)?);
+            Some(Self {
+                image,
+                modules,
+                release,
+                origin: origin.to_owned(),
             })
-            .collect();
-        found.sort_by_key(|kernel| version_key(&kernel.release));
-        found.pop()
+        });
+        found.max_by_key(|kernel| version_key(&kernel.release))
     }
 
     /// One that the distribution's package client fetched, in the cache.
     fn fetched(cache: &Cache, progress: &mut dyn FnMut(Step)) -> Result<Self, ImageError> {
-        let key = blake3::hash(DEBIAN_PACKAGE.as_bytes());
-        let root = cache.entry("kernel", key, |directory| {
-            progress(Step(format!("fetching the kernel ({DEBIAN_PACKAGE}, about 30 MB)")));
-            fetch_debian(directory)
-        })?;
-        Self::in_root(&root, "fetched with apt into the cache")
-            .ok_or_else(|| ImageError::NoKernel { reason: "the package that was fetched has none".to_owned() })
+        let key = blake3::hash(b"the distribution's kernel for virtual machines, 2");
+        let root = cache.entry("kernel", key, progress, fetch::kernel)?;
+        Self::in_root(
+            &root,
+            "fetched with apt into the cache, for /boot has none with its modules that may be read",
+        )
+        .ok_or_else(|| ImageError::NoKernel {
+            reason: "the package that was fetched has none".to_owned(),
+        })
     }
 }
 
-/// Releases in the order of their numbers: 6.10 after 6.9.
-fn version_key(release: &str) -> Vec<u64> {
-    release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+/// The part of a bzImage that says what it is.
+fn header(image: &Path) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::with_capacity(vmlinux::HEADER);
+    let read = File::open(image)
+        .and_then(|file| file.take(vmlinux::HEADER as u64).read_to_end(&mut bytes));
+    read.map_err(ImageError::file(image, "the kernel cannot be read"))?;
+    Ok(bytes)
 }
 
-/// Let apt download Debian's kernel as a package, and dpkg unpack what is needed of it: nothing
-/// is installed.
-fn fetch_debian(directory: &Path) -> Result<(), ImageError> {
-    let no_kernel = |reason: String| ImageError::NoKernel { reason };
-    let package = newest_debian_kernel().map_err(no_kernel)?;
-    run(Command::new("apt-get").args(["download", "--quiet", &package]).current_dir(directory)).map_err(no_kernel)?;
-    let archive = fs::read_dir(directory)
-        .map_err(ImageError::file(directory, "it cannot be listed"))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"));
-    let archive = archive.ok_or_else(|| no_kernel("apt-get downloaded nothing".to_owned()))?;
-    run(Command::new("dpkg-deb").arg("--extract").arg(&archive).arg(directory)).map_err(no_kernel)?;
-    fs::remove_file(&archive).map_err(ImageError::file(&archive, "it cannot be removed"))?;
-    index_modules(directory)
+fn release_of(image: &Path) -> Result<Option<String>, ImageError> {
+    let header = header(image)?;
+    if !header.starts_with(b"\x7fELF") {
+        return Ok(vmlinux::release(&header));
+    }
+    // By custom its name says it, which spares reading it all.
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    let named = name
+        .split_once('-')
+        .and_then(|(_, release)| vmlinux::checked_release(release));
+    if named.is_some() {
+        return Ok(named);
+    }
+    Ok(vmlinux::release_of_elf(&read_image(image)?))
 }
 
-/// The package that the meta package depends on.
-fn newest_debian_kernel() -> Result<String, String> {
-    let depends = run(Command::new("apt-cache").args(["depends", DEBIAN_PACKAGE]))?;
-    let package = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-    let named = package.filter(|package| package.starts_with("linux-image-")).map(str::to_owned);
-    named.ok_or_else(|| format!("apt knows no {DEBIAN_PACKAGE}; `apt-get update` may help"))
-}
-
-/// A package has no `modules.dep`: its installation makes it, by `depmod`.
-fn index_modules(root: &Path) -> Result<(), ImageError> {
-    let modules = root.join("lib/modules");
-    let releases = fs::read_dir(&modules).map_err(ImageError::file(&modules, "it cannot be listed"))?;
-    for release in releases.flatten() {
-        if release.path().join("modules.dep").exists() {
-            continue;
+/// All of a kernel's file.
+pub(crate) fn read_image(image: &Path) -> Result<Vec<u8>, ImageError> {
+    let read = || {
+        let file = File::open(image)?;
+        if file.metadata()?.len() > vmlinux::LARGEST_IMAGE {
+            return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge));
         }
-        let text = crate::modules::index(&release.path())?;
-        let path = release.path().join("modules.dep");
-        fs::write(&path, text).map_err(ImageError::file(&path, "it cannot be written"))?;
-    }
-    Ok(())
+        let mut bytes = Vec::new();
+        file.take(vmlinux::LARGEST_IMAGE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(ImageError::file(image, "the kernel cannot be read"))
 }
 
-fn run(command: &mut Command) -> Result<String, String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{program} cannot be run: {error}"))?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let last = words.trim().lines().next_back().unwrap_or("it said nothing");
-        return Err(format!("{program} ended with {}: {last}", output.status));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+fn modules_in(root: &Path, release: &str) -> Option<PathBuf> {
+    MODULES
+        .iter()
+        .map(|place| root.join(place).join(release))
+        .find(|directory| has_modules(directory))
+}
+
+/// The first is made when a kernel is installed, the second is in its package.
+fn has_modules(directory: &Path) -> bool {
+    ["modules.dep", "modules.order"]
+        .iter()
+        .any(|file| directory.join(file).exists())
+}
+
+fn images(directory: &Path, named: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mut found = list(directory);
+    found.retain(|path| {
+        path.file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(&named)
+    });
+    found
+}
+
+fn list(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect()
+}
+
+/// Releases in the order of their numbers: 6.10 after 6.9, a release after its candidates.
+fn version_key(release: &str) -> (Vec<u64>, bool, Vec<u64>) {
+    let numbers = |text: &str| {
+        text.split(|c: char| !c.is_ascii_digit())
+            .filter_map(|number| number.parse().ok())
+            .collect()
+    };
+    let (base, rest) = release.split_once('-').unwrap_or((release, ""));
+    (numbers(base), !rest.starts_with("rc"), numbers(rest))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn install(root: &Path, release: &str) {
-        fs::create_dir_all(root.join("boot")).unwrap();
-        fs::write(root.join("boot").join(format!("vmlinuz-{release}")), "").unwrap();
-        let modules = root.join("lib/modules").join(release);
+    fn image(path: &Path, release: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vmlinux::tests::bzimage_of(release, b"")).unwrap();
+    }
+
+    fn modules(root: &Path, release: &str) -> PathBuf {
+        let modules = root.join(release);
         fs::create_dir_all(&modules).unwrap();
         fs::write(modules.join("modules.dep"), "").unwrap();
+        modules
+    }
+
+    fn install(root: &Path, release: &str) {
+        image(&root.join(format!("boot/vmlinuz-{release}")), release);
+        modules(&root.join("lib/modules"), release);
     }
 
     #[test]
     fn the_newest_kernel_with_modules_is_taken() {
         let root = tempfile::tempdir().unwrap();
-        for release in ["6.9.1-amd64", "6.10.0-amd64", "5.10.0-amd64"] {
+        for release in [
+            "6.9.1-amd64",
+            "6.10.0-amd64",
+            "5.10.0-amd64",
+            "6.10.0-rc7-amd64",
+        ] {
             install(root.path(), release);
         }
-        fs::write(root.path().join("boot/vmlinuz-7.0.0-without-modules"), "").unwrap();
-        assert_eq!(Kernel::in_root(root.path(), "here").unwrap().release, "6.10.0-amd64");
+        image(
+            &root.path().join("boot/vmlinuz-7.0.0"),
+            "7.0.0-without-modules",
+        );
+        fs::write(root.path().join("boot/vmlinuz-8.0.0"), "no kernel").unwrap();
+        let kernel = Kernel::in_root(root.path(), "here").unwrap();
+        assert_eq!(kernel.release, "6.10.0-amd64");
+        assert_eq!(
+            kernel.modules,
+            Some(root.path().join("lib/modules/6.10.0-amd64"))
+        );
+    }
+
+    #[test]
+    fn a_kernel_beside_its_modules_is_found_whatever_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = modules(&root.path().join("usr/lib/modules"), "6.12.1-arch1-1");
+        image(&directory.join("vmlinuz"), "6.12.1-arch1-1");
+        let kernel = Kernel::in_root(root.path(), "here").unwrap();
+        assert_eq!(
+            (kernel.image, kernel.modules),
+            (directory.join("vmlinuz"), Some(directory))
+        );
+    }
+
+    #[test]
+    fn the_modules_of_a_given_kernel_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        install(&root, "6.1.0-a");
+        std::os::unix::fs::symlink("boot/vmlinuz-6.1.0-a", root.join("vmlinuz")).unwrap();
+        let through_link = Kernel::at(&root.join("vmlinuz")).unwrap();
+        assert_eq!(through_link.modules, Some(root.join("lib/modules/6.1.0-a")));
+        image(&root.join("boot/bzImage"), "6.1.0-none");
+        assert_eq!(
+            Kernel::at(&root.join("boot/bzImage")).unwrap().modules,
+            None
+        );
+    }
+
+    #[test]
+    fn a_vmlinux_says_its_release_by_name_or_text() {
+        let root = tempfile::tempdir().unwrap();
+        let release = |name: &str, text: &str| {
+            fs::write(root.path().join(name), format!("\x7fELF {text}")).unwrap();
+            Kernel::at(&root.path().join(name)).map(|kernel| kernel.release)
+        };
+        assert_eq!(release("vmlinux-6.1.0-named", "").unwrap(), "6.1.0-named");
+        assert_eq!(
+            release("vmlinux", "Linux version 6.1.0-text (x)").unwrap(),
+            "6.1.0-text"
+        );
+        assert!(release("vmlinux", "").is_err());
     }
 
     #[test]
@@ -189,7 +332,27 @@ mod tests {
         let path = root.path().join("notes");
         fs::write(&path, "not a kernel").unwrap();
         let error = Kernel::at(&path).unwrap_err();
-        assert!(error.to_string().contains("no bzImage"), "{error}");
-        assert!(Kernel::at(&root.path().join("missing")).is_err());
+        assert!(error.to_string().contains("neither a bzImage"), "{error}");
+        let missing = Kernel::at(&root.path().join("missing")).unwrap_err();
+        assert!(
+            missing
+                .to_string()
+                .contains("missing: the kernel cannot be read"),
+            "{missing}"
+        );
+    }
+
+    #[test]
+    fn progress_is_for_people() {
+        let bytes = Some(Amount {
+            done: 13_400_000,
+            total: 26_700_001,
+        });
+        let step = Step {
+            what: "fetching the kernel".to_owned(),
+            bytes,
+        };
+        assert_eq!(step.to_string(), "fetching the kernel (13 of 27 MB)");
+        assert_eq!(Step::new("waiting").to_string(), "waiting");
     }
 }

@@ -5,14 +5,17 @@ pub mod bare;
 mod cache;
 pub mod cpio;
 pub mod disks;
+mod elf;
 mod error;
+mod fetch;
 mod kernel;
 mod modules;
+mod packing;
 mod vmlinux;
 
 pub use cache::Cache;
 pub use error::ImageError;
-pub use kernel::{Kernel, KernelSource, Step};
+pub use kernel::{Amount, Kernel, KernelSource, Step};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
 
 /// A choice and its reason, for the events.

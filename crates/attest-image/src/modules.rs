@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::ImageError;
+use crate::packing::Packing;
+
+/// Largest module that is unpacked; those of graphics cards have 20 MB and more.
+const LARGEST: usize = 256 * 1024 * 1024;
 
 /// What can go wrong with the modules of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +21,6 @@ pub enum ModuleError {
     /// A module that needs itself.
     #[error("its modules.dep says that `{0}` needs itself")]
     Cycle(String),
-    /// A module file of a form that this program cannot pack.
-    #[error("its module `{0}` is compressed in an unknown way")]
-    Compression(String),
 }
 
 /// Paths of module files relative to the kernel's module directory, dependencies first.
@@ -44,29 +46,46 @@ pub fn plan_modules(dep: &str, builtin: &str, wanted: &[&str]) -> Result<ModuleP
     let mut known = HashMap::new();
     for line in dep.lines() {
         if let Some((path, needs)) = line.split_once(':') {
-            known.insert(name_of(path), (path, needs.split_whitespace().map(name_of).collect::<Vec<_>>()));
+            known.insert(
+                name_of(path),
+                (
+                    path,
+                    needs.split_whitespace().map(name_of).collect::<Vec<_>>(),
+                ),
+            );
         }
     }
-    let mut planner = Planner { builtin, known, done: HashSet::new(), doing: Vec::new(), files: Vec::new() };
+    let mut planner = Planner {
+        builtin,
+        known,
+        seen: HashMap::new(),
+        files: Vec::new(),
+    };
     for module in wanted {
         planner.add(&name_of(module))?;
     }
-    Ok(ModulePlan { files: planner.files })
+    Ok(ModulePlan {
+        files: planner.files,
+    })
 }
 
-/// A `modules.dep` for the uncompressed modules below a directory, from what each says of itself
-/// (`depends=` in its `.modinfo`), as `depmod` makes it when a kernel is installed.
+/// A `modules.dep` for the modules below a directory, from what each says of itself (`depends=`
+/// in its `.modinfo`), as `depmod` makes it when a kernel is installed.
 ///
 /// # Errors
-/// A file that cannot be read.
+/// A file that cannot be read or unpacked.
 pub(crate) fn index(directory: &Path) -> Result<String, ImageError> {
     let mut files = Vec::new();
     walk(directory, &mut files)?;
     files.sort();
     let mut modules = BTreeMap::new();
     for path in files {
-        let bytes = fs::read(&path).map_err(ImageError::file(&path, "the module cannot be read"))?;
-        let relative = path.strip_prefix(directory).unwrap_or(&path).to_string_lossy().into_owned();
+        let bytes = load(&path)?;
+        let relative = path
+            .strip_prefix(directory)
+            .unwrap_or(&path)
+            .to_string_lossy()
+            .into_owned();
         modules.insert(name_of(&relative), (relative, depends(&bytes)));
     }
     let mut text = String::new();
@@ -82,61 +101,131 @@ pub(crate) fn index(directory: &Path) -> Result<String, ImageError> {
     Ok(text)
 }
 
+/// The directory's `modules.dep`, or what would be in it.
+pub(crate) fn dependencies(directory: &Path) -> Result<String, ImageError> {
+    let path = directory.join("modules.dep");
+    match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => index(directory),
+        text => text.map_err(ImageError::file(&path, "it cannot be read")),
+    }
+}
+
+/// A module's plain bytes. Unpacked here and not by the guest: that costs the guest time, and
+/// needs a kernel that can (`CONFIG_MODULE_DECOMPRESS`).
+pub(crate) fn load(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let bytes = fs::read(path).map_err(ImageError::file(path, "the module cannot be read"))?;
+    let Some(packing) = Packing::of(&bytes) else {
+        return Ok(bytes);
+    };
+    packing
+        .unpack(&bytes, LARGEST)
+        .map_err(|_| ImageError::ModuleFile {
+            path: path.to_owned(),
+        })
+}
+
+/// The path of a module without what says how it is packed.
+pub(crate) fn plain_name(file: &str) -> &str {
+    [".gz", ".xz", ".zst"]
+        .iter()
+        .find_map(|ending| file.strip_suffix(ending))
+        .unwrap_or(file)
+}
+
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), ImageError> {
     let failed = || ImageError::file(directory, "the modules cannot be listed");
     for entry in fs::read_dir(directory).map_err(failed())? {
         let entry = entry.map_err(failed())?;
+        // Links are not followed: `build` and `source` lead to the kernel's sources.
         if entry.file_type().map_err(failed())?.is_dir() {
             walk(&entry.path(), files)?;
-        } else if entry.path().extension().is_some_and(|extension| extension == "ko") {
+        } else if is_module(&entry.path()) {
             files.push(entry.path());
         }
     }
     Ok(())
 }
 
+fn is_module(path: &Path) -> bool {
+    Path::new(plain_name(&path.to_string_lossy())).extension() == Some("ko".as_ref())
+}
+
 /// The names after `depends=` among a module's strings.
 fn depends(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
-    let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else { return Vec::new() };
-    let names = module[at + KEY.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let Some(at) = memchr::memmem::find(module, KEY) else {
+        return Vec::new();
+    };
+    let names = module[at + KEY.len()..]
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default();
     let names = String::from_utf8_lossy(names);
-    names.split(',').filter(|name| !name.is_empty()).map(name_of).collect()
+    names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(name_of)
+        .collect()
 }
 
+/// Goes through what is needed depth first. Its stack is its own: a long chain in a file may not
+/// overflow the thread's.
 struct Planner<'a> {
     builtin: HashSet<String>,
     known: HashMap<String, (&'a str, Vec<String>)>,
-    done: HashSet<String>,
-    doing: Vec<String>,
+    /// `false` while what it needs is gone through.
+    seen: HashMap<String, bool>,
     files: Vec<String>,
 }
 
+/// What is left to do for a module.
+enum Task {
+    Enter(String),
+    Leave(String),
+}
+
 impl Planner<'_> {
-    fn add(&mut self, name: &str) -> Result<(), ModuleError> {
-        if self.builtin.contains(name) || self.done.contains(name) {
+    fn add(&mut self, wanted: &str) -> Result<(), ModuleError> {
+        let mut tasks = vec![Task::Enter(wanted.to_owned())];
+        while let Some(task) = tasks.pop() {
+            match task {
+                Task::Enter(name) => self.enter(name, &mut tasks)?,
+                Task::Leave(name) => {
+                    self.files.push(self.known[&name].0.to_owned());
+                    self.seen.insert(name, true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: String, tasks: &mut Vec<Task>) -> Result<(), ModuleError> {
+        if self.builtin.contains(&name) {
             return Ok(());
         }
-        if self.doing.iter().any(|doing| doing == name) {
-            return Err(ModuleError::Cycle(name.to_owned()));
+        match self.seen.get(&name) {
+            Some(true) => return Ok(()),
+            Some(false) => return Err(ModuleError::Cycle(name)),
+            None => {}
         }
-        let (path, needs) = self.known.get(name).cloned().ok_or_else(|| ModuleError::Missing(name.to_owned()))?;
-        self.doing.push(name.to_owned());
-        for needed in needs {
-            self.add(&needed)?;
-        }
-        self.doing.pop();
-        self.done.insert(name.to_owned());
-        self.files.push(path.to_owned());
+        let Some((_, needs)) = self.known.get(&name) else {
+            return Err(ModuleError::Missing(name));
+        };
+        self.seen.insert(name.clone(), false);
+        tasks.push(Task::Leave(name));
+        tasks.extend(needs.iter().rev().cloned().map(Task::Enter));
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packing::tests::{gzip, xz, zstd};
 
     const DEP: &str = "\
 kernel/drivers/virtio/virtio.ko:
@@ -149,7 +238,12 @@ kernel/b.ko: kernel/a.ko
 
     #[test]
     fn dependencies_come_first_and_once() {
-        let plan = plan_modules(DEP, "kernel/net/core/failover.ko\n", &["virtio_net", "virtio"]).unwrap();
+        let plan = plan_modules(
+            DEP,
+            "kernel/net/core/failover.ko\n",
+            &["virtio_net", "virtio"],
+        )
+        .unwrap();
         assert_eq!(
             plan.files,
             [
@@ -164,16 +258,60 @@ kernel/b.ko: kernel/a.ko
     fn an_index_is_made_of_what_modules_say() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("kernel")).unwrap();
-        let write = |name: &str, text: &[u8]| fs::write(directory.path().join("kernel").join(name), text).unwrap();
+        let write = |name: &str, text: &[u8]| {
+            fs::write(directory.path().join("kernel").join(name), text).unwrap();
+        };
+        let packed = xz(b"ELF...\0depends=a\0name=c\0");
+        write("c.ko.xz", &packed);
         write("b-x.ko", b"ELF...\0license=GPL\0depends=\0name=b_x\0");
-        write("a.ko", b"ELF...\0license=GPL\0depends=b-x,built_in\0name=a\0");
-        assert_eq!(index(directory.path()).unwrap(), "kernel/a.ko: kernel/b-x.ko\nkernel/b-x.ko:\n");
+        write(
+            "a.ko",
+            b"ELF...\0license=GPL\0depends=b-x,built_in\0name=a\0",
+        );
+        assert_eq!(
+            index(directory.path()).unwrap(),
+            "kernel/a.ko: kernel/b-x.ko\nkernel/b-x.ko:\nkernel/c.ko.xz: kernel/a.ko\n"
+        );
+    }
+
+    #[test]
+    fn modules_are_unpacked_whatever_packed_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.ko");
+        for bytes in [
+            b"\x7fELF".to_vec(),
+            gzip(b"\x7fELF"),
+            xz(b"\x7fELF"),
+            zstd(b"\x7fELF"),
+        ] {
+            fs::write(&path, &bytes).unwrap();
+            assert_eq!(load(&path).unwrap(), b"\x7fELF");
+        }
+        fs::write(&path, &xz(b"\x7fELF")[..20]).unwrap();
+        assert!(load(&path).unwrap_err().to_string().contains("a.ko"));
+    }
+
+    #[test]
+    fn a_long_chain_is_no_danger() {
+        let mut text = "m0.ko:\n".to_owned();
+        for module in 1..200_000 {
+            writeln!(text, "m{module}.ko: m{}.ko", module - 1).unwrap();
+        }
+        let plan = plan_modules(&text, "", &["m199999"]).unwrap();
+        assert_eq!(plan.files.len(), 200_000);
+        assert_eq!(plan.files[0], "m0.ko");
     }
 
     #[test]
     fn what_is_missing_or_wrong_is_named() {
-        assert_eq!(plan_modules(DEP, "", &["nope"]), Err(ModuleError::Missing("nope".to_owned())));
-        assert_eq!(plan_modules(DEP, "", &["a"]), Err(ModuleError::Cycle("a".to_owned())));
+        assert_eq!(
+            plan_modules(DEP, "", &["nope"]),
+            Err(ModuleError::Missing("nope".to_owned()))
+        );
+        assert_eq!(
+            plan_modules(DEP, "", &["a"]),
+            Err(ModuleError::Cycle("a".to_owned()))
+        );
     }
 
     proptest! {
@@ -182,10 +320,10 @@ kernel/b.ko: kernel/a.ko
         fn every_order_is_right(edges in prop::collection::vec((0_usize..30, 0_usize..30), 0..120)) {
             let mut text = String::new();
             for module in 0..30 {
-                text.push_str(&format!("m{module}.ko:"));
+                write!(text, "m{module}.ko:").unwrap();
                 for (from, to) in &edges {
                     if *from == module && to < from {
-                        text.push_str(&format!(" m{to}.ko"));
+                        write!(text, " m{to}.ko").unwrap();
                     }
                 }
                 text.push('\n');

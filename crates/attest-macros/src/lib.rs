@@ -27,17 +27,23 @@ use syn::{Expr, ExprLit, ItemFn, Lit, Meta, parse_macro_input, spanned::Spanned}
 #[proc_macro_attribute]
 pub fn test(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
-    expand(arguments.into(), function).unwrap_or_else(|error| error.to_compile_error()).into()
+    expand(arguments.into(), function)
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }
 
 fn expand(arguments: Tokens, mut function: ItemFn) -> syn::Result<Tokens> {
     let source = source(arguments)?;
     if function.sig.inputs.len() != 1 {
-        let message = "a test takes the lab: `fn name(lab: attest::Lab)` or `fn name(lab: &attest::Lab)`";
+        let message =
+            "a test takes the lab: `fn name(lab: attest::Lab)` or `fn name(lab: &attest::Lab)`";
         return Err(syn::Error::new(function.sig.span(), message));
     }
     let syn::FnArg::Typed(argument) = &function.sig.inputs[0] else {
-        return Err(syn::Error::new(function.sig.span(), "a test is a free function, not a method"));
+        return Err(syn::Error::new(
+            function.sig.span(),
+            "a test is a free function, not a method",
+        ));
     };
     let borrowed = matches!(*argument.ty, syn::Type::Reference(_));
     let (attributes, visibility) = (std::mem::take(&mut function.attrs), function.vis.clone());
@@ -64,23 +70,51 @@ fn expand(arguments: Tokens, mut function: ItemFn) -> syn::Result<Tokens> {
 }
 
 fn source(arguments: Tokens) -> syn::Result<Tokens> {
-    let metas = syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated.parse2(arguments)?;
+    let metas =
+        syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated.parse2(arguments)?;
     let mut source = None;
     for meta in &metas {
         let Meta::NameValue(pair) = meta else {
-            return Err(syn::Error::new(meta.span(), "expected `manifest = \"path\"` or `lab = expression`"));
+            return Err(syn::Error::new(
+                meta.span(),
+                "expected `manifest = \"path\"` or `lab = expression`",
+            ));
         };
         if source.is_some() {
-            return Err(syn::Error::new(meta.span(), "a test has one lab: give `manifest` or `lab`, once"));
+            return Err(syn::Error::new(
+                meta.span(),
+                "a test has one lab: give `manifest` or `lab`, once",
+            ));
         }
-        source = Some(match (pair.path.get_ident().map(ToString::to_string).as_deref(), &pair.value) {
-            (Some("manifest"), Expr::Lit(ExprLit { lit: Lit::Str(path), .. })) => manifest(path),
-            (Some("lab"), builder) => quote!(::attest::harness::Source::Builder(#builder)),
-            (Some("manifest"), other) => {
-                return Err(syn::Error::new(other.span(), "the manifest's path is a string literal"));
-            }
-            _ => return Err(syn::Error::new(meta.span(), "unknown argument; there are `manifest` and `lab`")),
-        });
+        source = Some(
+            match (
+                pair.path.get_ident().map(ToString::to_string).as_deref(),
+                &pair.value,
+            ) {
+                (
+                    Some("manifest"),
+                    Expr::Lit(ExprLit {
+                        lit: Lit::Str(path),
+                        ..
+                    }),
+                ) => manifest(path),
+                (Some("lab"), builder) => {
+                    quote!(::attest::harness::Source::Builder(::std::boxed::Box::new(#builder)))
+                }
+                (Some("manifest"), other) => {
+                    return Err(syn::Error::new(
+                        other.span(),
+                        "the manifest's path is a string literal",
+                    ));
+                }
+                _ => {
+                    return Err(syn::Error::new(
+                        meta.span(),
+                        "unknown argument; there are `manifest` and `lab`",
+                    ));
+                }
+            },
+        );
     }
     Ok(source.unwrap_or_else(|| manifest(&syn::LitStr::new("attest.toml", Span::call_site()))))
 }

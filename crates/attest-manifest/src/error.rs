@@ -1,109 +1,224 @@
-//! What is wrong with a manifest: as many problems as can be found at once, each with its place
-//! and what to write instead.
+//! What is wrong with a manifest, and where in its text.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use crate::problem::{Part, Place, Problem, Problems};
+use crate::render;
+use crate::source::{Node, SyntaxError};
 
-/// Problems shown at once.
-const SHOWN: usize = 20;
-
-/// One problem.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// What is wrong.
-    pub message: String,
-    /// Said under the offending text.
-    pub label: String,
-    /// What to write instead.
-    pub help: Option<String>,
-    /// Where in the text, in bytes; empty for a manifest without text.
-    pub span: Range<usize>,
-    /// Another place that has to do with it, and what it is.
-    pub other: Option<(Range<usize>, String)>,
-}
-
-/// A manifest that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestError {
-    /// Its file.
-    pub path: PathBuf,
-    /// Its text; empty when it could not be read, or was made in code.
-    pub source: String,
-    /// What is wrong; never empty.
-    pub diagnostics: Vec<Diagnostic>,
-}
-
-impl std::error::Error for ManifestError {}
-
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
-    }
+/// Why a manifest cannot be used. [`ManifestError::render`] shows it as rustc would.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// The file cannot be read.
+    #[error("the manifest {} cannot be read", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not text, or too long.
+    #[error("the manifest {} is no text: {reason}", path.display())]
+    NoText {
+        /// Which file.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// The text is wrong.
+    #[error("{0}")]
+    Invalid(Invalid),
 }
 
 impl ManifestError {
-    pub(crate) fn plain(path: PathBuf, message: String, help: Option<String>) -> Self {
-        let diagnostic = Diagnostic { message, label: String::new(), help, span: 0..0, other: None };
-        Self { path, source: String::new(), diagnostics: vec![diagnostic] }
-    }
-
-    /// Line and column (in characters), both from 1, of a problem.
-    pub fn position(&self, diagnostic: &Diagnostic) -> (usize, usize) {
-        let before = self.source.get(..diagnostic.span.start).unwrap_or("");
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-        (line, column)
-    }
-
-    /// For people: each problem with its lines and the offending text underlined.
+    /// For people: every problem with its place in the text, underlined, and what to write
+    /// instead. `color` adds terminal escapes.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let path = self.path.display().to_string();
-        let mut text = String::new();
-        for diagnostic in self.diagnostics.iter().take(SHOWN) {
-            text.push_str(&self.render_one(&renderer, &path, diagnostic));
-            text.push_str("\n\n");
-        }
-        let more = self.diagnostics.len().saturating_sub(SHOWN);
-        if more > 0 {
-            text.push_str(&format!("and {more} more\n"));
-        }
-        text.truncate(text.trim_end().len());
-        text
+        render::render(self, color)
     }
 
-    fn render_one(&self, renderer: &Renderer, path: &str, diagnostic: &Diagnostic) -> String {
-        let title = Level::ERROR.primary_title(&diagnostic.message);
-        let mut group = if self.source.is_empty() {
-            annotate_snippets::Group::with_title(title).element(annotate_snippets::Origin::path(path))
-        } else {
-            let span = self.visible(&diagnostic.span);
-            let mut snippet = Snippet::source(&self.source)
-                .path(path)
-                .annotation(AnnotationKind::Primary.span(span).label(&diagnostic.label));
-            if let Some((span, label)) = &diagnostic.other {
-                snippet = snippet.annotation(AnnotationKind::Context.span(self.visible(span)).label(label));
-            }
-            title.element(snippet)
-        };
-        if let Some(help) = &diagnostic.help {
-            group = group.element(Level::HELP.message(help));
+    /// The problems of an invalid manifest, in the order of the text; empty for other errors.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        match self {
+            Self::Invalid(invalid) => &invalid.diagnostics,
+            Self::Unreadable { .. } | Self::NoText { .. } => &[],
         }
-        renderer.render(&[group])
-    }
-
-    /// Within the text, and not longer than its first line: a whole table is not underlined.
-    fn visible(&self, span: &Range<usize>) -> Range<usize> {
-        let start = floor(&self.source, span.start);
-        let end = floor(&self.source, span.end.max(start));
-        let line = self.source[start..end].find('\n').map_or(end, |at| start + at);
-        start..line
     }
 }
 
-fn floor(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+/// A manifest with problems.
+#[derive(Debug, Clone)]
+pub struct Invalid {
+    pub(crate) source: Option<Arc<Source>>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) more: usize,
+}
+
+impl Invalid {
+    /// Problems beyond [`ManifestError::diagnostics`], of which only the first 20 are kept.
+    /// There may be others behind them that show only when these are gone.
+    pub fn more(&self) -> usize {
+        self.more
+    }
+}
+
+impl fmt::Display for Invalid {
+    /// The first problem with its place, and how many more there are.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.diagnostics.first() else {
+            return formatter.write_str("the manifest is wrong");
+        };
+        if let Some(source) = &self.source {
+            formatter.write_str(&source.name)?;
+            if let Some(position) = first.position {
+                write!(formatter, ":{}:{}", position.line, position.column)?;
+            }
+            formatter.write_str(": ")?;
+        } else if !first.path.is_empty() {
+            write!(formatter, "{}: ", first.path)?;
+        }
+        formatter.write_str(&first.message)?;
+        match self.diagnostics.len() - 1 + self.more {
+            0 => Ok(()),
+            1 => formatter.write_str(" (and 1 more problem)"),
+            more => write!(formatter, " (and {more} more problems)"),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// What is wrong, in a line.
+    pub message: String,
+    /// Where in the values: `machines.server.memory`. Empty for errors of syntax.
+    pub path: String,
+    /// The offending bytes of the text (without a byte order mark); `None` for a manifest made
+    /// in code.
+    pub span: Option<Range<usize>>,
+    /// Where the span begins.
+    pub position: Option<Position>,
+    /// To show under the offending text; may be empty.
+    pub label: String,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// The other place that takes part, as the first of two equal names.
+    pub related: Option<Related>,
+}
+
+/// A second place that takes part in a problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Related {
+    /// Its bytes; `None` for a manifest made in code.
+    pub span: Option<Range<usize>>,
+    /// To show under it.
+    pub label: String,
+}
+
+/// A place in a text, as editors count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// From 1.
+    pub line: usize,
+    /// Characters from the start of the line, from 1; a tab is one.
+    pub column: usize,
+}
+
+/// A text and where it came from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    /// As the user named it.
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
+impl Source {
+    pub(crate) fn position(&self, offset: usize) -> Position {
+        let before = &self.text[..self.text.floor_char_boundary(offset.min(self.text.len()))];
+        let line_start = before.rfind('\n').map_or(0, |index| index + 1);
+        let line = memchr::memchr_iter(b'\n', before.as_bytes()).count() + 1;
+        Position {
+            line,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+/// Errors of syntax.
+pub(crate) fn syntax(source: Arc<Source>, errors: Vec<SyntaxError>) -> ManifestError {
+    let mut errors = errors;
+    let more = errors.len().saturating_sub(crate::problem::SHOWN);
+    errors.truncate(crate::problem::SHOWN);
+    let diagnostics = errors.into_iter().map(|error| Diagnostic {
+        message: visible(&error.message),
+        path: String::new(),
+        position: Some(source.position(error.span.start)),
+        span: Some(error.span),
+        label: visible(&error.label),
+        help: error.help,
+        related: error.first.map(|span| Related {
+            span: Some(span),
+            label: "the first".to_owned(),
+        }),
+    });
+    ManifestError::Invalid(Invalid {
+        diagnostics: diagnostics.collect(),
+        source: Some(source),
+        more,
+    })
+}
+
+/// Problems of values, with their places in the text where there is one.
+pub(crate) fn invalid(text: Option<(Arc<Source>, &Node)>, problems: Problems) -> ManifestError {
+    let mut diagnostics: Vec<Diagnostic> = problems
+        .list
+        .into_iter()
+        .map(|problem| diagnostic(text.as_ref(), problem))
+        .collect();
+    diagnostics.sort_by_key(|diagnostic| diagnostic.span.as_ref().map(|span| span.start));
+    let source = text.map(|(source, _)| source);
+    ManifestError::Invalid(Invalid {
+        source,
+        diagnostics,
+        more: problems.more,
+    })
+}
+
+fn diagnostic(text: Option<&(Arc<Source>, &Node)>, problem: Problem) -> Diagnostic {
+    let locate = |place: &Place, part: Part| text.map(|(_, node)| node.locate(place, part));
+    let span = locate(&problem.place, problem.part);
+    let position = text
+        .zip(span.as_ref())
+        .map(|((source, _), span)| source.position(span.start));
+    Diagnostic {
+        message: visible(&problem.message),
+        path: problem.place.to_string(),
+        span,
+        position,
+        label: visible(&problem.label),
+        help: problem.help.as_deref().map(visible),
+        related: problem.related.map(|(place, part, label)| Related {
+            span: locate(&place, part),
+            label,
+        }),
+    }
+}
+
+/// Control characters of the text must not reach the terminal.
+fn visible(text: &str) -> String {
+    let mut visible = String::with_capacity(text.len());
+    for each in text.chars() {
+        if each.is_control() {
+            visible.extend(each.escape_default());
+        } else {
+            visible.push(each);
+        }
+    }
+    visible
 }

@@ -1,27 +1,36 @@
-//! The file that declares a lab: its types and schema, its checks, and errors that point at the
-//! text.
+//! The file that declares a lab: types, schema, checks, and errors that point at the text.
 //!
-//! [`Manifest::load`] reads TOML or JSON of the same schema; [`Manifest::plan`] checks it and
-//! works out what it leaves open: addresses, MACs, sizes.
+//! A manifest is TOML (`attest.toml`), or JSON of the same schema. [`Manifest::load`] reads it,
+//! [`Manifest::plan`] checks everything and fills in every default. The same values can be made
+//! in code: [`ManifestFile`].
+//!
+//! ```
+//! let text = "[machines.server]\nmemory = \"128M\"\n";
+//! let plan = text.parse::<attest_manifest::Manifest>()?.plan()?;
+//! assert_eq!(plan.machines[0].memory, 128 << 20);
+//! # Ok::<(), attest_manifest::ManifestError>(())
+//! ```
 
-mod addresses;
-mod check;
 mod error;
-mod file;
-mod load;
+mod manifest;
+mod model;
 mod plan;
+mod problem;
+mod render;
 mod source;
-mod steps;
-mod values;
 
-pub use error::{Diagnostic, ManifestError};
-pub use file::{
-    Card, Disk, FileEntry, Image, Machine, ManifestFile, Network, RustTest, Step, Test, Timeouts, Wait, schema,
+pub use indexmap::IndexMap;
+
+pub use error::{Diagnostic, Invalid, ManifestError, Position, Related};
+pub use manifest::{DEFAULT_NAME, Manifest, schema};
+pub use model::{
+    Accelerator, Backend, Copy, Defaults, Disk, FileEntry, FileSource, Image, ImageFiles, Kernel,
+    Machine, MachineNetwork, MachineNetworkSettings, MachineType, ManifestFile, Network, OneOrMany,
+    RustTest, Size, SizeError, Step, Test, TimeSpan, TimeSpanError, Timeouts, Wait,
 };
-pub use load::Manifest;
 pub use plan::{
-    ActionPlan, CardPlan, CommandPlan, DiskPlan, ExpectedStatus, FileContent, FilePlan, ImagePlan, LabPlan, MachinePlan,
-    NetworkPlan, ProgramPlan, RustTestPlan, RustTestSource, StepPlan, TestKind, TestPlan, TimeoutPlan, WaitPlan,
+    ActionPlan, CardPlan, CommandPlan, DiskContent, DiskPlan, ExpectedStatus, FileContent,
+    FilePlan, ImagePlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan, RustTestPlan,
+    RustTestSource, StepPlan, Subnet, SubnetError, TestKind, TestPlan, TimeoutPlan, WaitPlan,
     WaitTarget,
 };
-pub use values::{Accelerator, Backend, Mac, MachineType, Mode, Size, Time};

@@ -4,15 +4,23 @@
 //! so that a peer finds the beginning of a session in whatever a former one left behind: a
 //! guest that is reset cuts its last frame in the middle.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+
+mod decoder;
+
+pub use decoder::{Decoder, Event};
 
 /// Longest payload. A power of two that keeps a frame within one buffer of a virtio-serial
 /// port's chardev and that bounds what one frame can delay another.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
 /// Precedes every hello and welcome. Random bytes, drawn once.
-pub const PREAMBLE: [u8; 16] =
-    [0xa7, 0x9c, 0x41, 0xe2, 0x0d, 0x5b, 0xf8, 0x36, 0x8a, 0xc3, 0x17, 0x64, 0xd9, 0x2e, 0xb5, 0x70];
+pub const PREAMBLE: [u8; 16] = [
+    0xa7, 0x9c, 0x41, 0xe2, 0x0d, 0x5b, 0xf8, 0x36, 0x8a, 0xc3, 0x17, 0x64, 0xd9, 0x2e, 0xb5, 0x70,
+];
+
+/// Longest payload of a hello or welcome: what a peer that is searched for can make us hold.
+pub const MAX_GREETING: usize = 4 * 1024;
 
 /// Bytes of a header: magic (2), kind, check, channel (4), length (4); little endian.
 pub const HEADER: usize = 12;
@@ -65,6 +73,18 @@ impl Kind {
         Self::Finished,
     ];
 
+    fn is_greeting(self) -> bool {
+        matches!(self, Self::Hello | Self::Welcome)
+    }
+
+    fn longest(self) -> usize {
+        if self.is_greeting() {
+            MAX_GREETING
+        } else {
+            MAX_PAYLOAD
+        }
+    }
+
     fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -87,29 +107,38 @@ pub enum FrameError {
     /// Not a header.
     #[error("no frame begins where one should")]
     Header,
-    /// A length beyond [`MAX_PAYLOAD`].
+    /// A length beyond [`MAX_PAYLOAD`], or [`MAX_GREETING`] where that holds.
     #[error("a frame of {0} bytes, longer than any may be")]
     Length(u32),
 }
 
 fn check(kind: u8, rest: &[u8]) -> u8 {
-    rest.iter().fold(kind ^ 0x5a, |check, byte| check.rotate_left(1) ^ byte)
+    rest.iter()
+        .fold(kind ^ 0x5a, |check, byte| check.rotate_left(1) ^ byte)
 }
 
 impl Frame {
     /// A frame to send.
     ///
     /// # Panics
-    /// When the payload is longer than [`MAX_PAYLOAD`]: the caller cuts.
+    /// When the payload is longer than its kind may be: the caller cuts.
     pub fn new(kind: Kind, channel: u32, payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
-        assert!(payload.len() <= MAX_PAYLOAD, "payload of {} bytes", payload.len());
-        Self { kind, channel, payload }
+        assert!(
+            payload.len() <= kind.longest(),
+            "payload of {} bytes",
+            payload.len()
+        );
+        Self {
+            kind,
+            channel,
+            payload,
+        }
     }
 
     /// Append the frame's header, with the preamble where one is due.
     pub fn put_header(&self, buffer: &mut BytesMut) {
-        if matches!(self.kind, Kind::Hello | Kind::Welcome) {
+        if self.kind.is_greeting() {
             buffer.put_slice(&PREAMBLE);
         }
         let mut rest = [0; 8];
@@ -129,73 +158,30 @@ impl Frame {
     }
 }
 
-/// Takes frames off the front of a buffer.
-#[derive(Debug, Default)]
-pub struct Decoder {
-    buffer: BytesMut,
+/// A header that is right in itself.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    kind: Kind,
+    channel: u32,
+    length: usize,
 }
 
-impl Decoder {
-    /// Where to read into.
-    pub fn buffer(&mut self) -> &mut BytesMut {
-        &mut self.buffer
+impl Head {
+    /// `bytes` has at least [`HEADER`] of them.
+    fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
+        let right = bytes[..2] == MAGIC && bytes[3] == check(bytes[2], &bytes[4..HEADER]);
+        let kind = Kind::from_byte(bytes[2])
+            .filter(|_| right)
+            .ok_or(FrameError::Header)?;
+        let channel = u32::from_le_bytes(bytes[4..8].try_into().expect("four bytes"));
+        let claimed = u32::from_le_bytes(bytes[8..HEADER].try_into().expect("four bytes"));
+        let length = usize::try_from(claimed)
+            .ok()
+            .filter(|length| *length <= kind.longest());
+        Ok(Self {
+            kind,
+            channel,
+            length: length.ok_or(FrameError::Length(claimed))?,
+        })
     }
-
-    /// The next whole frame, `None` while more bytes are needed.
-    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        if self.buffer.len() >= PREAMBLE.len() && self.buffer.starts_with(&PREAMBLE) {
-            self.buffer.advance(PREAMBLE.len());
-        }
-        // A preamble's first byte is a header's too: with fewer bytes than a header both may come.
-        if self.buffer.len() < HEADER || PREAMBLE.starts_with(&self.buffer[..self.buffer.len().min(PREAMBLE.len())]) {
-            return Ok(None);
-        }
-        let header = &self.buffer[..HEADER];
-        let kind = kind_of(header).ok_or(FrameError::Header)?;
-        let channel = u32::from_le_bytes(header[4..8].try_into().expect("four bytes"));
-        let length = u32::from_le_bytes(header[8..].try_into().expect("four bytes"));
-        let size = usize::try_from(length).unwrap_or(usize::MAX);
-        if size > MAX_PAYLOAD {
-            return Err(FrameError::Length(length));
-        }
-        if self.buffer.len() < HEADER + size {
-            self.buffer.reserve(HEADER + size - self.buffer.len());
-            return Ok(None);
-        }
-        self.buffer.advance(HEADER);
-        let payload = self.buffer.split_to(size).freeze();
-        Ok(Some(Frame { kind, channel, payload }))
-    }
-
-    /// Drop everything before the next preamble, or all but a possible beginning of one.
-    /// Whether there was one.
-    pub fn resynchronise(&mut self) -> bool {
-        let found = memchr::memmem::find(&self.buffer, &PREAMBLE);
-        let keep = found.unwrap_or_else(|| {
-            let tail = self.buffer.len().saturating_sub(PREAMBLE.len() - 1);
-            (tail..self.buffer.len()).find(|at| PREAMBLE.starts_with(&self.buffer[*at..])).unwrap_or(self.buffer.len())
-        });
-        self.buffer.advance(keep);
-        found.is_some()
-    }
-
-    /// For a frame that stays incomplete: whether a new session's hello cut it. Then everything
-    /// before that hello is dropped. A preamble counts only before a whole, right header, for
-    /// files may hold its bytes: this program's own does.
-    pub fn cut_by_hello(&mut self) -> bool {
-        let found = memchr::memmem::find_iter(&self.buffer, &PREAMBLE).find(|at| {
-            let header = &self.buffer[at + PREAMBLE.len()..];
-            *at > 0 && header.len() >= HEADER && kind_of(header) == Some(Kind::Hello)
-        });
-        if let Some(at) = found {
-            self.buffer.advance(at);
-        }
-        found.is_some()
-    }
-}
-
-/// The kind of a right header; it has at least [`HEADER`] bytes.
-fn kind_of(header: &[u8]) -> Option<Kind> {
-    let right = header[..2] == MAGIC && header[3] == check(header[2], &header[4..HEADER]);
-    Kind::from_byte(header[2]).filter(|_| right)
 }

@@ -5,13 +5,24 @@
 //! stops only stops its own channel, and memory is bounded whatever the other side does.
 
 mod channel;
+mod encoding;
+mod ends;
+mod outbox;
 mod port;
 mod session;
 
-pub use channel::{BlockingReader, Channel, Incoming, Receiver, Sender, Stream};
+pub use channel::{BlockingReader, Channel, Ended, Incoming, Receiver, Sender, Stream};
+pub use ends::{AgentLink, Connections, HostLink, Opener};
 pub use port::{AgentPort, HostPort};
-pub use session::{Accepted, AgentLink, HostLink, LinkError, Opener};
+pub use session::{Accepted, LinkError};
 
 /// Bytes of one stream that may be under way, unasked for by its consumer. Four full frames:
 /// enough to keep a virtio-serial port busy, little enough for hundreds of channels.
 pub const WINDOW: usize = 256 * 1024;
+
+/// What a data frame takes of its window at least: frames of few bytes cost memory, too.
+const LEAST_COST: usize = 256;
+
+fn cost(bytes: usize) -> usize {
+    bytes.max(LEAST_COST)
+}

@@ -1,7 +1,9 @@
 //! Sessions over an in-memory stream: streams, windows, cancellation, cuts, hostile peers.
 
 use attest_protocol::frame::{Frame, Kind};
-use attest_protocol::link::{AgentLink, AgentPort, Channel, HostLink, HostPort, Incoming, LinkError, Stream, WINDOW};
+use attest_protocol::link::{
+    AgentLink, AgentPort, Channel, HostLink, HostPort, Incoming, LinkError, Stream, WINDOW,
+};
 use attest_protocol::message::{Hello, Request, Response};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,11 +34,20 @@ async fn pair() -> (HostPort, HostLink, AgentPort, AgentLink) {
 /// Answers every request with what it gets on stream 0.
 fn echo(mut link: AgentLink) {
     tokio::spawn(async move {
-        while let Ok((_, Channel { sender, mut receiver })) = link.next().await {
+        while let Ok((
+            _,
+            Channel {
+                sender,
+                mut receiver,
+            },
+        )) = link.next().await
+        {
             tokio::spawn(async move {
                 loop {
                     match receiver.next().await {
-                        Ok(Incoming::Data(_, bytes)) => sender.data(Stream::Out, bytes).await.unwrap(),
+                        Ok(Incoming::Data(_, bytes)) => {
+                            sender.data(Stream::Out, bytes).await.unwrap();
+                        }
                         Ok(Incoming::Eof(_)) => break,
                         _ => return,
                     }
@@ -49,7 +60,10 @@ fn echo(mut link: AgentLink) {
 }
 
 async fn send_and_collect(link: &HostLink, bytes: Bytes) -> Vec<u8> {
-    let Channel { sender, mut receiver } = link.open(&Request::Sync).unwrap();
+    let Channel {
+        sender,
+        mut receiver,
+    } = link.open(&Request::Sync).unwrap();
     let sending = async {
         sender.data(Stream::In, bytes).await.unwrap();
         sender.eof(Stream::In).unwrap();
@@ -91,7 +105,11 @@ async fn bytes_come_back_whole_on_many_channels_at_once() {
 async fn more_than_all_windows_passes() {
     let (_host, link, _agent, agent_link) = pair().await;
     echo(agent_link);
-    let sent = Bytes::from((0..20 * WINDOW).map(|at| u8::try_from(at % 253).unwrap()).collect::<Vec<_>>());
+    let sent = Bytes::from(
+        (0..20 * WINDOW)
+            .map(|at| u8::try_from(at % 253).unwrap())
+            .collect::<Vec<_>>(),
+    );
     assert!(send_and_collect(&link, sent.clone()).await == sent);
 }
 
@@ -101,10 +119,16 @@ async fn a_consumer_that_stops_stops_only_its_own_channel() {
     let stuck = link.open(&Request::Sync).unwrap();
     let (_, stuck_agent) = agent_link.next().await.unwrap();
     let flood = tokio::spawn(async move {
-        let _ = stuck_agent.sender.data(Stream::Out, Bytes::from(vec![0; 4 * WINDOW])).await;
+        let _ = stuck_agent
+            .sender
+            .data(Stream::Out, Bytes::from(vec![0; 4 * WINDOW]))
+            .await;
     });
     echo(agent_link);
-    assert_eq!(send_and_collect(&link, Bytes::from_static(b"free")).await, b"free");
+    assert_eq!(
+        send_and_collect(&link, Bytes::from_static(b"free")).await,
+        b"free"
+    );
     assert!(!flood.is_finished());
     drop(stuck);
 }
@@ -114,12 +138,22 @@ async fn dropping_a_channel_cancels_the_request() {
     let (_host, link, _agent, mut agent_link) = pair().await;
     drop(link.open(&Request::Sync).unwrap());
     let (_, mut channel) = agent_link.next().await.unwrap();
-    assert!(matches!(channel.receiver.next().await.unwrap(), Incoming::Cancelled));
+    assert!(matches!(
+        channel.receiver.next().await.unwrap(),
+        Incoming::Cancelled
+    ));
     // What it still sends goes nowhere and does not block it.
-    channel.sender.data(Stream::Out, Bytes::from(vec![0; 3 * WINDOW])).await.unwrap();
+    channel
+        .sender
+        .data(Stream::Out, Bytes::from(vec![0; 3 * WINDOW]))
+        .await
+        .unwrap();
     channel.sender.finish(&Ok(Response::Done)).unwrap();
     echo(agent_link);
-    assert_eq!(send_and_collect(&link, Bytes::from_static(b"goes on")).await, b"goes on");
+    assert_eq!(
+        send_and_collect(&link, Bytes::from_static(b"goes on")).await,
+        b"goes on"
+    );
 }
 
 #[tokio::test]
@@ -167,11 +201,18 @@ async fn a_peer_that_breaks_the_rules_ends_its_session_only() {
         // Beyond its window with the data frame, by repetition; at once with the others.
         let mut bytes = BytesMut::new();
         for _ in 0..=WINDOW / 1024 {
-            let frame = if bad.kind == Kind::DataOut { Frame::new(bad.kind, 1, vec![0; 1024]) } else { bad.clone() };
+            let frame = if bad.kind == Kind::DataOut {
+                Frame::new(bad.kind, 1, vec![0; 1024])
+            } else {
+                bad.clone()
+            };
             frame.put(&mut bytes);
         }
         far.write_all(&bytes).await.unwrap();
-        assert!(matches!(link.ended().await, LinkError::Protocol(_)), "{bad:?}");
+        assert!(
+            matches!(link.ended().await, LinkError::Protocol(_)),
+            "{bad:?}"
+        );
         // Another session can follow on the same stream.
         let mut bytes = BytesMut::new();
         Frame::new(Kind::Hello, 0, minicbor::to_vec(hello(2)).unwrap()).put(&mut bytes);
@@ -186,7 +227,13 @@ async fn the_end_of_the_stream_ends_everything() {
     let mut channel = link.open(&Request::Sync).unwrap();
     drop((agent, agent_link));
     assert!(channel.receiver.next().await.is_err());
-    assert!(channel.sender.data(Stream::In, Bytes::from_static(b"x")).await.is_err());
+    assert!(
+        channel
+            .sender
+            .data(Stream::In, Bytes::from_static(b"x"))
+            .await
+            .is_err()
+    );
     link.ended().await;
     assert!(link.open(&Request::Sync).is_err());
     assert!(host.accept().await.is_err());
@@ -197,7 +244,8 @@ async fn an_agent_repeats_its_hello_until_it_is_answered() {
     let (near, far) = tokio::io::duplex(1024);
     let (read, write) = tokio::io::split(far);
     let mut agent = AgentPort::new(read, write);
-    let connecting = tokio::spawn(async move { agent.connect(hello(3)).await.map(|link| (link, agent)) });
+    let connecting =
+        tokio::spawn(async move { agent.connect(hello(3)).await.map(|link| (link, agent)) });
     let (mut read, mut write) = tokio::io::split(near);
     // The first hello is lost, as if the host were not there yet.
     let mut lost = vec![0; 16];

@@ -40,7 +40,8 @@ pub struct Card {
 /// A disk.
 #[derive(Debug)]
 pub struct Disk {
-    /// An open file, raw; the VMM needs no name for it.
+    /// An open file, raw; the VMM needs no name for it. Opened for reading only when
+    /// `read_only`, else for both: QEMU takes no other.
     pub file: OwnedFd,
     /// Whether the guest may write.
     pub read_only: bool,

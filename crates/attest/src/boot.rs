@@ -7,7 +7,7 @@ use std::time::Instant;
 use attest_events::{EventKind, MachineEnding, Phase};
 use attest_image::bare::{self, BareGuest, BareOptions};
 use attest_image::{Cache, Kernel, KernelSource, disks};
-use attest_manifest::{DiskPlan, LabPlan, MachinePlan};
+use attest_manifest::{DiskContent, DiskPlan, ImagePlan, LabPlan, MachinePlan};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
 use attest_protocol::message::{Request, Setup};
 use attest_vmm::{Backend, Card, Disk, EndingKind, MachineConfig, QemuOptions, Running};
@@ -22,40 +22,55 @@ use crate::session::{Ready, Session, State};
 use crate::setup;
 
 /// Kernel modules that the bare guest needs on any of QEMU's boards.
-const MODULES: &[&str] = &["virtio_mmio", "virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "virtio_rng"];
+const MODULES: &[&str] = &[
+    "virtio_mmio",
+    "virtio_pci",
+    "virtio_console",
+    "virtio_net",
+    "virtio_blk",
+    "virtio_rng",
+];
 
 /// What all machines of a lab boot from.
 #[derive(Debug)]
 pub(crate) struct Images {
     cache: Cache,
-    /// One for each kernel that is used.
-    guests: Vec<(KernelSource, BareGuest)>,
-}
-
-fn kernel_source(plan: &MachinePlan) -> KernelSource {
-    plan.image.kernel.clone().map_or(KernelSource::Auto, KernelSource::Path)
+    /// One for each image that is used.
+    guests: Vec<(ImagePlan, BareGuest)>,
 }
 
 impl Images {
-    fn get(directory: &Path, sources: &[KernelSource], recorder: &Recorder) -> Result<Self> {
+    fn get(directory: &Path, plans: &[ImagePlan], recorder: &Recorder) -> Result<Self> {
         let cache = Cache::open(directory)?;
-        let mut guests: Vec<(KernelSource, BareGuest)> = Vec::new();
-        for source in sources {
-            if guests.iter().any(|(known, _)| known == source) {
+        let mut guests: Vec<(ImagePlan, BareGuest)> = Vec::new();
+        for plan in plans {
+            if guests.iter().any(|(known, _)| known == plan) {
                 continue;
             }
-            let kernel = Kernel::find(&cache, source, &mut |step| {
-                recorder.record(EventKind::Progress { text: step.to_string() });
+            let source = plan
+                .kernel
+                .clone()
+                .map_or(KernelSource::Auto, KernelSource::Path);
+            let kernel = Kernel::find(&cache, &source, &mut |step| {
+                recorder.record(EventKind::Progress {
+                    text: step.to_string(),
+                });
             })?;
-            let guest = bare::build(&cache, &kernel, &BareOptions::new(attest_embed::AGENT, MODULES))?;
-            guests.push((source.clone(), guest));
+            let guest = match &plan.initrd {
+                Some(initrd) => bare::with_initrd(&cache, &kernel, initrd)?,
+                None => bare::build(
+                    &cache,
+                    &kernel,
+                    &BareOptions::new(attest_embed::AGENT, MODULES),
+                )?,
+            };
+            guests.push((plan.clone(), guest));
         }
         Ok(Self { cache, guests })
     }
 
     fn of(&self, plan: &MachinePlan) -> &BareGuest {
-        let source = kernel_source(plan);
-        let found = self.guests.iter().find(|(known, _)| *known == source);
+        let found = self.guests.iter().find(|(known, _)| *known == plan.image);
         &found.expect("made for every machine of the plan").1
     }
 }
@@ -76,17 +91,27 @@ pub(crate) struct Live {
 }
 
 /// Get the images and the backend.
-pub(crate) async fn prepare(plan: &LabPlan, recorder: &Recorder, cache: Option<&Path>) -> Result<Prepared> {
+pub(crate) async fn prepare(
+    plan: &LabPlan,
+    recorder: &Recorder,
+    cache: Option<&Path>,
+) -> Result<Prepared> {
     recorder.enter(Phase::Image);
     let directory = match cache {
         Some(directory) => directory.to_owned(),
         None => Cache::default_directory()?,
     };
-    let sources: Vec<KernelSource> = plan.machines.iter().map(kernel_source).collect();
+    let sources: Vec<ImagePlan> = plan
+        .machines
+        .iter()
+        .map(|machine| machine.image.clone())
+        .collect();
     let recorder_for_progress = recorder.clone();
-    let images = tokio::task::spawn_blocking(move || Images::get(&directory, &sources, &recorder_for_progress))
-        .await
-        .expect("building an image does not panic")?;
+    let images = tokio::task::spawn_blocking(move || {
+        Images::get(&directory, &sources, &recorder_for_progress)
+    })
+    .await
+    .expect("building an image does not panic")?;
     for choice in images.guests.iter().flat_map(|(_, guest)| &guest.choices) {
         recorder.record(EventKind::Chosen {
             what: choice.what.to_string(),
@@ -114,11 +139,21 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
     for choice in started.chosen {
         inner.recorder.record_machine(
             name,
-            EventKind::Chosen { what: choice.what.to_owned(), choice: choice.choice, reason: choice.reason },
+            EventKind::Chosen {
+                what: choice.what.to_owned(),
+                choice: choice.choice,
+                reason: choice.reason,
+            },
         );
     }
-    inner.recorder.machine_phase(name, Phase::Spawn, began.elapsed());
-    let console = inner.session.console.follow(started.console, inner.recorder.clone()).await?;
+    inner
+        .recorder
+        .machine_phase(name, Phase::Spawn, began.elapsed());
+    let console = inner
+        .session
+        .console
+        .follow(started.console, inner.recorder.clone())
+        .await?;
     let running: Arc<dyn Running> = Arc::from(started.running);
     let (reader, writer) = started.agent.into_split();
     let follower = Follower {
@@ -134,7 +169,9 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
     Ok(Live {
         running,
         _session: Background::spawn(follower.follow()),
-        _ending: Background::spawn(async move { follow_ending(&*watched, &session, &recorder).await }),
+        _ending: Background::spawn(
+            async move { follow_ending(&*watched, &session, &recorder).await },
+        ),
         _console: console,
     })
 }
@@ -142,10 +179,17 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
 async fn machine_config(plan: &MachinePlan, lab: &Shared) -> Result<MachineConfig> {
     let mut cards = Vec::with_capacity(plan.cards.len());
     for card in &plan.cards {
-        cards.push(Card { mac: card.mac, tap: lab.process.tap(&card.network).await? });
+        cards.push(Card {
+            mac: card.mac,
+            tap: lab.process.tap(&card.network).await?,
+        });
     }
     let guest = lab.images.of(plan);
-    let disks = plan.disks.iter().enumerate().map(|(index, disk)| open_disk(disk, index, &lab.images.cache));
+    let disks = plan
+        .disks
+        .iter()
+        .enumerate()
+        .map(|(index, disk)| open_disk(disk, index, &lab.images.cache));
     Ok(MachineConfig {
         name: plan.name.clone(),
         memory: plan.memory,
@@ -161,12 +205,16 @@ async fn machine_config(plan: &MachinePlan, lab: &Shared) -> Result<MachineConfi
 }
 
 fn open_disk(plan: &DiskPlan, index: usize, cache: &Cache) -> Result<Disk> {
-    let (file, read_only) = match plan {
-        DiskPlan::Scratch(bytes) => (disks::scratch(cache, *bytes)?, false),
-        DiskPlan::Image { path, read_only: true } => (disks::read_only(path)?, true),
-        DiskPlan::Image { path, read_only: false } => (disks::writable(path)?, false),
+    let file = match &plan.content {
+        DiskContent::Empty(bytes) => disks::scratch(cache, *bytes)?,
+        DiskContent::Source(path) if plan.read_only => disks::read_only(path)?,
+        DiskContent::Source(path) => disks::writable(path)?,
     };
-    Ok(Disk { file, read_only, serial: format!("disk{index}") })
+    Ok(Disk {
+        file,
+        read_only: plan.read_only,
+        serial: format!("disk{index}"),
+    })
 }
 
 fn qemu_options(plan: &MachinePlan) -> QemuOptions {
@@ -199,10 +247,14 @@ impl Follower {
         // The stream ends with the VMM; how that ended, the watcher of the VMM says.
         while let Ok((link, hello)) = self.port.accept().await {
             let name = self.session.machine.clone();
-            self.recorder.machine_phase(&name, Phase::Boot, self.booting_since.elapsed());
+            self.recorder
+                .machine_phase(&name, Phase::Boot, self.booting_since.elapsed());
             self.recorder.record_machine(
                 &name,
-                EventKind::AgentUp { version: hello.version.clone(), generation: hello.generation },
+                EventKind::AgentUp {
+                    version: hello.version.clone(),
+                    generation: hello.generation,
+                },
             );
             let up = Instant::now();
             self.session.state.send_if_modified(|state| {
@@ -213,11 +265,15 @@ impl Follower {
                 booting
             });
             let state = match self.set_up(&link).await {
-                Ok(()) => State::Ready(Arc::new(Ready { link: link.clone(), hello })),
+                Ok(()) => State::Ready(Arc::new(Ready {
+                    link: link.clone(),
+                    hello,
+                })),
                 Err(Some(error)) => State::Broken(Arc::new(error)),
                 Err(None) => State::Booting,
             };
-            self.recorder.machine_phase(&name, Phase::Agent, up.elapsed());
+            self.recorder
+                .machine_phase(&name, Phase::Agent, up.elapsed());
             self.become_state(state);
             let _ = link.ended().await;
             self.booting_since = Instant::now();
@@ -238,10 +294,15 @@ impl Follower {
 
     /// `Err(None)` when the link broke: the guest boots again or has ended.
     async fn set_up(&self, link: &HostLink) -> Result<(), Option<Error>> {
-        self.request(link, &Request::Setup(setup::freshen(self.setup.clone()))).await?;
+        self.request(link, &Request::Setup(setup::freshen(self.setup.clone())))
+            .await?;
         for file in &self.files {
-            let channel = link.open(&copy::upload_request(&file.path)).map_err(|_| None)?;
-            copy::upload(&self.session, channel, copy::Source::of(file)).await.map_err(Some)?;
+            let channel = link
+                .open(&copy::upload_request(&file.path))
+                .map_err(|_| None)?;
+            copy::upload(&self.session, channel, copy::Source::of(file))
+                .await
+                .map_err(Some)?;
         }
         Ok(())
     }
@@ -280,7 +341,10 @@ async fn follow_ending(running: &dyn Running, session: &Session, recorder: &Reco
     if news {
         recorder.record_machine(
             &session.machine,
-            EventKind::MachineEnded { ending: kind, detail: ending.detail },
+            EventKind::MachineEnded {
+                ending: kind,
+                detail: ending.detail,
+            },
         );
     }
 }

@@ -73,7 +73,11 @@ impl Expected {
 impl Command {
     pub(crate) fn shell(machine: &Machine, command: impl AsRef<OsStr>) -> Self {
         let command = command.as_ref();
-        Self::new(machine, Program::Shell(raw(command)), command.to_string_lossy().into_owned())
+        Self::new(
+            machine,
+            Program::Shell(raw(command)),
+            command.to_string_lossy().into_owned(),
+        )
     }
 
     pub(crate) fn argv<I>(machine: &Machine, argv: I) -> Self
@@ -81,9 +85,20 @@ impl Command {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        let argv: Vec<OsString> = argv.into_iter().map(|word| word.as_ref().to_owned()).collect();
-        let subject = argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Self::new(machine, Program::Argv(argv.iter().map(|word| raw(word)).collect()), subject)
+        let argv: Vec<OsString> = argv
+            .into_iter()
+            .map(|word| word.as_ref().to_owned())
+            .collect();
+        let subject = argv
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Self::new(
+            machine,
+            Program::Argv(argv.iter().map(|word| raw(word)).collect()),
+            subject,
+        )
     }
 
     fn new(machine: &Machine, program: Program, subject: String) -> Self {
@@ -108,7 +123,9 @@ impl Command {
 
     /// Add a variable to the environment.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.exec.environment.push((raw(name.as_ref()), raw(value.as_ref())));
+        self.exec
+            .environment
+            .push((raw(name.as_ref()), raw(value.as_ref())));
         self
     }
 
@@ -178,14 +195,23 @@ impl Command {
     /// Start it, to talk with it while it runs.
     pub async fn spawn(mut self) -> Result<Child> {
         self.exec.stdin = true;
-        let channel = self.machine.session().open(&Request::Exec(self.exec)).await?;
-        Ok(Child { machine: self.machine, channel })
+        let channel = self
+            .machine
+            .session()
+            .open(&Request::Exec(self.exec))
+            .await?;
+        Ok(Child {
+            machine: self.machine,
+            channel,
+        })
     }
 
     async fn output(self) -> Result<Output> {
         let machine = self.machine.clone();
         let subject = self.subject.clone();
-        machine.operation("exec", &subject, |id| self.collect(id)).await
+        machine
+            .operation("exec", &subject, |id| self.collect(id))
+            .await
     }
 
     async fn collect(self, id: u64) -> Result<Output> {
@@ -197,7 +223,11 @@ impl Command {
             loop {
                 match session.next(&mut channel).await? {
                     Incoming::Data(stream, bytes) => {
-                        let kept = if stream == Stream::Err { &mut stderr } else { &mut stdout };
+                        let kept = if stream == Stream::Err {
+                            &mut stderr
+                        } else {
+                            &mut stdout
+                        };
                         if kept.len() + bytes.len() > self.output_limit {
                             return Err(self.too_large());
                         }
@@ -207,7 +237,9 @@ impl Command {
                         return Ok((exited, stdout, stderr));
                     }
                     Incoming::Finished(Ok(_)) => return Err(session.unexpected("exec")),
-                    Incoming::Finished(Err(failure)) => return Err(session.failure("exec", failure)),
+                    Incoming::Finished(Err(failure)) => {
+                        return Err(session.failure("exec", failure));
+                    }
                     _ => {}
                 }
             }
@@ -241,7 +273,10 @@ impl Command {
     }
 
     fn record_output(&self, id: u64, output: &Output) {
-        for (stream, bytes) in [(OutputStream::Stdout, &output.stdout), (OutputStream::Stderr, &output.stderr)] {
+        for (stream, bytes) in [
+            (OutputStream::Stdout, &output.stdout),
+            (OutputStream::Stderr, &output.stderr),
+        ] {
             if !bytes.is_empty() {
                 let text = end_of(bytes, SHOWN);
                 self.machine.record(EventKind::Output { id, stream, text });
@@ -392,7 +427,9 @@ impl Child {
 
     /// The part that feeds and signals it.
     pub fn input(&self) -> ChildInput {
-        ChildInput { sender: self.channel.sender.clone() }
+        ChildInput {
+            sender: self.channel.sender.clone(),
+        }
     }
 }
 

@@ -71,7 +71,9 @@ impl Text {
 
     fn take_line(&mut self) -> String {
         let bytes = std::mem::take(&mut self.line);
-        let line = String::from_utf8_lossy(&bytes).trim_end_matches('\r').replace('\r', "");
+        let line = String::from_utf8_lossy(&bytes)
+            .trim_end_matches('\r')
+            .replace('\r', "");
         if self.tail.len() == TAIL_LINES {
             self.tail.pop_front();
         }
@@ -97,13 +99,27 @@ impl Console {
     }
 
     /// Follow the console of a new start of the machine. The task ends with the stream.
-    pub(crate) async fn follow(&self, stream: UnixStream, recorder: Recorder) -> Result<Background> {
+    pub(crate) async fn follow(
+        &self,
+        stream: UnixStream,
+        recorder: Recorder,
+    ) -> Result<Background> {
         let (mut reader, writer) = stream.into_split();
         *self.input.lock().await = Some(writer);
-        let mut file = File::options().create(true).append(true).open(&self.file).map_err(Error::io(
-            format!("{}: the console's file {} cannot be opened", self.machine, self.file.display()),
-        ))?;
-        let (machine, text, grown) = (self.machine.clone(), Arc::clone(&self.text), self.grown.clone());
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.file)
+            .map_err(Error::io(format!(
+                "{}: the console's file {} cannot be opened",
+                self.machine,
+                self.file.display()
+            )))?;
+        let (machine, text, grown) = (
+            self.machine.clone(),
+            Arc::clone(&self.text),
+            self.grown.clone(),
+        );
         Ok(Background::spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
             let mut file_works = true;
@@ -177,12 +193,14 @@ impl Console {
     pub(crate) async fn send(&self, bytes: &[u8]) -> Result<()> {
         let mut input = self.input.lock().await;
         let Some(writer) = input.as_mut() else {
-            return Err(Error::MachineOff { machine: self.machine.clone() });
+            return Err(Error::MachineOff {
+                machine: self.machine.clone(),
+            });
         };
-        writer
-            .write_all(bytes)
-            .await
-            .map_err(Error::io(format!("{}: typing at the console failed", self.machine)))
+        writer.write_all(bytes).await.map_err(Error::io(format!(
+            "{}: typing at the console failed",
+            self.machine
+        )))
     }
 }
 
@@ -212,7 +230,10 @@ mod tests {
     fn a_line_without_end_is_cut() {
         let console = console();
         let lines = print(&console, &vec![b'x'; LONGEST_LINE + 1]);
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LONGEST_LINE]);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [LONGEST_LINE]
+        );
     }
 
     #[tokio::test]
@@ -233,7 +254,10 @@ mod tests {
     async fn old_text_is_found_and_memory_is_bounded() {
         let console = console();
         print(&console, b"needle\n");
-        assert_eq!(console.wait_for(&Regex::new("needle").unwrap()).await, b"needle");
+        assert_eq!(
+            console.wait_for(&Regex::new("needle").unwrap()).await,
+            b"needle"
+        );
         for _ in 0..64 {
             print(&console, &vec![b'\n'; 64 * 1024]);
         }

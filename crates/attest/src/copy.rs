@@ -66,7 +66,9 @@ impl IntoFuture for Download {
 }
 
 pub(crate) fn upload_request(to: &Path) -> Request {
-    Request::Upload(message::Upload { path: raw(to.as_os_str()) })
+    Request::Upload(message::Upload {
+        path: raw(to.as_os_str()),
+    })
 }
 
 /// What an upload sends.
@@ -75,10 +77,7 @@ pub(crate) enum Source {
     /// A file or tree of the host.
     Path(PathBuf),
     /// One file, made up.
-    Bytes {
-        contents: Vec<u8>,
-        mode: u32,
-    },
+    Bytes { contents: Vec<u8>, mode: u32 },
 }
 
 impl Source {
@@ -140,7 +139,9 @@ pub(crate) async fn upload(session: &Session, mut channel: Channel, from: Source
 }
 
 async fn download(session: &Session, from: &Path, to: PathBuf) -> Result<u64> {
-    let request = Request::Download(message::Download { path: raw(from.as_os_str()) });
+    let request = Request::Download(message::Download {
+        path: raw(from.as_os_str()),
+    });
     let Channel { sender, receiver } = session.open(&request).await?;
     let (reader, finished) = receiver.into_blocking_reader(Stream::Out);
     let path = to.clone();
@@ -163,5 +164,9 @@ async fn download(session: &Session, from: &Path, to: PathBuf) -> Result<u64> {
 }
 
 fn failed(session: &Session, path: PathBuf, source: TreeError) -> Error {
-    Error::Copy { machine: session.machine.clone(), path, source }
+    Error::Copy {
+        machine: session.machine.clone(),
+        path,
+        source,
+    }
 }

@@ -23,21 +23,45 @@ pub fn examine() -> Vec<Finding> {
     let mut findings = vec![accelerator(), tcg()];
     findings.push(qemu());
     for backend in ["firecracker", "cloud-hypervisor", "nspawn", "ssh"] {
-        findings.push(finding("backends", backend, Err("this version of attest has no such backend".to_owned()), false));
+        findings.push(finding(
+            "backends",
+            backend,
+            Err("this version of attest has no such backend".to_owned()),
+            false,
+        ));
     }
     for check in attest_net::probe::probe() {
         let needed = check.what.contains("namespace") || check.what.contains("tun");
-        findings.push(finding("networks", check.what, check.result.map(|()| String::new()).map_err(|error| chain(&error)), needed));
+        findings.push(finding(
+            "networks",
+            check.what,
+            check
+                .result
+                .map(|()| String::new())
+                .map_err(|error| chain(&error)),
+            needed,
+        ));
     }
     findings.push(busybox());
     findings.extend(copy_on_write());
     findings
 }
 
-fn finding(area: &'static str, what: &str, result: Result<String, String>, needed: bool) -> Finding {
+fn finding(
+    area: &'static str,
+    what: &str,
+    result: Result<String, String>,
+    needed: bool,
+) -> Finding {
     let works = result.is_ok();
     let detail = result.unwrap_or_else(|reason| reason);
-    Finding { area, what: what.to_owned(), works, detail, needed }
+    Finding {
+        area,
+        what: what.to_owned(),
+        works,
+        detail,
+        needed,
+    }
 }
 
 fn accelerator() -> Finding {
@@ -49,7 +73,12 @@ fn accelerator() -> Finding {
 }
 
 fn tcg() -> Finding {
-    finding("accelerators", "tcg", Ok("QEMU's translator; works everywhere, several times slower".to_owned()), false)
+    finding(
+        "accelerators",
+        "tcg",
+        Ok("QEMU's translator; works everywhere, several times slower".to_owned()),
+        false,
+    )
 }
 
 fn memo() -> std::path::PathBuf {
@@ -58,15 +87,26 @@ fn memo() -> std::path::PathBuf {
 
 fn qemu() -> Finding {
     let found = attest_vmm::qemu::find(None, &memo());
-    let result = found.map_err(|missing| missing.to_string()).map(|program| match program.version {
-        Some(version) => format!("{} {}.{}.{}", program.path.display(), version.major, version.minor, version.micro),
-        None => program.path.display().to_string(),
-    });
+    let result =
+        found
+            .map_err(|missing| missing.to_string())
+            .map(|program| match program.version {
+                Some(version) => format!(
+                    "{} {}.{}.{}",
+                    program.path.display(),
+                    version.major,
+                    version.minor,
+                    version.micro
+                ),
+                None => program.path.display().to_string(),
+            });
     finding("backends", "qemu", result, true)
 }
 
 fn busybox() -> Finding {
-    let result = attest_image::bare::busybox().map(|path| path.display().to_string()).map_err(|error| error.to_string());
+    let result = attest_image::bare::busybox()
+        .map(|path| path.display().to_string())
+        .map_err(|error| error.to_string());
     finding("images", "bare guest (busybox)", result, true)
 }
 
@@ -76,8 +116,19 @@ fn copy_on_write() -> Vec<Finding> {
         .and_then(|cache| disks::scratch(&cache, 1 << 20))
         .map(|_| "sparse files without a name, in the cache's file system".to_owned())
         .map_err(|error| chain(&error));
-    let later = |what| finding("copy-on-write", what, Err("this version of attest has no such strategy".to_owned()), false);
-    vec![finding("copy-on-write", "empty scratch disks", scratch, false), later("reflink"), later("qcow2 overlay")]
+    let later = |what| {
+        finding(
+            "copy-on-write",
+            what,
+            Err("this version of attest has no such strategy".to_owned()),
+            false,
+        )
+    };
+    vec![
+        finding("copy-on-write", "empty scratch disks", scratch, false),
+        later("reflink"),
+        later("qcow2 overlay"),
+    ]
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -133,7 +133,7 @@ pub enum Error {
         last_seen: Option<String>,
     },
     /// A test, or the whole run, did not end in time.
-    #[error("{what} did not end{}", limit.map(|limit| format!(" within {limit:?}")).unwrap_or_else(|| " in its time (`timeouts.run`)".to_owned()))]
+    #[error("{what} did not end{}", limit.map_or_else(|| " in its time (`timeouts.run`)".to_owned(), |limit| format!(" within {limit:?}")))]
     TestTimedOut {
         /// `the test` or `the run`.
         what: &'static str,
@@ -209,7 +209,12 @@ impl std::fmt::Display for CommandFailure {
         if let Some(timeout) = self.timed_out {
             write!(f, "did not end within {timeout:?}")?;
         } else {
-            write!(f, "ended with {}, not with {}", status_text(self.status), self.expected)?;
+            write!(
+                f,
+                "ended with {}, not with {}",
+                status_text(self.status),
+                self.expected
+            )?;
         }
         if let Some(last) = self.stderr.trim_end().lines().next_back() {
             write!(f, "; stderr ends: {last}")?;
@@ -226,7 +231,10 @@ impl From<ManifestError> for Error {
 
 impl Error {
     pub(crate) fn in_step(self, step: u32) -> Self {
-        Self::Step { step, source: Box::new(self) }
+        Self::Step {
+            step,
+            source: Box::new(self),
+        }
     }
 
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
@@ -242,7 +250,9 @@ impl Error {
             Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
             Self::Interrupted => Verdict::Interrupted,
             Self::Step { source, .. } => source.verdict(),
-            Self::Guest { failure, .. } if failure.code == attest_protocol::message::FailureCode::NotFound => {
+            Self::Guest { failure, .. }
+                if failure.code == attest_protocol::message::FailureCode::NotFound =>
+            {
                 Verdict::Failed
             }
             _ => Verdict::Infrastructure,
@@ -289,7 +299,11 @@ impl Error {
             machine: self.machine().map(str::to_owned),
             ..FailureDetail::default()
         };
-        let cause = if let Self::Step { source, .. } = self { source } else { self };
+        let cause = if let Self::Step { source, .. } = self {
+            source
+        } else {
+            self
+        };
         if let Self::Command(failure) = cause {
             detail.command = Some(failure.command.clone());
             detail.stdout = Some(failure.stdout.clone());
@@ -312,7 +326,10 @@ pub(crate) fn one_line(text: &str) -> String {
     const LONGEST: usize = 200;
     let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.len() > LONGEST {
-        let cut = (0..=LONGEST).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+        let cut = (0..=LONGEST)
+            .rev()
+            .find(|at| line.is_char_boundary(*at))
+            .unwrap_or(0);
         line.truncate(cut);
         line.push('…');
     }

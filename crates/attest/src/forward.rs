@@ -4,11 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use attest_protocol::link::{Channel, Incoming, Stream};
+use attest_protocol::link::{Channel, Connections, Incoming, Stream};
 use attest_protocol::message::{self, Notice, Request};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::command::raw;
@@ -85,11 +84,22 @@ impl Forward {
         self.port
     }
 
-    pub(crate) async fn to_guest(machine: &Machine, host: Endpoint, guest: Endpoint) -> Result<Self> {
-        let refused = || Error::io(format!("{}: listening at {host} on the host failed", machine.name()));
+    pub(crate) async fn to_guest(
+        machine: &Machine,
+        host: Endpoint,
+        guest: Endpoint,
+    ) -> Result<Self> {
+        let refused = || {
+            Error::io(format!(
+                "{}: listening at {host} on the host failed",
+                machine.name()
+            ))
+        };
         let (listener, port, socket) = match &host {
             Endpoint::Tcp(name, port) => {
-                let listener = TcpListener::bind((name.as_str(), *port)).await.map_err(refused())?;
+                let listener = TcpListener::bind((name.as_str(), *port))
+                    .await
+                    .map_err(refused())?;
                 let port = listener.local_addr().map_err(refused())?.port();
                 (Listener::Tcp(listener), port, None)
             }
@@ -108,14 +118,25 @@ impl Forward {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Ok(Self { port, _listening: listening, _socket: socket })
+        Ok(Self {
+            port,
+            _listening: listening,
+            _socket: socket,
+        })
     }
 
-    pub(crate) async fn to_host(machine: &Machine, guest: Endpoint, host: Endpoint) -> Result<Self> {
+    pub(crate) async fn to_host(
+        machine: &Machine,
+        guest: Endpoint,
+        host: Endpoint,
+    ) -> Result<Self> {
         let session = machine.session();
         let link = session.link().await?;
         let request = Request::Listen(guest.message());
-        let mut channel = link.open(&request).map_err(|source| Error::AgentLost { machine: machine.name().to_owned(), source })?;
+        let mut channel = link.open(&request).map_err(|source| Error::AgentLost {
+            machine: machine.name().to_owned(),
+            source,
+        })?;
         // Before it listens, so that no connection comes too early.
         let accepted = link.accepted_by(channel.sender.channel());
         let port = loop {
@@ -127,7 +148,11 @@ impl Forward {
             }
         };
         let listening = Background::spawn(accept(accepted, channel, host));
-        Ok(Self { port, _listening: listening, _socket: None })
+        Ok(Self {
+            port,
+            _listening: listening,
+            _socket: None,
+        })
     }
 }
 
@@ -141,16 +166,18 @@ impl Listener {
 }
 
 /// Connections that a listener inside the guest accepted, for as long as the listener's channel is held.
-async fn accept(mut accepted: UnboundedReceiver<Channel>, _listener: Channel, host: Endpoint) {
+async fn accept(mut accepted: Connections, _listener: Channel, host: Endpoint) {
     let mut connections = tokio::task::JoinSet::new();
-    while let Some(channel) = accepted.recv().await {
+    while let Some(channel) = accepted.next().await {
         let host = host.clone();
         connections.spawn(async move {
             let connection: std::io::Result<Box<dyn Connection>> = match &host {
-                Endpoint::Tcp(name, port) => {
-                    TcpStream::connect((name.as_str(), *port)).await.map(|stream| Box::new(stream) as _)
-                }
-                Endpoint::Unix(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as _),
+                Endpoint::Tcp(name, port) => TcpStream::connect((name.as_str(), *port))
+                    .await
+                    .map(|stream| Box::new(stream) as _),
+                Endpoint::Unix(path) => UnixStream::connect(path)
+                    .await
+                    .map(|stream| Box::new(stream) as _),
             };
             // Without a connection the channel is dropped, which closes the guest's half.
             if let Ok(connection) = connection {
@@ -162,7 +189,9 @@ async fn accept(mut accepted: UnboundedReceiver<Channel>, _listener: Channel, ho
 }
 
 async fn connect(session: &Session, target: message::Endpoint, connection: Box<dyn Connection>) {
-    let Ok(mut channel) = session.open(&Request::Connect(target)).await else { return };
+    let Ok(mut channel) = session.open(&Request::Connect(target)).await else {
+        return;
+    };
     // A refused connection shows as a closed one, as from any proxy.
     while let Ok(incoming) = channel.receiver.next().await {
         match incoming {
@@ -175,7 +204,10 @@ async fn connect(session: &Session, target: message::Endpoint, connection: Box<d
 
 /// Carry bytes both ways until both directions have ended.
 async fn pipe(channel: Channel, connection: Box<dyn Connection>) {
-    let Channel { sender, mut receiver } = channel;
+    let Channel {
+        sender,
+        mut receiver,
+    } = channel;
     let (mut reader, mut writer) = tokio::io::split(connection);
     let outbound = async {
         loop {
@@ -193,10 +225,8 @@ async fn pipe(channel: Channel, connection: Box<dyn Connection>) {
     let inbound = async {
         while let Ok(incoming) = receiver.next().await {
             match incoming {
-                Incoming::Data(_, bytes) => {
-                    if writer.write_all(&bytes).await.is_err() {
-                        return;
-                    }
+                Incoming::Data(_, bytes) if writer.write_all(&bytes).await.is_err() => {
+                    return;
                 }
                 Incoming::Eof(_) => {
                     let _ = writer.shutdown().await;

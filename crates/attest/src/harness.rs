@@ -24,7 +24,7 @@ pub enum Source {
     /// A manifest's file.
     Manifest(PathBuf),
     /// Code.
-    Builder(LabBuilder),
+    Builder(Box<LabBuilder>),
 }
 
 impl Source {
@@ -90,7 +90,11 @@ async fn run_async(
         Err((verdict, detail)) => (verdict, Some(detail)),
     };
     let duration_ns = recorder.now();
-    recorder.record(EventKind::TestEnded { verdict, duration_ns, failure: failure.clone() });
+    recorder.record(EventKind::TestEnded {
+        verdict,
+        duration_ns,
+        failure: failure.clone(),
+    });
     drop(recorder);
     let _ = writing.await;
     if let Some(detail) = failure {
@@ -112,7 +116,11 @@ async fn in_lab(
     let plan = source.plan().map_err(judge)?;
     let timeout = plan.timeouts.test;
     let output = OutputDirectory::create_for_test(name).map_err(judge)?;
-    let context = LabContext { recorder: recorder.clone(), output: output.path().to_owned(), cache: None };
+    let context = LabContext {
+        recorder: recorder.clone(),
+        output: output.path().to_owned(),
+        cache: None,
+    };
     let lab = Lab::create(plan, context).await.map_err(judge)?;
     let booted = lab.start_all().await;
     recorder.enter(Phase::Test);
@@ -148,9 +156,13 @@ async fn in_lab(
 fn judge_any(error: Box<dyn StdError + Send + Sync>) -> (Verdict, FailureDetail) {
     match error.downcast::<Error>() {
         Ok(error) => (error.verdict(), error.detail()),
-        Err(other) => {
-            (Verdict::Failed, FailureDetail { message: other.to_string(), ..FailureDetail::default() })
-        }
+        Err(other) => (
+            Verdict::Failed,
+            FailureDetail {
+                message: other.to_string(),
+                ..FailureDetail::default()
+            },
+        ),
     }
 }
 
@@ -160,7 +172,10 @@ fn panicked(panic: &(dyn Any + Send)) -> FailureDetail {
         .cloned()
         .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "the test panicked".to_owned());
-    FailureDetail { message, ..FailureDetail::default() }
+    FailureDetail {
+        message,
+        ..FailureDetail::default()
+    }
 }
 
 /// To the run that started this test, where there is one; nowhere else.

@@ -98,7 +98,11 @@ impl Lab {
     pub async fn create(plan: LabPlan, context: LabContext) -> Result<Self> {
         let recorder = context.recorder;
         recorder.record(EventKind::LabStarted {
-            machines: plan.machines.iter().map(|machine| machine.name.clone()).collect(),
+            machines: plan
+                .machines
+                .iter()
+                .map(|machine| machine.name.clone())
+                .collect(),
         });
         let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
         recorder.enter(attest_events::Phase::Spawn);
@@ -112,8 +116,17 @@ impl Lab {
             recorder,
             output: context.output,
         });
-        let machines = shared.plan.machines.iter().map(|plan| machine(&shared, plan)).collect();
-        Ok(Self { shared, machines, process })
+        let machines = shared
+            .plan
+            .machines
+            .iter()
+            .map(|plan| machine(&shared, plan))
+            .collect();
+        Ok(Self {
+            shared,
+            machines,
+            process,
+        })
     }
 
     /// Start all machines at once and wait until all are ready.
@@ -134,7 +147,11 @@ impl Lab {
         let found = self.machines.iter().find(|machine| machine.name() == name);
         found.cloned().ok_or_else(|| Error::UnknownMachine {
             name: name.to_owned(),
-            known: self.machines.iter().map(|machine| machine.name().to_owned()).collect(),
+            known: self
+                .machines
+                .iter()
+                .map(|machine| machine.name().to_owned())
+                .collect(),
         })
     }
 
@@ -145,7 +162,11 @@ impl Lab {
 
     /// All networks, in the manifest's order.
     pub fn networks(&self) -> impl Iterator<Item = Network<'_>> {
-        self.shared.plan.networks.iter().map(|plan| Network { plan })
+        self.shared
+            .plan
+            .networks
+            .iter()
+            .map(|plan| Network { plan })
     }
 
     pub(crate) fn recorder(&self) -> &Recorder {
@@ -179,7 +200,11 @@ impl Lab {
 }
 
 fn network_spec(plan: &NetworkPlan) -> NetworkSpec {
-    NetworkSpec { name: plan.name.clone(), mtu: plan.mtu, addresses: Vec::new() }
+    NetworkSpec {
+        name: plan.name.clone(),
+        mtu: plan.mtu,
+        addresses: Vec::new(),
+    }
 }
 
 fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine {
@@ -204,6 +229,7 @@ fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine
 }
 
 /// A lab declared in code: the same that a manifest declares, checked the same way.
+#[must_use = "a builder does nothing until it boots"]
 #[derive(Debug, Default)]
 pub struct LabBuilder {
     file: ManifestFile,
@@ -213,7 +239,9 @@ pub struct LabBuilder {
 impl LabBuilder {
     /// Add a network with the default subnet and MTU.
     pub fn network(mut self, name: &str) -> Self {
-        self.file.networks.insert(name.to_owned(), attest_manifest::Network::default());
+        self.file
+            .networks
+            .insert(name.to_owned(), attest_manifest::Network::default());
         self
     }
 
@@ -229,7 +257,11 @@ impl LabBuilder {
     ///     machine.vcpus = Some(2);
     /// });
     /// ```
-    pub fn machine_with(mut self, name: &str, set: impl FnOnce(&mut attest_manifest::Machine)) -> Self {
+    pub fn machine_with(
+        mut self,
+        name: &str,
+        set: impl FnOnce(&mut attest_manifest::Machine),
+    ) -> Self {
         let mut machine = attest_manifest::Machine::default();
         set(&mut machine);
         self.file.machines.insert(name.to_owned(), machine);
@@ -259,4 +291,3 @@ impl LabBuilder {
         Lab::boot(plan, self.context).await
     }
 }
-

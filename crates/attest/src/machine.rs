@@ -119,8 +119,15 @@ impl Machine {
     }
 
     /// Wait until a file has a match of this regular expression.
-    pub fn wait_for_text_in_file(&self, path: impl AsRef<OsStr>, pattern: impl Into<String>) -> Wait {
-        Wait::guest(self, Condition::FileMatches(raw(path.as_ref()), pattern.into()))
+    pub fn wait_for_text_in_file(
+        &self,
+        path: impl AsRef<OsStr>,
+        pattern: impl Into<String>,
+    ) -> Wait {
+        Wait::guest(
+            self,
+            Condition::FileMatches(raw(path.as_ref()), pattern.into()),
+        )
     }
 
     /// Wait until a Unix socket accepts a connection.
@@ -177,12 +184,20 @@ impl Machine {
 
     /// Copy a file or tree of the host to this path of the machine.
     pub fn upload(&self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Upload {
-        Upload { machine: self.clone(), from: from.into(), to: to.into() }
+        Upload {
+            machine: self.clone(),
+            from: from.into(),
+            to: to.into(),
+        }
     }
 
     /// Copy a file or tree of the machine to this path of the host.
     pub fn download(&self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Download {
-        Download { machine: self.clone(), from: from.into(), to: to.into() }
+        Download {
+            machine: self.clone(),
+            from: from.into(),
+            to: to.into(),
+        }
     }
 
     /// Listen on the host; each connection goes to `guest` inside the machine. Ends with the
@@ -198,7 +213,8 @@ impl Machine {
 
     /// Set the guest's wall clock to the host's.
     pub async fn sync_clock(&self) -> Result<()> {
-        self.call(&Request::SetClock(crate::setup::wall_clock_ns())).await
+        self.call(&Request::SetClock(crate::setup::wall_clock_ns()))
+            .await
     }
 
     /// Mix these bytes into the guest's entropy pool, credited in full.
@@ -217,7 +233,10 @@ impl Machine {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        let mount_points = mount_points.into_iter().map(|path| raw(path.as_ref())).collect();
+        let mount_points = mount_points
+            .into_iter()
+            .map(|path| raw(path.as_ref()))
+            .collect();
         self.call(&Request::Freeze(mount_points)).await
     }
 
@@ -237,7 +256,8 @@ impl Machine {
     /// Boot the guest again, through its own shutdown, and wait until it is ready.
     pub async fn reboot(&self) -> Result<()> {
         let machine = self.clone();
-        self.operation("reboot", "", |_| async move { machine.reboot_now().await }).await
+        self.operation("reboot", "", |_| async move { machine.reboot_now().await })
+            .await
     }
 
     async fn reboot_now(&self) -> Result<()> {
@@ -247,7 +267,10 @@ impl Machine {
         running.allow_reboot(true).await?;
         let asked = self.call_and_leave(&Request::Reboot).await;
         let again = match asked {
-            Ok(()) => session.ready_where(|ready| ready.hello.boot_id != before).await.map(drop),
+            Ok(()) => session
+                .ready_where(|ready| ready.hello.boot_id != before)
+                .await
+                .map(drop),
             Err(error) => Err(error),
         };
         running.allow_reboot(false).await?;
@@ -262,7 +285,9 @@ impl Machine {
             let running = machine.running().await?;
             machine.call_and_leave(&Request::PowerOff).await?;
             let over = tokio::time::timeout(machine.inner.timeouts.shutdown, running.ended()).await;
-            machine.leave(over.map_or(MachineEnding::Stopped, |_| MachineEnding::PoweredOff)).await;
+            machine
+                .leave(over.map_or(MachineEnding::Stopped, |_| MachineEnding::PoweredOff))
+                .await;
             Ok(())
         })
         .await
@@ -279,12 +304,20 @@ impl Machine {
         // Off first, so that the end of the VMM is not taken for a failure.
         self.inner.session.state.send_replace(State::Off);
         was.running.kill().await;
-        self.record(EventKind::MachineEnded { ending, detail: String::new() });
+        self.record(EventKind::MachineEnded {
+            ending,
+            detail: String::new(),
+        });
     }
 
     /// The VMM's process number on the host, while the machine runs: for fault injection.
     pub async fn vmm_pid(&self) -> Option<u32> {
-        self.inner.live.lock().await.as_ref().map(|live| live.running.pid())
+        self.inner
+            .live
+            .lock()
+            .await
+            .as_ref()
+            .map(|live| live.running.pid())
     }
 
     /// Stop the virtual CPUs where the backend can: nothing answers until [`Machine::resume`].
@@ -304,7 +337,9 @@ impl Machine {
     /// Resolves when the machine has ended by itself, with how.
     pub async fn ended(&self) -> Error {
         let mut state = self.inner.session.state.subscribe();
-        let over = state.wait_for(|state| matches!(state, State::Ended(..) | State::Off)).await;
+        let over = state
+            .wait_for(|state| matches!(state, State::Ended(..) | State::Off))
+            .await;
         match over.expect("the sender lives in self").clone() {
             State::Ended(ending, detail) => Error::MachineEnded {
                 machine: self.name().to_owned(),
@@ -317,11 +352,15 @@ impl Machine {
 
     async fn running(&self) -> Result<Arc<dyn Running>> {
         let live = self.inner.live.lock().await;
-        live.as_ref().map(|live| Arc::clone(&live.running)).ok_or_else(|| self.off())
+        live.as_ref()
+            .map(|live| Arc::clone(&live.running))
+            .ok_or_else(|| self.off())
     }
 
     fn off(&self) -> Error {
-        Error::MachineOff { machine: self.name().to_owned() }
+        Error::MachineOff {
+            machine: self.name().to_owned(),
+        }
     }
 
     fn cannot(&self, ability: &'static str) -> Error {

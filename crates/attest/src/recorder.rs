@@ -52,7 +52,13 @@ impl Recorder {
         let (sender, events) = mpsc::unbounded_channel();
         let recorder = Self::with(began, Some(sender));
         let console_backlog = Arc::clone(&recorder.inner.console_backlog);
-        (recorder, EventStream { events, console_backlog })
+        (
+            recorder,
+            EventStream {
+                events,
+                console_backlog,
+            },
+        )
     }
 
     /// A recorder that nobody reads.
@@ -117,7 +123,9 @@ impl Recorder {
     pub(crate) fn forward(&self, mut event: Event, offset_ns: u64) {
         event.at_ns = event.at_ns.saturating_add(offset_ns);
         if event.test.is_none() {
-            event.test.clone_from(&self.inner.test.lock().expect("not poisoned"));
+            event
+                .test
+                .clone_from(&self.inner.test.lock().expect("not poisoned"));
         }
         if matches!(event.kind, EventKind::Console { .. }) {
             self.inner.console_backlog.fetch_add(1, Ordering::Relaxed);
@@ -140,7 +148,10 @@ impl Recorder {
     pub(crate) fn machine_phase(&self, machine: &str, phase: Phase, duration: Duration) {
         self.record_machine(
             machine,
-            EventKind::PhaseEnded { phase, duration_ns: nanoseconds(duration) },
+            EventKind::PhaseEnded {
+                phase,
+                duration_ns: nanoseconds(duration),
+            },
         );
     }
 
@@ -156,11 +167,20 @@ impl Recorder {
 
     fn send(&self, at_ns: u64, machine: Option<&str>, kind: EventKind) {
         let test = self.inner.test.lock().expect("not poisoned").clone();
-        self.emit(Event { at_ns, test, machine: machine.map(str::to_owned), kind });
+        self.emit(Event {
+            at_ns,
+            test,
+            machine: machine.map(str::to_owned),
+            kind,
+        });
     }
 
     fn emit(&self, event: Event) {
-        self.inner.marks.lock().expect("not poisoned").observe(&event);
+        self.inner
+            .marks
+            .lock()
+            .expect("not poisoned")
+            .observe(&event);
         if let Some(events) = &self.inner.events {
             // The reader may have gone first, at the end of the run.
             let _ = events.send(event);

@@ -91,11 +91,18 @@ impl Session {
     fn error_of(&self, state: &State) -> Error {
         let machine = self.machine.clone();
         match state {
-            State::Ended(ending, detail) => {
-                Error::MachineEnded { machine, ending: *ending, detail: detail.to_string() }
+            State::Ended(ending, detail) => Error::MachineEnded {
+                machine,
+                ending: *ending,
+                detail: detail.to_string(),
+            },
+            State::Broken(cause) => Error::SetUp {
+                machine,
+                source: Arc::clone(cause),
+            },
+            State::Off | State::Booting | State::Up | State::Ready(_) => {
+                Error::MachineOff { machine }
             }
-            State::Broken(cause) => Error::SetUp { machine, source: Arc::clone(cause) },
-            State::Off | State::Booting | State::Up | State::Ready(_) => Error::MachineOff { machine },
         }
     }
 
@@ -105,7 +112,10 @@ impl Session {
         let over = state.wait_for(|state| matches!(state, State::Off | State::Ended(..)));
         match tokio::time::timeout(ENDING_GRACE, over).await {
             Ok(Ok(state)) => self.error_of(&state),
-            _ => Error::AgentLost { machine: self.machine.clone(), source },
+            _ => Error::AgentLost {
+                machine: self.machine.clone(),
+                source,
+            },
         }
     }
 
@@ -141,13 +151,21 @@ impl Session {
         let mut channel = link.open(request).ok()?;
         loop {
             if let Incoming::Finished(result) = channel.receiver.next().await.ok()? {
-                return Some(result.map(drop).map_err(|failure| self.failure(request.name(), failure)));
+                return Some(
+                    result
+                        .map(drop)
+                        .map_err(|failure| self.failure(request.name(), failure)),
+                );
             }
         }
     }
 
     /// The result of a channel, ignoring everything before it.
-    pub(crate) async fn result(&self, channel: &mut Channel, operation: &'static str) -> Result<Response> {
+    pub(crate) async fn result(
+        &self,
+        channel: &mut Channel,
+        operation: &'static str,
+    ) -> Result<Response> {
         loop {
             if let Incoming::Finished(result) = self.next(channel).await? {
                 return result.map_err(|failure| self.failure(operation, failure));
@@ -163,10 +181,16 @@ impl Session {
     ) -> Error {
         let machine = self.machine.clone();
         match failure.code {
-            FailureCode::TimedOut => {
-                Error::TimedOut { machine, subject: failure.message, last_seen: failure.last_seen }
-            }
-            _ => Error::Guest { machine, operation, failure },
+            FailureCode::TimedOut => Error::TimedOut {
+                machine,
+                subject: failure.message,
+                last_seen: failure.last_seen,
+            },
+            _ => Error::Guest {
+                machine,
+                operation,
+                failure,
+            },
         }
     }
 

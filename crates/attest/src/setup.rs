@@ -15,8 +15,16 @@ pub(crate) fn plan(lab: &LabPlan, machine: &MachinePlan) -> Setup {
     Setup {
         hostname: machine.name.clone(),
         hosts: hosts(lab),
-        interfaces: machine.cards.iter().map(|card| interface(lab, card)).collect(),
-        environment: machine.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        interfaces: machine
+            .cards
+            .iter()
+            .map(|card| interface(lab, card))
+            .collect(),
+        environment: machine
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         clock_ns: 0,
         entropy: None,
     }
@@ -35,7 +43,9 @@ pub(crate) fn freshen(mut setup: Setup) -> Setup {
 
 /// The host's wall clock, nanoseconds since 1970.
 pub(crate) fn wall_clock_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -46,21 +56,36 @@ fn hosts(lab: &LabPlan) -> Vec<HostEntry> {
             for (address, _) in &card.addresses {
                 entries.push(HostEntry {
                     address: address.to_string(),
-                    names: vec![machine.name.clone(), format!("{}.{}", machine.name, card.network)],
+                    names: vec![
+                        machine.name.clone(),
+                        format!("{}.{}", machine.name, card.network),
+                    ],
                 });
             }
         }
     }
     // IPv4 first: busybox's and musl's resolvers take the first line that fits.
-    entries.sort_by_key(|entry| entry.address.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()));
+    entries.sort_by_key(|entry| {
+        entry
+            .address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_ipv6())
+    });
     entries
 }
 
 fn interface(lab: &LabPlan, card: &attest_manifest::CardPlan) -> Interface {
-    let network = lab.networks.iter().find(|network| network.name == card.network);
+    let network = lab
+        .networks
+        .iter()
+        .find(|network| network.name == card.network);
     Interface {
         mac: card.mac,
-        addresses: card.addresses.iter().map(|(address, prefix)| format!("{address}/{prefix}")).collect(),
+        addresses: card
+            .addresses
+            .iter()
+            .map(|(address, prefix)| format!("{address}/{prefix}"))
+            .collect(),
         mtu: network.map_or(0, |network| network.mtu),
     }
 }

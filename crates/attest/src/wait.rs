@@ -51,23 +51,36 @@ pub struct Met {
 
 impl Wait {
     pub(crate) fn guest(machine: &Machine, condition: Condition) -> Self {
-        Self { machine: machine.clone(), target: Target::Guest(condition), timeout: machine.timeouts().command }
+        Self {
+            machine: machine.clone(),
+            target: Target::Guest(condition),
+            timeout: machine.timeouts().command,
+        }
     }
 
     pub(crate) fn console(machine: &Machine, pattern: String) -> Self {
-        Self { machine: machine.clone(), target: Target::Console(pattern), timeout: machine.timeouts().command }
+        Self {
+            machine: machine.clone(),
+            target: Target::Console(pattern),
+            timeout: machine.timeouts().command,
+        }
     }
 
     pub(crate) fn command(machine: &Machine, command: Command, succeeds: bool) -> Self {
         let exec = command.into_exec();
-        let condition =
-            if succeeds { Condition::CommandSucceeds(exec) } else { Condition::CommandFails(exec) };
+        let condition = if succeeds {
+            Condition::CommandSucceeds(exec)
+        } else {
+            Condition::CommandFails(exec)
+        };
         Self::guest(machine, condition)
     }
 
     /// For a port: at this host instead of `localhost`, as seen from the machine.
     pub fn host(mut self, name: impl Into<String>) -> Self {
-        if let Target::Guest(Condition::PortOpen(host, _) | Condition::PortClosed(host, _)) = &mut self.target {
+        if let Target::Guest(Condition::PortOpen(host, _) | Condition::PortClosed(host, _)) =
+            &mut self.target
+        {
             *host = name.into();
         }
         self
@@ -95,7 +108,10 @@ impl Wait {
 
     async fn in_guest(&self, condition: Condition, began: Instant) -> Result<Met> {
         let session = self.machine.session();
-        let wait = attest_protocol::message::Wait { condition, timeout_ms: milliseconds(self.timeout) };
+        let wait = attest_protocol::message::Wait {
+            condition,
+            timeout_ms: milliseconds(self.timeout),
+        };
         let request = Request::Wait(wait);
         let call = session.call(&request);
         match tokio::time::timeout(self.timeout.saturating_add(AGENT_GRACE), call).await {
@@ -111,8 +127,9 @@ impl Wait {
     }
 
     async fn on_console(&self, pattern: &str, began: Instant) -> Result<Met> {
-        let regex = Regex::new(pattern)
-            .map_err(|error| Error::Assertion(format!("`{pattern}` is no regular expression: {error}")))?;
+        let regex = Regex::new(pattern).map_err(|error| {
+            Error::Assertion(format!("`{pattern}` is no regular expression: {error}"))
+        })?;
         let console = self.machine.console();
         tokio::select! {
             found = tokio::time::timeout(self.timeout, console.wait_for(&regex)) => match found {
@@ -137,7 +154,9 @@ impl Wait {
 
     fn subject(&self) -> String {
         let path = |path: &attest_protocol::message::RawBytes| {
-            crate::command::from_raw(path).to_string_lossy().into_owned()
+            crate::command::from_raw(path)
+                .to_string_lossy()
+                .into_owned()
         };
         match &self.target {
             Target::Console(pattern) => format!("console text /{pattern}/"),
@@ -146,9 +165,13 @@ impl Wait {
                 Condition::PortClosed(host, port) => format!("port {host}:{port} closed"),
                 Condition::FileExists(file) => format!("file {}", path(file)),
                 Condition::FileVanished(file) => format!("file {} gone", path(file)),
-                Condition::FileMatches(file, regex) => format!("file {} with /{regex}/", path(file)),
+                Condition::FileMatches(file, regex) => {
+                    format!("file {} with /{regex}/", path(file))
+                }
                 Condition::UnixSocket(file) => format!("socket {}", path(file)),
-                Condition::CommandSucceeds(exec) => format!("`{}` succeeds", program_text(&exec.program)),
+                Condition::CommandSucceeds(exec) => {
+                    format!("`{}` succeeds", program_text(&exec.program))
+                }
                 Condition::CommandFails(exec) => format!("`{}` fails", program_text(&exec.program)),
                 Condition::ProcessExists(regex) => format!("process /{regex}/"),
                 Condition::ProcessVanished(regex) => format!("process /{regex}/ gone"),
@@ -161,9 +184,11 @@ fn program_text(program: &attest_protocol::message::Program) -> String {
     use attest_protocol::message::Program;
     let text = match program {
         Program::Shell(command) => String::from_utf8_lossy(command).into_owned(),
-        Program::Argv(argv) => {
-            argv.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
-        }
+        Program::Argv(argv) => argv
+            .iter()
+            .map(|word| String::from_utf8_lossy(word))
+            .collect::<Vec<_>>()
+            .join(" "),
     };
     crate::error::one_line(&text)
 }
@@ -180,6 +205,9 @@ impl IntoFuture for Wait {
 impl Met {
     /// The output of the command that was waited for, as text.
     pub fn text(&self) -> String {
-        self.output.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default()
+        self.output
+            .as_deref()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .unwrap_or_default()
     }
 }

@@ -19,12 +19,21 @@ const YOUTH: Duration = Duration::from_secs(10);
 
 impl Backoff {
     pub(super) fn new(young: Duration, old: Duration) -> Self {
-        Self { began: Instant::now(), pause: FIRST, young, old }
+        Self {
+            began: Instant::now(),
+            pause: FIRST,
+            young,
+            old,
+        }
     }
 
     pub(super) async fn pause(&mut self) {
         sleep(self.pause).await;
-        let longest = if self.began.elapsed() < YOUTH { self.young } else { self.old };
+        let longest = if self.began.elapsed() < YOUTH {
+            self.young
+        } else {
+            self.old
+        };
         self.pause = longest.min(self.pause * 2);
     }
 }

@@ -15,7 +15,12 @@ use crate::session::Agent;
 const YOUNG: Duration = Duration::from_millis(10);
 const OLD: Duration = Duration::from_millis(100);
 
-pub(super) async fn until(agent: &Rc<Agent>, exec: &Exec, succeeds: bool, seen: &Seen) -> Result<CommandSeen, Failure> {
+pub(super) async fn until(
+    agent: &Rc<Agent>,
+    exec: &Exec,
+    succeeds: bool,
+    seen: &Seen,
+) -> Result<CommandSeen, Failure> {
     let mut backoff = Backoff::new(YOUNG, OLD);
     let mut tries = 0;
     loop {
@@ -35,7 +40,11 @@ fn describe(ran: &CommandSeen) -> String {
         ExitStatus::Code(code) => format!("exit code {code}"),
         ExitStatus::Signal(signal) => format!("signal {signal}"),
     };
-    let output = if ran.stderr.is_empty() { &ran.stdout } else { &ran.stderr };
+    let output = if ran.stderr.is_empty() {
+        &ran.stdout
+    } else {
+        &ran.stderr
+    };
     let text = String::from_utf8_lossy(output);
     let last = text.trim_end().lines().next_back().unwrap_or("no output");
     format!("{status} at try {}: {last}", ran.tries)

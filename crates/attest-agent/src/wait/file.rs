@@ -38,7 +38,11 @@ pub(super) async fn vanished(path: &[u8], seen: &Seen) -> Result<(), Failure> {
     until(path, |path| {
         let there = fs::symlink_metadata(path);
         if let Ok(file) = &there {
-            seen.set(format!("{} is there, with {} bytes", path.display(), file.len()));
+            seen.set(format!(
+                "{} is there, with {} bytes",
+                path.display(),
+                file.len()
+            ));
         }
         there.is_err()
     })
@@ -47,16 +51,20 @@ pub(super) async fn vanished(path: &[u8], seen: &Seen) -> Result<(), Failure> {
 
 pub(super) async fn matches(path: &[u8], pattern: &str, seen: &Seen) -> Result<(), Failure> {
     let regex = regex(pattern)?;
-    until(path, |path| match end_of(path) {
-        Ok((text, size)) => {
+    until(path, |path| {
+        if let Ok((text, size)) = end_of(path) {
             let found = regex.is_match(&text);
             if !found {
-                let end = String::from_utf8_lossy(&text[text.len().saturating_sub(SHOWN)..]).trim_end().to_owned();
-                seen.set(format!("{} has {size} bytes and no match; it ends: {end}", path.display()));
+                let end = String::from_utf8_lossy(&text[text.len().saturating_sub(SHOWN)..])
+                    .trim_end()
+                    .to_owned();
+                seen.set(format!(
+                    "{} has {size} bytes and no match; it ends: {end}",
+                    path.display()
+                ));
             }
             found
-        }
-        Err(_) => {
+        } else {
             seen.set(absence(path));
             false
         }
@@ -68,7 +76,11 @@ pub(super) async fn matches(path: &[u8], pattern: &str, seen: &Seen) -> Result<(
 fn absence(path: &Path) -> String {
     match nearest(path) {
         Some(parent) if Some(parent.as_path()) != path.parent() => {
-            format!("{} does not exist; of its directories, {} is the last that does", path.display(), parent.display())
+            format!(
+                "{} does not exist; of its directories, {} is the last that does",
+                path.display(),
+                parent.display()
+            )
         }
         _ => format!("{} does not exist", path.display()),
     }
@@ -116,7 +128,9 @@ fn arm(watch: &Watch, path: &Path) -> io::Result<()> {
             ignore_missing(watch.add(&directory))?;
         }
         ignore_missing(watch.add(&path))?;
-        let Ok(target) = fs::read_link(&path) else { return Ok(()) };
+        let Ok(target) = fs::read_link(&path) else {
+            return Ok(());
+        };
         path = path.parent().unwrap_or(Path::new("/")).join(target);
     }
     Ok(())
@@ -124,20 +138,32 @@ fn arm(watch: &Watch, path: &Path) -> io::Result<()> {
 
 fn ignore_missing(armed: io::Result<()>) -> io::Result<()> {
     match armed {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }
 
 /// The deepest directory above a path that exists.
 fn nearest(path: &Path) -> Option<PathBuf> {
-    path.ancestors().skip(1).find(|directory| directory.is_dir()).map(Path::to_owned)
+    path.ancestors()
+        .skip(1)
+        .find(|directory| directory.is_dir())
+        .map(Path::to_owned)
 }
 
 /// Whether the path is on a file system whose files change without an event.
 fn is_silent(path: &Path) -> bool {
     let place = nearest(path);
-    let kind = place.and_then(|place| statfs(&place).ok()).map(|system| system.filesystem_type());
+    let kind = place
+        .and_then(|place| statfs(&place).ok())
+        .map(|system| system.filesystem_type());
     kind.is_some_and(|kind| [PROC_SUPER_MAGIC, SYSFS_MAGIC].contains(&kind))
 }
 
@@ -152,7 +178,10 @@ mod tests {
     /// Poll the wait once, so that it is armed; act; then it must come to its end.
     async fn ends_after<F: Future<Output = Result<(), Failure>>>(wait: F, act: impl FnOnce()) {
         tokio::pin!(wait);
-        assert!(futures_poll(&mut wait).await.is_none(), "it must not hold yet");
+        assert!(
+            futures_poll(&mut wait).await.is_none(),
+            "it must not hold yet"
+        );
         act();
         wait.await.unwrap();
     }
@@ -176,15 +205,24 @@ mod tests {
         })
         .await;
         let text = seen.get().unwrap();
-        assert!(text.contains("a/b/c does not exist; of its directories"), "{text}");
+        assert!(
+            text.contains("a/b/c does not exist; of its directories"),
+            "{text}"
+        );
     }
 
     #[tokio::test]
     async fn a_file_is_renamed_into_place_or_linked_to() {
         let directory = tempfile::tempdir().unwrap();
-        let (path, other) = (directory.path().join("file"), directory.path().join("other"));
+        let (path, other) = (
+            directory.path().join("file"),
+            directory.path().join("other"),
+        );
         fs::write(&other, "").unwrap();
-        ends_after(exists(bytes(&path), &Seen::default()), || fs::rename(&other, &path).unwrap()).await;
+        ends_after(exists(bytes(&path), &Seen::default()), || {
+            fs::rename(&other, &path).unwrap();
+        })
+        .await;
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("elsewhere/target", &link).unwrap();
         ends_after(exists(bytes(&link), &Seen::default()), || {
@@ -200,7 +238,10 @@ mod tests {
         let path = directory.path().join("file");
         fs::write(&path, "12").unwrap();
         let seen = Seen::default();
-        ends_after(vanished(bytes(&path), &seen), || fs::remove_file(&path).unwrap()).await;
+        ends_after(vanished(bytes(&path), &seen), || {
+            fs::remove_file(&path).unwrap();
+        })
+        .await;
         assert!(seen.get().unwrap().ends_with("file is there, with 2 bytes"));
     }
 
@@ -212,7 +253,14 @@ mod tests {
         let mut log = File::create(&path).unwrap();
         log.write_all(b"starting\nrea").unwrap();
         let seen = Seen::default();
-        ends_after(matches(bytes(&path), "ready: \\d+", &seen), || log.write_all(b"dy: 42\n").unwrap()).await;
-        assert!(seen.get().unwrap().ends_with("has 12 bytes and no match; it ends: starting\nrea"));
+        ends_after(matches(bytes(&path), "ready: \\d+", &seen), || {
+            log.write_all(b"dy: 42\n").unwrap();
+        })
+        .await;
+        assert!(
+            seen.get()
+                .unwrap()
+                .ends_with("has 12 bytes and no match; it ends: starting\nrea")
+        );
     }
 }

@@ -36,7 +36,11 @@ impl Seen {
     }
 }
 
-pub(crate) async fn serve(wait: Wait, mut channel: Channel, agent: &Rc<Agent>) -> Result<Response, Failure> {
+pub(crate) async fn serve(
+    wait: Wait,
+    mut channel: Channel,
+    agent: &Rc<Agent>,
+) -> Result<Response, Failure> {
     let seen = Seen::default();
     let limit = Duration::from_millis(wait.timeout_ms);
     let cancelled = async {
@@ -60,7 +64,11 @@ pub(crate) async fn serve(wait: Wait, mut channel: Channel, agent: &Rc<Agent>) -
     }
 }
 
-async fn until(condition: &Condition, agent: &Rc<Agent>, seen: &Seen) -> Result<Option<CommandSeen>, Failure> {
+async fn until(
+    condition: &Condition,
+    agent: &Rc<Agent>,
+    seen: &Seen,
+) -> Result<Option<CommandSeen>, Failure> {
     match condition {
         Condition::PortOpen(host, port) => net::port_open(host, *port, seen).await,
         Condition::PortClosed(host, port) => net::port_closed(host, *port, seen).await,
@@ -68,8 +76,12 @@ async fn until(condition: &Condition, agent: &Rc<Agent>, seen: &Seen) -> Result<
         Condition::FileVanished(path) => file::vanished(path, seen).await?,
         Condition::FileMatches(path, pattern) => file::matches(path, pattern, seen).await?,
         Condition::UnixSocket(path) => net::unix_socket(path, seen).await?,
-        Condition::CommandSucceeds(exec) => return command::until(agent, exec, true, seen).await.map(Some),
-        Condition::CommandFails(exec) => return command::until(agent, exec, false, seen).await.map(Some),
+        Condition::CommandSucceeds(exec) => {
+            return command::until(agent, exec, true, seen).await.map(Some);
+        }
+        Condition::CommandFails(exec) => {
+            return command::until(agent, exec, false, seen).await.map(Some);
+        }
         Condition::ProcessExists(pattern) => process::exists(pattern, seen).await?,
         Condition::ProcessVanished(pattern) => process::vanished(pattern, seen).await?,
     }
@@ -84,18 +96,28 @@ fn unmet(condition: &Condition) -> String {
         Condition::PortClosed(host, port) => format!("port {host}:{port} did not close"),
         Condition::FileExists(file) => format!("{} did not appear", path(file)),
         Condition::FileVanished(file) => format!("{} did not vanish", path(file)),
-        Condition::FileMatches(file, pattern) => format!("{} did not come to match /{pattern}/", path(file)),
-        Condition::UnixSocket(file) => format!("the socket {} did not accept a connection", path(file)),
+        Condition::FileMatches(file, pattern) => {
+            format!("{} did not come to match /{pattern}/", path(file))
+        }
+        Condition::UnixSocket(file) => {
+            format!("the socket {} did not accept a connection", path(file))
+        }
         Condition::CommandSucceeds(_) => "the command did not succeed".to_owned(),
         Condition::CommandFails(_) => "the command did not fail".to_owned(),
         Condition::ProcessExists(pattern) => format!("no process came to match /{pattern}/"),
-        Condition::ProcessVanished(pattern) => format!("the processes that match /{pattern}/ did not end"),
+        Condition::ProcessVanished(pattern) => {
+            format!("the processes that match /{pattern}/ did not end")
+        }
     }
 }
 
 fn regex(pattern: &str) -> Result<regex::bytes::Regex, Failure> {
-    regex::bytes::Regex::new(pattern)
-        .map_err(|error| failure(FailureCode::Invalid, format!("/{pattern}/ is no regular expression: {error}")))
+    regex::bytes::Regex::new(pattern).map_err(|error| {
+        failure(
+            FailureCode::Invalid,
+            format!("/{pattern}/ is no regular expression: {error}"),
+        )
+    })
 }
 
 /// Until `look` finds something, looked for again at each change in `directory`.

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn hosts_are_read() {
-        let hosts = "127.0.0.1 localhost\n192.168.1.1 server server.lan # the first\nfd00::1 server\n";
+        let hosts =
+            "127.0.0.1 localhost\n192.168.1.1 server server.lan # the first\nfd00::1 server\n";
         assert_eq!(addresses_in(hosts, "server").len(), 2);
         assert!(addresses_in(hosts, "the").is_empty());
         assert_eq!(resolve("10.0.0.1"), [IpAddr::from([10, 0, 0, 1])]);
@@ -149,7 +150,10 @@ mod tests {
         fs::write(&path, "").unwrap();
         let seen = Seen::default();
         let replace = async {
-            while !seen.get().is_some_and(|text| text.contains("connection refused")) {
+            while !seen
+                .get()
+                .is_some_and(|text| text.contains("connection refused"))
+            {
                 tokio::task::yield_now().await;
             }
             fs::remove_file(&path).unwrap();

@@ -31,7 +31,11 @@ pub(super) async fn vanished(pattern: &str, seen: &Seen) -> Result<(), Failure> 
         if processes.is_empty() {
             return Ok(());
         }
-        seen.set(format!("{} processes match: {}", processes.len(), processes.join(", ")));
+        seen.set(format!(
+            "{} processes match: {}",
+            processes.len(),
+            processes.join(", ")
+        ));
         backoff.pause().await;
     }
 }
@@ -41,9 +45,13 @@ fn matching(regex: &Regex) -> Vec<String> {
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = process.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         // A process that has ended but was not waited for has no command line.
-        let Ok(mut line) = fs::read(process.path().join("cmdline")) else { continue };
+        let Ok(mut line) = fs::read(process.path().join("cmdline")) else {
+            continue;
+        };
         if pid == std::process::id() || line.is_empty() {
             continue;
         }
@@ -69,7 +77,11 @@ mod tests {
     #[tokio::test]
     async fn a_process_is_seen_and_its_end() {
         let mark = format!("attest-test-{}", std::process::id());
-        let mut child = std::process::Command::new("sh").args(["-c", "read line; :", &mark]).stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read line; :", &mark])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         exists(&mark, &Seen::default()).await.unwrap();
         let seen = Seen::default();
         let end = async {
@@ -81,6 +93,9 @@ mod tests {
         };
         let (met, _) = tokio::join!(vanished(&mark, &seen), end);
         met.unwrap();
-        assert!(seen.get().unwrap().starts_with("1 processes match: "), "{seen:?}");
+        assert!(
+            seen.get().unwrap().starts_with("1 processes match: "),
+            "{seen:?}"
+        );
     }
 }

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use attest::doctor::{Finding, examine};
 use serde_json::json;
 
-use super::CommandResult;
 use crate::arguments::{Doctor, Format};
 
-pub(crate) fn run(arguments: &Doctor) -> CommandResult {
+pub(crate) fn run(arguments: &Doctor) -> ExitCode {
     let findings = examine();
     match arguments.format {
         Format::Json => {
@@ -19,20 +18,37 @@ pub(crate) fn run(arguments: &Doctor) -> CommandResult {
         }
         Format::Human => print(&findings),
     }
-    let broken = findings.iter().any(|finding| finding.needed && !finding.works);
-    let code = if broken { attest::events::ExitCode::Infrastructure } else { attest::events::ExitCode::Passed };
-    Ok(ExitCode::from(code.code()))
+    let broken = findings
+        .iter()
+        .any(|finding| finding.needed && !finding.works);
+    let code = if broken {
+        attest::events::ExitCode::Infrastructure
+    } else {
+        attest::events::ExitCode::Passed
+    };
+    ExitCode::from(code.code())
 }
 
 fn print(findings: &[Finding]) {
-    let (yes, no) = (anstyle::AnsiColor::Green.on_default(), anstyle::AnsiColor::Red.on_default());
+    let (yes, no) = (
+        anstyle::AnsiColor::Green.on_default(),
+        anstyle::AnsiColor::Red.on_default(),
+    );
     let mut area = "";
     for finding in findings {
         if finding.area != area {
             area = finding.area;
             anstream::println!("{area}");
         }
-        let (style, mark) = if finding.works { (yes, "yes") } else { (no, "no ") };
-        anstream::println!("  {style}{mark}{style:#}  {:<24} {}", finding.what, finding.detail);
+        let (style, mark) = if finding.works {
+            (yes, "yes")
+        } else {
+            (no, "no ")
+        };
+        anstream::println!(
+            "  {style}{mark}{style:#}  {:<24} {}",
+            finding.what,
+            finding.detail
+        );
     }
 }

@@ -56,11 +56,15 @@ async fn talk(lab: &Lab, arguments: &Exec) -> Result<ExitStatus, Failure> {
     }
     loop {
         let written = match child.next().await? {
-            ChildEvent::Stdout(bytes) => std::io::stdout().write_all(&bytes).and_then(|()| std::io::stdout().flush()),
+            ChildEvent::Stdout(bytes) => std::io::stdout()
+                .write_all(&bytes)
+                .and_then(|()| std::io::stdout().flush()),
             ChildEvent::Stderr(bytes) => std::io::stderr().write_all(&bytes),
             ChildEvent::Started(_) => Ok(()),
             ChildEvent::Exited(status) => return Ok(status),
         };
-        written.map_err(|error| Failure::infrastructure(format!("error: the output cannot be written: {error}")))?;
+        written.map_err(|error| {
+            Failure::infrastructure(format!("error: the output cannot be written: {error}"))
+        })?;
     }
 }

@@ -9,25 +9,27 @@ use super::CommandResult;
 use crate::arguments::{Arguments, Completions};
 use crate::failure::Failure;
 
-pub(crate) fn completions(arguments: &Completions) -> CommandResult {
+pub(crate) fn completions(arguments: &Completions) -> ExitCode {
     let mut command = Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "attest", &mut stdout());
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 pub(crate) fn man() -> CommandResult {
     let mut page = Vec::new();
     let man = clap_mangen::Man::new(Arguments::command());
-    man.render(&mut page).and_then(|()| stdout().write_all(&page)).map_err(unwritable)?;
+    man.render(&mut page)
+        .and_then(|()| stdout().write_all(&page))
+        .map_err(|error| unwritable(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn schema() -> CommandResult {
     let text = serde_json::to_string_pretty(&attest::manifest::schema()).expect("a schema is JSON");
-    writeln!(stdout(), "{text}").map_err(unwritable)?;
+    writeln!(stdout(), "{text}").map_err(|error| unwritable(&error))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn unwritable(error: std::io::Error) -> Failure {
+fn unwritable(error: &std::io::Error) -> Failure {
     Failure::infrastructure(format!("error: stdout cannot be written: {error}"))
 }

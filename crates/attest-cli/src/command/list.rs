@@ -30,8 +30,8 @@ pub(crate) fn run(arguments: &Select) -> CommandResult {
             text.push('\n');
         }
     }
-    stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::infrastructure(format!("error: stdout cannot be written: {error}")))?;
+    stdout().write_all(text.as_bytes()).map_err(|error| {
+        Failure::infrastructure(format!("error: stdout cannot be written: {error}"))
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -21,5 +21,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Failure::infrastructure(format!("error: no asynchronous runtime: {error}")))
+        .map_err(|error| {
+            Failure::infrastructure(format!("error: no asynchronous runtime: {error}"))
+        })
 }

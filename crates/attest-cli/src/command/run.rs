@@ -14,7 +14,11 @@ use crate::arguments::{self, Format, Verbosity};
 use crate::failure::Failure;
 use crate::{interrupt, output};
 
-pub(crate) fn run(arguments: &arguments::Run, verbosity: &Verbosity, began: Instant) -> CommandResult {
+pub(crate) fn run(
+    arguments: &arguments::Run,
+    verbosity: &Verbosity,
+    began: Instant,
+) -> CommandResult {
     let (paths, filter) = split(&arguments.select.paths);
     let selection = Selection::load(&paths, filter.as_deref(), &Overrides::from(&arguments.lab))?;
     if selection.labs.is_empty() {
@@ -27,21 +31,33 @@ pub(crate) fn run(arguments: &arguments::Run, verbosity: &Verbosity, began: Inst
     let readers = readers(arguments, verbosity, directory.path())?;
     let runtime = super::runtime()?;
     let code = runtime.block_on(async {
-        let unavailable = |error: std::io::Error| Failure::infrastructure(format!("error: no signals: {error}"));
+        let unavailable =
+            |error: std::io::Error| Failure::infrastructure(format!("error: no signals: {error}"));
         let interrupted = interrupt::watch_signals().map_err(unavailable)?;
         let (recorder, events) = Recorder::new(began);
         let pumping = output::pump(events, readers);
-        let run = Run { recorder, output: directory, cache: arguments.lab.cache.clone(), interrupted };
+        let run = Run {
+            recorder,
+            output: directory,
+            cache: arguments.lab.cache.clone(),
+            interrupted,
+        };
         let code = run.run(selection).await;
         let written = pumping.await.expect("readers do not panic");
-        written.map_err(|error| Failure::infrastructure(format!("error: a report cannot be written: {error}")))?;
+        written.map_err(|error| {
+            Failure::infrastructure(format!("error: a report cannot be written: {error}"))
+        })?;
         Ok(ExitCode::from(code.code()))
     });
     runtime.shutdown_background();
     code
 }
 
-fn readers(arguments: &arguments::Run, verbosity: &Verbosity, directory: &Path) -> Result<Readers, Failure> {
+fn readers(
+    arguments: &arguments::Run,
+    verbosity: &Verbosity,
+    directory: &Path,
+) -> Result<Readers, Failure> {
     let mut readers = Readers::new();
     match arguments.select.format {
         Format::Human => readers.add(output::terminal(verbosity)),
@@ -49,7 +65,9 @@ fn readers(arguments: &arguments::Run, verbosity: &Verbosity, directory: &Path) 
     }
     let unwritable = |path: &Path| {
         let path = path.display().to_string();
-        move |error: std::io::Error| Failure::usage(format!("error: {path} cannot be written: {error}"))
+        move |error: std::io::Error| {
+            Failure::usage(format!("error: {path} cannot be written: {error}"))
+        }
     };
     let events = directory.join("events.jsonl");
     let file = std::fs::File::create(&events).map_err(unwritable(&events))?;
@@ -63,7 +81,9 @@ fn readers(arguments: &arguments::Run, verbosity: &Verbosity, directory: &Path) 
 
 /// Paths, and the filter: a last word that is no path.
 pub(super) fn split(words: &[String]) -> (Vec<PathBuf>, Option<String>) {
-    let looks_like_path = |word: &str| word.contains('/') || word == "." || Path::new(word).exists() || has_extension(word);
+    let looks_like_path = |word: &str| {
+        word.contains('/') || word == "." || Path::new(word).exists() || has_extension(word)
+    };
     let (paths, filter) = match words.split_last() {
         Some((last, rest)) if !looks_like_path(last) => (rest, Some(last.clone())),
         _ => (words, None),
@@ -76,13 +96,21 @@ pub(super) fn split(words: &[String]) -> (Vec<PathBuf>, Option<String>) {
 }
 
 fn has_extension(word: &str) -> bool {
-    Path::new(word).extension().is_some_and(|extension| extension == "toml" || extension == "json")
+    Path::new(word)
+        .extension()
+        .is_some_and(|extension| extension == "toml" || extension == "json")
 }
 
 pub(super) fn nothing_to_run(paths: &[PathBuf], filter: Option<&str>) -> String {
-    let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let places: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     match filter {
-        Some(filter) => format!("no test in {} has `{filter}` in its name; see `attest list`", places.join(", ")),
+        Some(filter) => format!(
+            "no test in {} has `{filter}` in its name; see `attest list`",
+            places.join(", ")
+        ),
         None => format!("no tests in {}; add some under [tests]", places.join(", ")),
     }
 }
@@ -92,7 +120,12 @@ mod tests {
     use super::*;
 
     fn words(words: &[&str]) -> (Vec<PathBuf>, Option<String>) {
-        split(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        split(
+            &words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
@@ -100,7 +133,13 @@ mod tests {
         assert_eq!(words(&[]), (vec![".".into()], None));
         assert_eq!(words(&["ping"]), (vec![".".into()], Some("ping".into())));
         assert_eq!(words(&["labs/web"]), (vec!["labs/web".into()], None));
-        assert_eq!(words(&["missing.toml"]), (vec!["missing.toml".into()], None));
-        assert_eq!(words(&["labs/web", "ping"]), (vec!["labs/web".into()], Some("ping".into())));
+        assert_eq!(
+            words(&["missing.toml"]),
+            (vec!["missing.toml".into()], None)
+        );
+        assert_eq!(
+            words(&["labs/web", "ping"]),
+            (vec!["labs/web".into()], Some("ping".into()))
+        );
     }
 }

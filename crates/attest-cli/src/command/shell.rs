@@ -39,10 +39,14 @@ pub(crate) fn run(arguments: &Shell, verbosity: &Verbosity) -> CommandResult {
 }
 
 async fn attach(machine: &Machine) -> Result<(), Failure> {
-    let lost = |error: std::io::Error| Failure::infrastructure(format!("error: the terminal: {error}"));
+    let lost =
+        |error: std::io::Error| Failure::infrastructure(format!("error: the terminal: {error}"));
     let mut resized = signal(SignalKind::window_change()).map_err(lost)?;
     let term = std::env::var("TERM").unwrap_or_else(|_| "vt100".to_owned());
-    let command = machine.exec(["sh", "-c", LOGIN_SHELL]).env("TERM", term).terminal(terminal::size());
+    let command = machine
+        .exec(["sh", "-c", LOGIN_SHELL])
+        .env("TERM", term)
+        .terminal(terminal::size());
     let mut child = command.timeout(std::time::Duration::MAX).spawn().await?;
     let input = child.input();
     let raw = RawMode::enter().map_err(|error| lost(error.into()))?;

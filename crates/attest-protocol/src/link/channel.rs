@@ -2,12 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, Bytes};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
-use super::session::{Core, LinkError};
-use super::WINDOW;
+use super::encoding::{encode, encode_result};
+use super::session::{Core, LinkError, Shared};
+use super::{WINDOW, cost};
 use crate::frame::{Frame, Kind, MAX_PAYLOAD};
 use crate::message::{Control, Failure, Notice, Response};
 
@@ -23,10 +25,11 @@ pub enum Stream {
 }
 
 impl Stream {
-    pub(super) const COUNT: usize = 3;
+    pub(super) const COUNT: usize = Self::ALL.len();
+    pub(super) const ALL: [Self; 3] = [Self::In, Self::Out, Self::Err];
 
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::In, Self::Out, Self::Err].into_iter().find(|stream| *stream as u8 == byte)
+        Self::ALL.into_iter().find(|stream| *stream as u8 == byte)
     }
 
     fn kind(self) -> Kind {
@@ -65,44 +68,26 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(core: &Arc<Core>, number: u32, windows: Arc<Windows>, items: mpsc::UnboundedReceiver<Incoming>) -> Self {
+    pub(super) fn new(
+        core: &Arc<Core>,
+        number: u32,
+        shared: Arc<Shared>,
+        items: mpsc::UnboundedReceiver<Incoming>,
+    ) -> Self {
         Self {
-            sender: Sender { core: Arc::clone(core), number, windows },
+            sender: Sender {
+                core: Arc::clone(core),
+                number,
+                shared: Arc::clone(&shared),
+            },
             receiver: Receiver {
                 core: Arc::clone(core),
                 number,
+                shared,
                 items,
                 consumed: [0; Stream::COUNT],
                 owed: None,
-                finished: false,
             },
-        }
-    }
-}
-
-/// What may still be sent, by stream.
-#[derive(Debug)]
-pub(super) struct Windows([Semaphore; Stream::COUNT]);
-
-impl Windows {
-    pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| Semaphore::new(WINDOW)))
-    }
-
-    /// Grant more; false when the other side grants more than there can be.
-    pub(super) fn grant(&self, stream: Stream, bytes: usize) -> bool {
-        let window = &self.0[stream as usize];
-        if window.available_permits() + bytes > WINDOW {
-            return false;
-        }
-        window.add_permits(bytes);
-        true
-    }
-
-    /// Nothing may be sent any more.
-    pub(super) fn close(&self) {
-        for window in &self.0 {
-            window.close();
         }
     }
 }
@@ -112,7 +97,7 @@ impl Windows {
 pub struct Sender {
     core: Arc<Core>,
     number: u32,
-    windows: Arc<Windows>,
+    shared: Arc<Shared>,
 }
 
 impl Sender {
@@ -126,33 +111,41 @@ impl Sender {
     pub async fn data(&self, stream: Stream, mut bytes: Bytes) -> Result<(), LinkError> {
         while bytes.has_remaining() {
             let length = bytes.len().min(MAX_PAYLOAD);
-            let permits = u32::try_from(length).expect("bounded by MAX_PAYLOAD");
-            let window = self.windows.0[stream as usize].acquire_many(permits).await;
-            window.map_err(|_| self.core.closed())?.forget();
-            self.core.send_data(Frame::new(stream.kind(), self.number, bytes.split_to(length)))?;
+            let permits = u32::try_from(cost(length)).expect("bounded by MAX_PAYLOAD");
+            let window = self.shared.window(stream).acquire_many(permits).await;
+            window.map_err(|_| self.core.reason())?.forget();
+            self.core.send_data(Frame::new(
+                stream.kind(),
+                self.number,
+                bytes.split_to(length),
+            ))?;
         }
         Ok(())
     }
 
-    /// No more bytes on this stream.
+    /// No more bytes on this stream: what is sent on it later is an error.
     pub fn eof(&self, stream: Stream) -> Result<(), LinkError> {
+        self.shared.window(stream).close();
         // In the lane of the data: an end must not overtake what it ends.
-        self.core.send_data(Frame::new(Kind::Eof, self.number, vec![stream as u8]))
+        self.core
+            .send_data(Frame::new(Kind::Eof, self.number, vec![stream as u8]))
     }
 
     /// Agent to host, before the result.
     pub fn notice(&self, notice: &Notice) -> Result<(), LinkError> {
-        self.core.send(Frame::new(Kind::Notice, self.number, super::session::encode(notice)?))
+        self.core
+            .send(Frame::new(Kind::Notice, self.number, encode(notice)?))
     }
 
     /// Host to agent.
     pub fn control(&self, control: &Control) -> Result<(), LinkError> {
-        self.core.send(Frame::new(Kind::Control, self.number, super::session::encode(control)?))
+        self.core
+            .send(Frame::new(Kind::Control, self.number, encode(control)?))
     }
 
     /// Agent to host: the request's end, after all data. Frees the channel.
     pub fn finish(&self, result: &Result<Response, Failure>) -> Result<(), LinkError> {
-        let frame = Frame::new(Kind::Finished, self.number, super::session::encode_result(result)?);
+        let frame = Frame::new(Kind::Finished, self.number, encode_result(result)?);
         self.core.send_data(frame)?;
         self.core.forget(self.number);
         Ok(())
@@ -161,7 +154,9 @@ impl Sender {
     /// Host to agent: the request is no longer wanted; the agent still finishes the channel.
     pub fn cancel(&self) {
         // Without a link there is nothing left to cancel.
-        let _ = self.core.send(Frame::new(Kind::Cancel, self.number, Bytes::new()));
+        let _ = self
+            .core
+            .send(Frame::new(Kind::Cancel, self.number, Bytes::new()));
     }
 
     /// A blocking writer onto a stream, for code on a blocking thread of a tokio runtime.
@@ -169,7 +164,11 @@ impl Sender {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn blocking_writer(&self, stream: Stream) -> impl Write + Send + 'static + use<> {
-        BlockingWriter { sender: self.clone(), stream, runtime: tokio::runtime::Handle::current() }
+        BlockingWriter {
+            sender: self.clone(),
+            stream,
+            runtime: tokio::runtime::Handle::current(),
+        }
     }
 }
 
@@ -198,10 +197,10 @@ impl Write for BlockingWriter {
 pub struct Receiver {
     core: Arc<Core>,
     number: u32,
+    shared: Arc<Shared>,
     items: mpsc::UnboundedReceiver<Incoming>,
     consumed: [usize; Stream::COUNT],
     owed: Option<(Stream, usize)>,
-    finished: bool,
 }
 
 impl Receiver {
@@ -209,10 +208,12 @@ impl Receiver {
     /// Cancel-safe.
     pub async fn next(&mut self) -> Result<Incoming, LinkError> {
         self.settle();
-        let Some(item) = self.items.recv().await else { return Err(self.core.closed()) };
+        let Some(item) = self.items.recv().await else {
+            return Err(self.core.reason());
+        };
         match &item {
-            Incoming::Data(stream, bytes) => self.owed = Some((*stream, bytes.len())),
-            Incoming::Finished(_) => self.finished = true,
+            Incoming::Data(stream, bytes) => self.owed = Some((*stream, cost(bytes.len()))),
+            Incoming::Notice(_) => drop(self.shared.notices.fetch_sub(1, Ordering::Relaxed)),
             _ => {}
         }
         Ok(item)
@@ -220,11 +221,14 @@ impl Receiver {
 
     /// Give back the window of what was consumed, once it is worth a frame.
     fn settle(&mut self) {
-        let Some((stream, bytes)) = self.owed.take() else { return };
+        let Some((stream, bytes)) = self.owed.take() else {
+            return;
+        };
         let consumed = &mut self.consumed[stream as usize];
         *consumed += bytes;
         if *consumed >= WINDOW / 2 {
-            self.core.grant(self.number, stream, std::mem::take(consumed));
+            self.core
+                .grant(self.number, stream, std::mem::take(consumed));
         }
     }
 
@@ -250,7 +254,8 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.core.abandon(self.number, self.finished);
+        // Has no effect when the request has ended.
+        self.core.abandon(self.number);
     }
 }
 
@@ -307,7 +312,9 @@ pub struct Ended(oneshot::Receiver<(Receiver, Option<Finish>)>);
 impl Ended {
     /// The request's result, once the reader is dropped.
     pub async fn result(self) -> Result<Result<Response, Failure>, LinkError> {
-        let Ok((mut receiver, finish)) = self.0.await else { return Err(LinkError::Closed) };
+        let Ok((mut receiver, finish)) = self.0.await else {
+            return Err(LinkError::Closed);
+        };
         if let Some(finish) = finish {
             return Ok(finish);
         }

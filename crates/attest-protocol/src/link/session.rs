@@ -1,24 +1,28 @@
-//! What the channels of one session share, and the two ends of it.
+//! What the channels of one session share: numbers, windows, and the rules for what arrives.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use minicbor::{Decode, Encode};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
-use super::WINDOW;
-use super::channel::{Channel, Incoming, Stream, Windows};
-use super::port::Outbox;
+use super::channel::{Channel, Incoming, Stream};
+use super::encoding::{decode, decode_result, encode};
+use super::outbox::Outbox;
+use super::{WINDOW, cost};
 use crate::frame::{Frame, Kind, MAX_PAYLOAD};
-use crate::message::{Failure, FailureCode, Request, Response};
+use crate::message::Request;
 
-/// Numbers of finished channels that are remembered, for frames that were under way.
-const REMEMBERED: usize = 4096;
-/// Channels that may be open at once: bounds what a hostile peer can make us hold.
-const MOST_CHANNELS: usize = 4096;
+/// Channels of the agent's that may be open at once: bounds what a hostile one can make us hold.
+const MOST_OF_AGENT: usize = 16 * 1024;
+/// Connections of one listener that may wait to be taken, each with its windows. More are
+/// refused, as by a listening socket whose backlog is full.
+const BACKLOG: usize = 256;
+/// Notices of one channel that may wait to be taken.
+const MOST_NOTICES: usize = 1024;
 
-/// Why a link ended.
+/// Why a link ended, or cannot do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
     /// The other side closed the stream, or began a new session.
@@ -30,8 +34,13 @@ pub enum LinkError {
     /// The other side sent what the protocol forbids.
     #[error("the other side broke the protocol: {0}")]
     Protocol(String),
+    /// The stream or its request has ended, while the link goes on.
+    #[error("the request has already ended")]
+    Finished,
     /// A request that is newer than the agent.
-    #[error("the agent cannot `{request}`: it speaks generation {agent} of the protocol, and this needs {needed}")]
+    #[error(
+        "the agent cannot `{request}`: it speaks generation {agent} of the protocol, and this needs {needed}"
+    )]
     TooOld {
         /// The request's name.
         request: &'static str,
@@ -43,6 +52,9 @@ pub enum LinkError {
     /// A message does not fit into a frame.
     #[error("a message of {0} bytes does not fit into a frame of {MAX_PAYLOAD}")]
     TooLong(usize),
+    /// A session has two thousand million channel numbers for each side, and they are used up.
+    #[error("the session has no channel numbers left: begin a new one")]
+    Exhausted,
 }
 
 /// Which end of the link this is.
@@ -66,45 +78,119 @@ pub(super) struct Core {
     ended: watch::Sender<Option<LinkError>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     channels: HashMap<u32, Entry>,
+    /// The number that this side opens next. Numbers are not used twice in a session, so a
+    /// frame that was under way when its channel ended is told from one that never had one.
     next: u32,
-    gone: HashSet<u32>,
-    gone_order: VecDeque<u32>,
+    /// The greatest number that the other side has opened.
+    highest: u32,
+    /// Channels of the other side's that are open.
+    foreign: usize,
+    /// Gone when the session has ended.
     accepted: Option<mpsc::UnboundedSender<Accepted>>,
-    listeners: HashMap<u32, mpsc::UnboundedSender<Channel>>,
+    /// Connections of listeners that nobody has asked for yet.
+    connections: HashMap<u32, mpsc::Receiver<Channel>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     items: mpsc::UnboundedSender<Incoming>,
-    windows: Arc<Windows>,
+    shared: Arc<Shared>,
     /// What the other side may still send.
     room: [usize; Stream::COUNT],
+    /// Window not yet given back for bytes that nobody reads.
+    dropped: [usize; Stream::COUNT],
+    ended: [bool; Stream::COUNT],
     /// Our consumer is gone; what still comes is dropped.
     abandoned: bool,
+    cancelled: bool,
+    /// Where connections go, when this is a listener.
+    listener: Option<mpsc::Sender<Channel>>,
+}
+
+/// What an entry and the halves of its channel share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    windows: [Semaphore; Stream::COUNT],
+    /// Notices that wait to be taken.
+    pub(super) notices: AtomicUsize,
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            windows: std::array::from_fn(|_| Semaphore::new(WINDOW)),
+            notices: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn window(&self, stream: Stream) -> &Semaphore {
+        &self.windows[stream as usize]
+    }
+
+    /// Let us send more; false when the other side grants more than there can be.
+    fn grant(&self, stream: Stream, bytes: usize) -> bool {
+        let window = self.window(stream);
+        if window.available_permits() + bytes > WINDOW {
+            return false;
+        }
+        window.add_permits(bytes);
+        true
+    }
+
+    /// Nothing may be sent any more.
+    fn close(&self) {
+        for window in &self.windows {
+            window.close();
+        }
+    }
 }
 
 impl Core {
-    pub(super) fn new(role: Role, generation: u32, outbox: Arc<Outbox>, session: u64) -> (Arc<Self>, mpsc::UnboundedReceiver<Accepted>) {
+    pub(super) fn new(
+        role: Role,
+        generation: u32,
+        outbox: Arc<Outbox>,
+        session: u64,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Accepted>) {
         let (sender, accepted) = mpsc::unbounded_channel();
-        // The host opens odd numbers, the agent even ones: neither must ask the other.
-        let next = if role == Role::Host { 1 } else { 2 };
-        let state = State { next, accepted: Some(sender), ..State::default() };
-        let core = Self {
-            role,
-            generation,
-            outbox,
-            session,
-            state: Mutex::new(state),
-            ended: watch::Sender::new(None),
+        let state = State {
+            channels: HashMap::new(),
+            // The host opens odd numbers, the agent even ones: neither must ask the other.
+            next: if role == Role::Host { 1 } else { 2 },
+            highest: 0,
+            foreign: 0,
+            accepted: Some(sender),
+            connections: HashMap::new(),
         };
-        (Arc::new(core), accepted)
+        let ended = watch::Sender::new(None);
+        (
+            Arc::new(Self {
+                role,
+                generation,
+                outbox,
+                session,
+                state: Mutex::new(state),
+                ended,
+            }),
+            accepted,
+        )
     }
 
-    pub(super) fn closed(&self) -> LinkError {
-        self.ended.borrow().clone().unwrap_or(LinkError::Closed)
+    /// Why nothing goes on: the session's end, or else the channel's.
+    pub(super) fn reason(&self) -> LinkError {
+        self.ended.borrow().clone().unwrap_or(LinkError::Finished)
+    }
+
+    pub(super) async fn ended(&self) -> LinkError {
+        let mut ended = self.ended.subscribe();
+        let reason = ended
+            .wait_for(Option::is_some)
+            .await
+            .expect("the sender lives in self");
+        reason.clone().expect("waited for")
     }
 
     pub(super) fn send(&self, frame: Frame) -> Result<(), LinkError> {
@@ -120,10 +206,11 @@ impl Core {
     }
 
     fn alive(&self) -> Result<(), LinkError> {
-        match &*self.ended.borrow() {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
+        self.ended.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("not poisoned")
     }
 
     /// End the session: every channel's receiver sees its queue's end, every sender an error.
@@ -133,148 +220,237 @@ impl Core {
             ended.get_or_insert(error);
             first
         });
-        let mut state = self.state.lock().expect("not poisoned");
-        for entry in state.channels.values() {
-            entry.windows.close();
-        }
-        state.channels.clear();
-        state.listeners.clear();
+        let mut state = self.state();
+        let channels = std::mem::take(&mut state.channels);
+        let connections = std::mem::take(&mut state.connections);
         state.accepted = None;
+        // Unlocked first: channels that nobody took take the lock when they are dropped.
+        drop(state);
+        for entry in channels.values() {
+            entry.shared.close();
+        }
+        drop(connections);
     }
 
-    fn open(self: &Arc<Self>, request: &Request) -> Result<Channel, LinkError> {
+    pub(super) fn open(self: &Arc<Self>, request: &Request) -> Result<Channel, LinkError> {
         if request.since() > self.generation {
-            return Err(LinkError::TooOld { request: request.name(), needed: request.since(), agent: self.generation });
+            return Err(LinkError::TooOld {
+                request: request.name(),
+                needed: request.since(),
+                agent: self.generation,
+            });
         }
         let payload = encode(request)?;
-        let mut state = self.state.lock().expect("not poisoned");
+        let mut state = self.state();
         self.alive()?;
-        let number = state.free_number();
-        let channel = self.entry(&mut state, number);
-        // With the small frames, so that a cancellation cannot overtake it.
-        self.outbox.push_control(self.session, Frame::new(Kind::Open, number, payload));
+        let number = state.next;
+        state.next = number.checked_add(2).ok_or(LinkError::Exhausted)?;
+        let mut entry = Entry::new();
+        if matches!(request, Request::Listen(_)) {
+            let (sender, connections) = mpsc::channel(BACKLOG);
+            entry.0.listener = Some(sender);
+            state.connections.insert(number, connections);
+        }
+        let channel = self.enter(&mut state, number, entry);
+        // Under the lock, so that numbers go out in order; and before all data, so that a
+        // cancellation cannot overtake it.
+        self.outbox
+            .push_control(self.session, Frame::new(Kind::Open, number, payload));
         Ok(channel)
     }
 
-    fn accepted_by(&self, listener: u32) -> mpsc::UnboundedReceiver<Channel> {
-        let (sender, accepted) = mpsc::unbounded_channel();
-        self.state.lock().expect("not poisoned").listeners.insert(listener, sender);
-        accepted
+    fn enter(
+        self: &Arc<Self>,
+        state: &mut State,
+        number: u32,
+        (entry, items): NewEntry,
+    ) -> Channel {
+        let shared = Arc::clone(&entry.shared);
+        state.channels.insert(number, entry);
+        Channel::new(self, number, shared, items)
     }
 
-    fn entry(self: &Arc<Self>, state: &mut State, number: u32) -> Channel {
-        let (sender, items) = mpsc::unbounded_channel();
-        let windows = Arc::new(Windows::new());
-        let entry = Entry { items: sender, windows: Arc::clone(&windows), room: [WINDOW; Stream::COUNT], abandoned: false };
-        state.channels.insert(number, entry);
-        Channel::new(self, number, windows, items)
+    pub(super) fn connections(&self, listener: u32) -> Option<mpsc::Receiver<Channel>> {
+        self.state().connections.remove(&listener)
     }
 
     /// Let the other side send more.
     pub(super) fn grant(&self, number: u32, stream: Stream, bytes: usize) {
-        let mut state = self.state.lock().expect("not poisoned");
-        let Some(entry) = state.channels.get_mut(&number) else { return };
-        entry.room[stream as usize] += bytes;
-        drop(state);
+        if let Some(entry) = self.state().channels.get_mut(&number) {
+            entry.room[stream as usize] += bytes;
+        } else {
+            return;
+        }
         let mut payload = vec![stream as u8];
-        payload.extend_from_slice(&u32::try_from(bytes).expect("at most a window").to_le_bytes());
+        payload.extend_from_slice(
+            &u32::try_from(bytes)
+                .expect("at most a window")
+                .to_le_bytes(),
+        );
         // Without a link there is nobody to grant to.
         let _ = self.send(Frame::new(Kind::Credit, number, payload));
     }
 
-    /// The agent finished a channel.
+    /// A channel has ended.
     pub(super) fn forget(&self, number: u32) {
-        self.state.lock().expect("not poisoned").remove(number);
+        let mut state = self.state();
+        let Some(entry) = state.channels.remove(&number) else {
+            return;
+        };
+        let connections = state.connections.remove(&number);
+        if !self.opens(number) {
+            state.foreign -= 1;
+        }
+        drop(state);
+        entry.shared.close();
+        drop(connections);
+    }
+
+    /// Whether this side opens channels of such a number.
+    fn opens(&self, number: u32) -> bool {
+        (number % 2 == 1) == (self.role == Role::Host)
     }
 
     /// The consumer of a channel is gone.
-    pub(super) fn abandon(&self, number: u32, finished: bool) {
-        if finished {
+    pub(super) fn abandon(&self, number: u32) {
+        let mut state = self.state();
+        let Some(entry) = state.channels.get_mut(&number) else {
             return;
-        }
-        let mut state = self.state.lock().expect("not poisoned");
-        let Some(entry) = state.channels.get_mut(&number) else { return };
+        };
         entry.abandoned = true;
-        // An agent that answers without listening to the end is within its rights.
-        let cancel = self.role == Role::Host;
+        // What was under way to the consumer is dropped: nobody must wait for its window.
+        let back = Stream::ALL.map(|stream| (stream, WINDOW - entry.room[stream as usize]));
         drop(state);
-        if cancel {
+        for (stream, bytes) in back.into_iter().filter(|(_, bytes)| *bytes > 0) {
+            self.grant(number, stream, bytes);
+        }
+        // An agent that answers without listening to the end is within its rights.
+        if self.role == Role::Host {
             let _ = self.send(Frame::new(Kind::Cancel, number, Bytes::new()));
         }
     }
 
     /// Take a frame of the session.
     pub(super) fn receive(self: &Arc<Self>, frame: Frame) -> Result<(), LinkError> {
+        let from_agent = self.role == Role::Host;
         match frame.kind {
-            Kind::Hello | Kind::Welcome => Ok(()),
             Kind::Open => self.receive_open(&frame),
             Kind::DataIn => self.receive_data(frame.channel, Stream::In, frame.payload),
             Kind::DataOut => self.receive_data(frame.channel, Stream::Out, frame.payload),
             Kind::DataErr => self.receive_data(frame.channel, Stream::Err, frame.payload),
             Kind::Credit => self.receive_credit(&frame),
-            Kind::Eof => {
-                let stream = match *frame.payload {
-                    [byte] => Stream::from_byte(byte),
-                    _ => None,
-                };
-                let stream = stream.ok_or_else(|| broken("an end of no stream"))?;
-                self.deliver(frame.channel, Incoming::Eof(stream))
+            Kind::Eof => self.receive_eof(&frame),
+            Kind::Notice if from_agent => self.receive_notice(&frame),
+            Kind::Finished if from_agent => self.receive_finished(&frame),
+            Kind::Control if !from_agent => {
+                let control = decode(&frame.payload)?;
+                self.with_entry(frame.channel, |entry| {
+                    entry.deliver(Incoming::Control(control));
+                    Ok(())
+                })
             }
-            Kind::Notice => self.deliver(frame.channel, Incoming::Notice(decode(&frame.payload)?)),
-            Kind::Control => self.deliver(frame.channel, Incoming::Control(decode(&frame.payload)?)),
-            Kind::Cancel => self.deliver(frame.channel, Incoming::Cancelled),
-            Kind::Finished => {
-                let result = decode_result(&frame.payload)?;
-                self.deliver(frame.channel, Incoming::Finished(result))?;
-                self.forget(frame.channel);
+            Kind::Cancel if !from_agent => self.with_entry(frame.channel, |entry| {
+                let again = std::mem::replace(&mut entry.cancelled, true);
+                if !again {
+                    entry.deliver(Incoming::Cancelled);
+                }
                 Ok(())
-            }
+            }),
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Notice
+            | Kind::Finished
+            | Kind::Control
+            | Kind::Cancel => Err(broken("a frame that only this side may send")),
+        }
+    }
+
+    /// Run on the channel's entry, or not at all when the channel has ended.
+    fn with_entry<T: Default>(
+        &self,
+        number: u32,
+        act: impl FnOnce(&mut Entry) -> Result<T, LinkError>,
+    ) -> Result<T, LinkError> {
+        let mut state = self.state();
+        if let Some(entry) = state.channels.get_mut(&number) {
+            return act(entry);
+        }
+        let was_open = number != 0
+            && if self.opens(number) {
+                number < state.next
+            } else {
+                number <= state.highest
+            };
+        if was_open {
+            Ok(T::default())
+        } else {
+            Err(broken("a frame for a channel that was never opened"))
         }
     }
 
     fn receive_open(self: &Arc<Self>, frame: &Frame) -> Result<(), LinkError> {
         let request: Request = decode(&frame.payload)?;
-        let own = if self.role == Role::Host { 1 } else { 0 };
-        let mut state = self.state.lock().expect("not poisoned");
-        if frame.channel % 2 == own || frame.channel == 0 || state.channels.contains_key(&frame.channel) {
-            return Err(broken("a channel opened under a number that is taken"));
+        let mut state = self.state();
+        if self.opens(frame.channel) || frame.channel <= state.highest {
+            return Err(broken(
+                "a channel opened under a number that was used before",
+            ));
         }
-        if state.channels.len() >= MOST_CHANNELS {
-            return Err(broken("more channels than there may be"));
-        }
-        let channel = self.entry(&mut state, frame.channel);
-        let accepted = state.accepted.clone();
-        let listener = match (self.role, &request) {
-            (Role::Host, Request::Accepted(listener)) => state.listeners.get(listener).cloned(),
-            _ => None,
+        state.highest = frame.channel;
+        let Some(accepted) = state.accepted.clone() else {
+            return Ok(());
         };
-        drop(state);
-        if self.role == Role::Host {
-            if let Some(listener) = listener {
-                let _ = listener.send(channel);
-            }
+        state.foreign += 1;
+        if self.role == Role::Agent {
+            let channel = self.enter(&mut state, frame.channel, Entry::new());
+            drop(state);
+            // Nobody accepts when the link was dropped: then its drop ends the session.
+            let _ = accepted.send((request, channel));
             return Ok(());
         }
-        if let Some(accepted) = accepted {
-            // Whoever accepts may have gone; the channel's drop tells the other side.
-            let _ = accepted.send((request, channel));
+        let Request::Accepted(listener) = request else {
+            return Err(broken("a request from the agent to the host"));
+        };
+        if state.foreign > MOST_OF_AGENT {
+            return Err(broken("more channels than there may be"));
         }
+        let channel = self.enter(&mut state, frame.channel, Entry::new());
+        let listener = state
+            .channels
+            .get(&listener)
+            .and_then(|entry| entry.listener.clone());
+        drop(state);
+        // Refused by the drop of the channel when the listener has ended or its backlog is full.
+        drop(listener.map(|listener| listener.try_send(channel)));
         Ok(())
     }
 
     fn receive_data(&self, number: u32, stream: Stream, bytes: Bytes) -> Result<(), LinkError> {
-        let mut state = self.state.lock().expect("not poisoned");
-        let Some(entry) = state.known(number)? else { return Ok(()) };
-        let room = &mut entry.room[stream as usize];
-        *room = room.checked_sub(bytes.len()).ok_or_else(|| broken("more bytes than the window allows"))?;
-        if entry.abandoned {
-            // Nobody reads: grant at once, so that the agent comes to its end.
-            let length = bytes.len();
-            drop(state);
-            self.grant(number, stream, length);
-            return Ok(());
+        let cost = cost(bytes.len());
+        let unread = self.with_entry(number, |entry| {
+            let lane = stream as usize;
+            let Some(room) = entry.room[lane].checked_sub(cost) else {
+                return Err(broken("more bytes than the window allows"));
+            };
+            if entry.ended[lane] {
+                return Err(broken("bytes after a stream's end"));
+            }
+            entry.room[lane] = room;
+            if !entry.abandoned {
+                entry.deliver(Incoming::Data(stream, bytes));
+                return Ok(0);
+            }
+            // Nobody reads: give the window back all the same, so that the sender gets to its end.
+            entry.dropped[lane] += cost;
+            Ok(if entry.dropped[lane] >= WINDOW / 2 {
+                std::mem::take(&mut entry.dropped[lane])
+            } else {
+                0
+            })
+        })?;
+        if unread > 0 {
+            self.grant(number, stream, unread);
         }
-        let _ = entry.items.send(Incoming::Data(stream, bytes));
         Ok(())
     }
 
@@ -284,171 +460,79 @@ impl Core {
             _ => (None, 0),
         };
         let stream = stream.ok_or_else(|| broken("window for no stream"))?;
-        let mut state = self.state.lock().expect("not poisoned");
-        let Some(entry) = state.known(frame.channel)? else { return Ok(()) };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if bytes > WINDOW || !entry.windows.grant(stream, bytes) {
-            return Err(broken("more window than there is"));
-        }
-        Ok(())
+        self.with_entry(frame.channel, |entry| {
+            let fits = bytes <= WINDOW && entry.shared.grant(stream, bytes);
+            if fits {
+                Ok(())
+            } else {
+                Err(broken("more window than there is"))
+            }
+        })
     }
 
-    fn deliver(&self, number: u32, item: Incoming) -> Result<(), LinkError> {
-        let mut state = self.state.lock().expect("not poisoned");
-        if let Some(entry) = state.known(number)? {
-            // A consumer that is gone misses nothing.
-            let _ = entry.items.send(item);
-        }
+    fn receive_eof(&self, frame: &Frame) -> Result<(), LinkError> {
+        let stream = match *frame.payload {
+            [byte] => Stream::from_byte(byte),
+            _ => None,
+        };
+        let stream = stream.ok_or_else(|| broken("an end of no stream"))?;
+        self.with_entry(frame.channel, |entry| {
+            let again = std::mem::replace(&mut entry.ended[stream as usize], true);
+            if !again {
+                entry.deliver(Incoming::Eof(stream));
+            }
+            Ok(())
+        })
+    }
+
+    fn receive_notice(&self, frame: &Frame) -> Result<(), LinkError> {
+        let notice = decode(&frame.payload)?;
+        self.with_entry(frame.channel, |entry| {
+            let waiting = entry.shared.notices.fetch_add(1, Ordering::Relaxed);
+            if waiting >= MOST_NOTICES && !entry.abandoned {
+                return Err(broken("more notices than there may be"));
+            }
+            entry.deliver(Incoming::Notice(notice));
+            Ok(())
+        })
+    }
+
+    fn receive_finished(&self, frame: &Frame) -> Result<(), LinkError> {
+        let result = decode_result(&frame.payload)?;
+        self.with_entry(frame.channel, |entry| {
+            entry.deliver(Incoming::Finished(result));
+            Ok(())
+        })?;
+        self.forget(frame.channel);
         Ok(())
     }
 }
 
-impl State {
-    fn free_number(&mut self) -> u32 {
-        while self.channels.contains_key(&self.next) || self.gone.contains(&self.next) {
-            self.advance();
-        }
-        let number = self.next;
-        self.advance();
-        number
+type NewEntry = (Entry, mpsc::UnboundedReceiver<Incoming>);
+
+impl Entry {
+    fn new() -> NewEntry {
+        let (items, receiver) = mpsc::unbounded_channel();
+        let entry = Self {
+            items,
+            shared: Arc::new(Shared::new()),
+            room: [WINDOW; Stream::COUNT],
+            dropped: [0; Stream::COUNT],
+            ended: [false; Stream::COUNT],
+            abandoned: false,
+            cancelled: false,
+            listener: None,
+        };
+        (entry, receiver)
     }
 
-    fn advance(&mut self) {
-        let parity = self.next % 2;
-        self.next = self.next.checked_add(2).unwrap_or(2 - parity);
-    }
-
-    fn remove(&mut self, number: u32) {
-        if let Some(entry) = self.channels.remove(&number) {
-            entry.windows.close();
-            self.gone.insert(number);
-            self.gone_order.push_back(number);
-            if self.gone_order.len() > REMEMBERED
-                && let Some(oldest) = self.gone_order.pop_front()
-            {
-                self.gone.remove(&oldest);
-            }
-        }
-    }
-
-    /// The channel; `None` when it was open a moment ago.
-    fn known(&mut self, number: u32) -> Result<Option<&mut Entry>, LinkError> {
-        if self.gone.contains(&number) {
-            return Ok(None);
-        }
-        self.channels.get_mut(&number).map(Some).ok_or_else(|| broken("a frame for a channel that is not open"))
+    fn deliver(&self, item: Incoming) {
+        // A consumer that is gone misses nothing.
+        let _ = self.items.send(item);
     }
 }
 
 fn broken(what: &str) -> LinkError {
     LinkError::Protocol(what.to_owned())
-}
-
-pub(super) fn encode<T: Encode<()>>(message: &T) -> Result<Vec<u8>, LinkError> {
-    let bytes = minicbor::to_vec(message).expect("encoding into memory cannot fail");
-    if bytes.len() > MAX_PAYLOAD { Err(LinkError::TooLong(bytes.len())) } else { Ok(bytes) }
-}
-
-/// As [`encode`]; a response that does not fit becomes a failure that says so.
-pub(super) fn encode_result(result: &Result<Response, Failure>) -> Result<Vec<u8>, LinkError> {
-    let encoded = match result {
-        Ok(response) => encode(&Answer::Well(response.clone())),
-        Err(failure) => encode(&Answer::Badly(failure.clone())),
-    };
-    match encoded {
-        Err(LinkError::TooLong(length)) => encode(&Answer::Badly(Failure {
-            code: FailureCode::Os,
-            message: format!("the answer has {length} bytes and does not fit into a frame"),
-            last_seen: None,
-        })),
-        other => other,
-    }
-}
-
-pub(super) fn decode<'a, T: Decode<'a, ()>>(bytes: &'a [u8]) -> Result<T, LinkError> {
-    minicbor::decode(bytes).map_err(|error| LinkError::Protocol(format!("a message that cannot be read: {error}")))
-}
-
-fn decode_result(bytes: &[u8]) -> Result<Result<Response, Failure>, LinkError> {
-    Ok(match decode(bytes)? {
-        Answer::Well(response) => Ok(response),
-        Answer::Badly(failure) => Err(failure),
-    })
-}
-
-/// A result on the wire.
-#[derive(Debug, Encode, Decode)]
-enum Answer {
-    #[n(0)]
-    Well(#[n(0)] Response),
-    #[n(1)]
-    Badly(#[n(0)] Failure),
-}
-
-/// The host's end of a session. Clones are the same session.
-#[derive(Debug, Clone)]
-pub struct HostLink {
-    pub(super) core: Arc<Core>,
-}
-
-impl HostLink {
-    /// Open a channel. Never waits for the other side.
-    pub fn open(&self, request: &Request) -> Result<Channel, LinkError> {
-        self.core.open(request)
-    }
-
-    /// The connections that the listener of this channel accepts ([`Request::Accepted`]). Those
-    /// that nobody asked for are closed.
-    pub fn accepted_by(&self, listener: u32) -> mpsc::UnboundedReceiver<Channel> {
-        self.core.accepted_by(listener)
-    }
-
-    /// Resolves when the session has ended, with the reason. When the agent says hello anew,
-    /// because its guest was booted again, that is [`LinkError::Closed`].
-    pub async fn ended(&self) -> LinkError {
-        ended(&self.core).await
-    }
-}
-
-async fn ended(core: &Core) -> LinkError {
-    let mut ended = core.ended.subscribe();
-    match ended.wait_for(Option::is_some).await {
-        Ok(error) => error.clone().unwrap_or(LinkError::Closed),
-        Err(_) => LinkError::Closed,
-    }
-}
-
-/// The agent's end of a session: requests come out of it.
-#[derive(Debug)]
-pub struct AgentLink {
-    pub(super) core: Arc<Core>,
-    pub(super) accepted: mpsc::UnboundedReceiver<Accepted>,
-}
-
-impl AgentLink {
-    /// The next request, with its channel.
-    pub async fn next(&mut self) -> Result<Accepted, LinkError> {
-        match self.accepted.recv().await {
-            Some(accepted) => Ok(accepted),
-            None => Err(self.core.closed()),
-        }
-    }
-
-    /// What opens channels to the host.
-    pub fn opener(&self) -> Opener {
-        Opener { core: Arc::clone(&self.core) }
-    }
-}
-
-/// Opens channels from the agent to the host.
-#[derive(Debug, Clone)]
-pub struct Opener {
-    core: Arc<Core>,
-}
-
-impl Opener {
-    /// Open a channel ([`Request::Accepted`]).
-    pub fn open(&self, request: &Request) -> Result<Channel, LinkError> {
-        self.core.open(request)
-    }
 }

@@ -18,8 +18,8 @@ pub(super) struct Seen {
     pub(super) reboots: u32,
     /// By the guest's kernel, on the console.
     pub(super) announced: Announced,
-    /// The last triple fault, where QEMU tells of them.
-    pub(super) fault: Option<String>,
+    /// Whether there was a triple faulted: true, where QEMU tells of them.
+    pub(super) faulted: bool,
     /// QEMU's own last words.
     pub(super) words: String,
     /// What executed the guest.
@@ -55,7 +55,7 @@ impl Seen {
                 judge_reason(
                     self.reason.as_deref(),
                     announced,
-                    self.fault,
+                    self.faulted,
                     self.accelerator,
                 )
             }
@@ -67,26 +67,26 @@ impl Seen {
     }
 }
 
-/// An orderly end of QEMU. On every board an orderly reboot with `reboot=t` *is* a triple fault,
+/// An orderly end of QEMU. On every board an orderly reboot with `reboot=t` *is* a triple faulted: true,
 /// so only one that nobody announced is a fault.
 fn judge_reason(
     reason: Option<&str>,
     announced_reset: bool,
-    fault: Option<String>,
+    faulted: bool,
     accelerator: Accelerator,
 ) -> (EndingKind, String) {
     match reason {
         Some("guest-shutdown") => (EndingKind::PoweredOff, "the guest switched itself off".to_owned()),
         Some("guest-panic") => (EndingKind::Panic, "the guest reported a panic".to_owned()),
         Some("guest-reset" | "subsystem-reset") if announced_reset => (EndingKind::Reset, "the guest rebooted".to_owned()),
-        Some("guest-reset") => match (fault, accelerator) {
-            (Some(fault), _) => (EndingKind::TripleFault, fault),
+        Some("guest-reset") => match (faulted, accelerator) {
+            (true, _) => (EndingKind::TripleFault, "the processor hit a triple fault".to_owned()),
             // KVM does not tell the two apart, and our kernels reset in no other way.
-            (None, Accelerator::Kvm) => (
+            (false, Accelerator::Kvm) => (
                 EndingKind::TripleFault,
                 "the guest reset without announcing it: under KVM that is most often a triple fault".to_owned(),
             ),
-            (None, Accelerator::Tcg) => (EndingKind::Reset, "the guest reset the board without announcing it".to_owned()),
+            (false, Accelerator::Tcg) => (EndingKind::Reset, "the guest reset the board without announcing it".to_owned()),
         },
         Some("host-signal") => (EndingKind::VmmCrashed, "someone else ended QEMU by a signal".to_owned()),
         Some("host-qmp-quit") => (EndingKind::Killed, "ended by attest".to_owned()),
@@ -105,7 +105,7 @@ mod tests {
             reason: Some("guest-reset".to_owned()),
             reboots: 0,
             announced: Announced::default(),
-            fault: None,
+            faulted: false,
             words: "its words".to_owned(),
             accelerator: Accelerator::Tcg,
         }
@@ -113,7 +113,6 @@ mod tests {
 
     #[test]
     fn each_end_has_its_own_name() {
-        let fault = Some("fault at RIP=1".to_owned());
         let reason = |reason: &str| Some(reason.to_owned());
         let panic = Announced {
             panic: reason("Oops"),
@@ -149,7 +148,7 @@ mod tests {
             (
                 Seen {
                     announced: panic,
-                    fault: fault.clone(),
+                    faulted: true,
                     ..seen()
                 },
                 EndingKind::Panic,
@@ -158,7 +157,7 @@ mod tests {
             (
                 Seen {
                     announced: reset.clone(),
-                    fault: fault.clone(),
+                    faulted: true,
                     ..seen()
                 },
                 EndingKind::Reset,
@@ -168,13 +167,20 @@ mod tests {
                 Seen {
                     announced: reset,
                     reboots: 1,
-                    fault: fault.clone(),
+                    faulted: true,
                     ..seen()
                 },
                 EndingKind::TripleFault,
-                "RIP=1",
+                "triple fault",
             ),
-            (Seen { fault, ..seen() }, EndingKind::TripleFault, "RIP=1"),
+            (
+                Seen {
+                    faulted: true,
+                    ..seen()
+                },
+                EndingKind::TripleFault,
+                "triple fault",
+            ),
             (
                 Seen {
                     accelerator: Accelerator::Kvm,

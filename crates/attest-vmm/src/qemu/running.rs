@@ -114,7 +114,7 @@ impl Watcher {
             reason: self.reason,
             reboots: self.reboots,
             announced,
-            fault: self.output.fault(),
+            faulted: self.output.faulted(),
             words: self.output.last_words(),
             accelerator: self.accelerator,
         }

@@ -15,7 +15,7 @@ pub struct Ability {
     pub refusal: Option<String>,
 }
 
-/// Accelerators, then boards. Runs QEMU twice: some 50 ms.
+/// Accelerators, then boards. Runs QEMU twice: 10 ms each.
 pub fn survey(program: &QemuProgram) -> Vec<Ability> {
     let accelerators = ask(program, "-accel");
     let boards = ask(program, "-machine");

@@ -51,18 +51,29 @@ impl Run {
             output: self.output.path().display().to_string(),
         });
         let mut summary = Summary::default();
-        let deadline = selection.run_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
+        let deadline = selection
+            .run_timeout()
+            .map(|timeout| tokio::time::Instant::now() + timeout);
         for lab in selection.labs {
             self.run_lab(lab, deadline, &mut summary).await;
         }
         let exit_code = summary.exit_code();
         let breakdown = self.recorder.breakdown();
-        self.recorder.record(EventKind::RunEnded { exit_code, summary, breakdown });
+        self.recorder.record(EventKind::RunEnded {
+            exit_code,
+            summary,
+            breakdown,
+        });
         exit_code
     }
 
     /// The declarative tests of one manifest share one lab; each Rust test brings its own.
-    async fn run_lab(&mut self, lab: LabRun, deadline: Option<tokio::time::Instant>, summary: &mut Summary) {
+    async fn run_lab(
+        &mut self,
+        lab: LabRun,
+        deadline: Option<tokio::time::Instant>,
+        summary: &mut Summary,
+    ) {
         let directory = self.output.path().to_owned();
         let mut shared: Option<Lab> = None;
         for test in &lab.tests {
@@ -81,7 +92,11 @@ impl Run {
             };
             summary.count(verdict);
             let duration_ns = nanoseconds(ran.duration());
-            self.recorder.record(EventKind::TestEnded { verdict, duration_ns, failure });
+            self.recorder.record(EventKind::TestEnded {
+                verdict,
+                duration_ns,
+                failure,
+            });
             self.recorder.set_test(None);
             if verdict != Verdict::Passed {
                 // The next test must not suffer from what this one left.
@@ -165,7 +180,11 @@ struct Ran {
 
 impl Ran {
     fn begin(timeout: Duration, run_deadline: Option<tokio::time::Instant>) -> Self {
-        Self { timeout, run_deadline, began: std::cell::Cell::new(None) }
+        Self {
+            timeout,
+            run_deadline,
+            began: std::cell::Cell::new(None),
+        }
     }
 
     fn start(&self) {
@@ -173,7 +192,10 @@ impl Ran {
     }
 
     fn duration(&self) -> Duration {
-        self.began.get().map(|began| began.elapsed()).unwrap_or_default()
+        self.began
+            .get()
+            .map(|began| began.elapsed())
+            .unwrap_or_default()
     }
 
     fn deadline(&self) -> tokio::time::Instant {
@@ -191,7 +213,9 @@ impl Ran {
 }
 
 fn judge(outcome: Result<()>, lab: Option<&Lab>) -> (Verdict, Option<FailureDetail>) {
-    let Err(error) = outcome else { return (Verdict::Passed, None) };
+    let Err(error) = outcome else {
+        return (Verdict::Passed, None);
+    };
     let mut detail = error.detail();
     if let Some(lab) = lab {
         detail.consoles = console_tails(lab, error.machine());
@@ -201,7 +225,10 @@ fn judge(outcome: Result<()>, lab: Option<&Lab>) -> (Verdict, Option<FailureDeta
 
 /// The ends of the consoles that matter: the machine's own, or all when it is nobody's.
 pub(crate) fn console_tails(lab: &Lab, machine: Option<&str>) -> Vec<ConsoleTail> {
-    let concerned = lab.machines().iter().filter(|each| machine.is_none_or(|name| name == each.name()));
+    let concerned = lab
+        .machines()
+        .iter()
+        .filter(|each| machine.is_none_or(|name| name == each.name()));
     concerned
         .map(|machine| {
             let lines = machine.console().tail();

@@ -19,15 +19,21 @@ pub struct OutputDirectory {
 impl OutputDirectory {
     /// Exactly this directory, made when missing.
     pub fn create(path: &Path) -> Result<Self> {
-        let absolute = std::path::absolute(path).map_err(Error::io("the working directory is gone"))?;
+        let absolute =
+            std::path::absolute(path).map_err(Error::io("the working directory is gone"))?;
         make(&absolute)?;
         Ok(Self { path: absolute })
     }
 
     /// A new one, named after the time and this process, under the default parent.
     pub fn create_default() -> Result<Self> {
-        let parent = std::env::var_os(OUTPUT_VARIABLE).map_or_else(|| PathBuf::from("attest-out"), PathBuf::from);
-        let name = format!("{}-{}", timestamp(SystemTime::now()).replace(':', ""), std::process::id());
+        let parent = std::env::var_os(OUTPUT_VARIABLE)
+            .map_or_else(|| PathBuf::from("attest-out"), PathBuf::from);
+        let name = format!(
+            "{}-{}",
+            timestamp(SystemTime::now()).replace(':', ""),
+            std::process::id()
+        );
         Self::create(&parent.join(name))
     }
 
@@ -36,7 +42,9 @@ impl OutputDirectory {
     pub(crate) fn create_for_test(test: &str) -> Result<Self> {
         let parent = match std::env::var_os(OUTPUT_VARIABLE) {
             Some(parent) => PathBuf::from(parent),
-            None => target_directory().map_or_else(std::env::temp_dir, |target| target.join("attest")),
+            None => {
+                target_directory().map_or_else(std::env::temp_dir, |target| target.join("attest"))
+            }
         };
         let name = format!("{}-{}", test.replace("::", "."), std::process::id());
         Self::create(&parent.join(name))
@@ -64,14 +72,21 @@ fn make(path: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(Error::io(format!("the output directory {} cannot be made; choose another with --output", path.display())))
+        .map_err(Error::io(format!(
+            "the output directory {} cannot be made; choose another with --output",
+            path.display()
+        )))
 }
 
 /// `target/debug` of `target/debug/deps/name-hash`.
 fn target_directory() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     let directory = program.parent()?;
-    let directory = if directory.ends_with("deps") { directory.parent()? } else { directory };
+    let directory = if directory.ends_with("deps") {
+        directory.parent()?
+    } else {
+        directory
+    };
     Some(directory.to_owned())
 }
 

@@ -17,46 +17,80 @@ use crate::recorder::Recorder;
 const SHOWN: usize = 32 * 1024;
 
 /// Find the binary: named, or built by cargo as `cargo test --no-run` does.
-pub(super) fn binary(plan: &RustTestPlan, directory: &Path) -> Result<PathBuf> {
+pub(super) fn binary(plan: &RustTestPlan, directory: Option<&Path>) -> Result<PathBuf> {
     match &plan.source {
         RustTestSource::Binary(path) => Ok(path.clone()),
-        RustTestSource::Package { package, test } => build(package, test, directory),
+        RustTestSource::Package { package, test } => {
+            build(package, test, directory.unwrap_or(Path::new(".")))
+        }
     }
 }
 
 fn build(package: &str, test: &str, directory: &Path) -> Result<PathBuf> {
-    let failed = |reason: String| Error::Program { program: format!("cargo test -p {package} --test {test}"), reason };
+    let failed = |reason: String| Error::Program {
+        program: format!("cargo test -p {package} --test {test}"),
+        reason,
+    };
     let output = Command::new("cargo")
-        .args(["test", "--no-run", "--message-format=json-render-diagnostics", "-p", package, "--test", test])
+        .args([
+            "test",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+            "-p",
+            package,
+            "--test",
+            test,
+        ])
         .current_dir(directory)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| failed(format!("cargo cannot be run: {error}; is it on PATH?")))?;
     if !output.status.success() {
-        return Err(failed("it does not build; cargo's words are above".to_owned()));
+        return Err(failed(
+            "it does not build; cargo's words are above".to_owned(),
+        ));
     }
     let messages = output.stdout.split(|byte| *byte == b'\n');
     let executable = messages
         .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
-        .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == test)
+        .filter(|message| {
+            message["reason"] == "compiler-artifact" && message["target"]["name"] == test
+        })
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executable.ok_or_else(|| failed(format!("cargo named no executable; has `{package}` a test target `{test}`?")))
+    executable.ok_or_else(|| {
+        failed(format!(
+            "cargo named no executable; has `{package}` a test target `{test}`?"
+        ))
+    })
 }
 
 /// The names of the tests in a binary.
 pub(super) fn list(binary: &Path) -> Result<Vec<String>> {
-    let failed = |reason: String| Error::Program { program: binary.display().to_string(), reason };
+    let failed = |reason: String| Error::Program {
+        program: binary.display().to_string(),
+        reason,
+    };
     let output = Command::new(binary)
         .args(["--list", "--format", "terse"])
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| failed(format!("it cannot be run: {error}; build it first, or give package and test")))?;
+        .map_err(|error| {
+            failed(format!(
+                "it cannot be run: {error}; build it first, or give package and test"
+            ))
+        })?;
     if !output.status.success() {
-        return Err(failed(format!("listing its tests ended with {}; is it a Rust test binary?", output.status)));
+        return Err(failed(format!(
+            "listing its tests ended with {}; is it a Rust test binary?",
+            output.status
+        )));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter_map(|line| line.strip_suffix(": test").map(str::to_owned)).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test").map(str::to_owned))
+        .collect())
 }
 
 /// Run one test in a process of its own; its events become ours.
@@ -75,7 +109,9 @@ pub(super) async fn run(
     let offset = recorder.now();
     // The test opens the pipe by its name under /proc: nothing needs to be inherited.
     let events_path = format!("/proc/{}/fd/{}", std::process::id(), events_end.as_raw_fd());
-    let both = text_end.try_clone().map_err(Error::io("no pipe for a test's output"))?;
+    let both = text_end
+        .try_clone()
+        .map_err(Error::io("no pipe for a test's output"))?;
     let mut command = tokio::process::Command::new(&binary);
     command
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
@@ -85,11 +121,17 @@ pub(super) async fn run(
         .stdout(Stdio::from(std::os::fd::OwnedFd::from(both)))
         .stderr(Stdio::from(std::os::fd::OwnedFd::from(text_end)))
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| failed(format!("it cannot be run: {error}")))?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| failed(format!("it cannot be run: {error}")))?;
     drop(command);
-    let reading_events = tokio::task::spawn_blocking(move || read_events(BufReader::new(events), &recorder, offset));
+    let reading_events =
+        tokio::task::spawn_blocking(move || read_events(BufReader::new(events), &recorder, offset));
     let reading_text = tokio::task::spawn_blocking(move || read_text(text));
-    let status = child.wait().await.map_err(Error::io("waiting for a test"))?;
+    let status = child
+        .wait()
+        .await
+        .map_err(Error::io("waiting for a test"))?;
     drop(events_end);
     let verdict = reading_events.await.expect("reading events does not panic");
     let text = reading_text.await.expect("reading output does not panic");
@@ -102,9 +144,13 @@ type Told = Option<(Verdict, Option<FailureDetail>)>;
 fn read_events(events: impl BufRead, recorder: &Recorder, offset: u64) -> Told {
     let mut told = None;
     for line in events.lines().map_while(std::result::Result::ok) {
-        let Ok(event) = serde_json::from_str::<Event>(&line) else { continue };
+        let Ok(event) = serde_json::from_str::<Event>(&line) else {
+            continue;
+        };
         match event.kind {
-            EventKind::TestEnded { verdict, failure, .. } => told = Some((verdict, failure)),
+            EventKind::TestEnded {
+                verdict, failure, ..
+            } => told = Some((verdict, failure)),
             _ => recorder.forward(event, offset),
         }
     }
@@ -124,7 +170,11 @@ fn read_text(mut text: impl Read) -> String {
 }
 
 fn judge(status: ExitStatus, told: Told, text: String) -> (Verdict, Option<FailureDetail>) {
-    let failure = |message: String| FailureDetail { message, stderr: Some(text.clone()), ..FailureDetail::default() };
+    let failure = |message: String| FailureDetail {
+        message,
+        stderr: Some(text.clone()),
+        ..FailureDetail::default()
+    };
     match (told, status.success()) {
         (Some((Verdict::Passed, _)) | None, true) => (Verdict::Passed, None),
         (Some((verdict, Some(mut detail))), _) => {
@@ -132,6 +182,9 @@ fn judge(status: ExitStatus, told: Told, text: String) -> (Verdict, Option<Failu
             (verdict, Some(detail))
         }
         // A plain `#[test]` of the same binary tells nothing but its status.
-        _ => (Verdict::Failed, Some(failure(format!("the test's process ended with {status}")))),
+        _ => (
+            Verdict::Failed,
+            Some(failure(format!("the test's process ended with {status}"))),
+        ),
     }
 }

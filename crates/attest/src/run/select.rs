@@ -79,7 +79,11 @@ impl Selection {
             let mut tests = tests(&plan)?;
             tests.retain(|test| filter.is_none_or(|filter| test.name.contains(filter)));
             if !tests.is_empty() {
-                labs.push(LabRun { manifest: path.clone(), plan, tests });
+                labs.push(LabRun {
+                    manifest: path.clone(),
+                    plan,
+                    tests,
+                });
             }
         }
         Ok(Self { labs })
@@ -87,7 +91,10 @@ impl Selection {
 
     /// The names of all tests.
     pub fn names(&self) -> Vec<String> {
-        self.labs.iter().flat_map(|lab| lab.tests.iter().map(|test| test.name.clone())).collect()
+        self.labs
+            .iter()
+            .flat_map(|lab| lab.tests.iter().map(|test| test.name.clone()))
+            .collect()
     }
 
     /// The longest of the manifests' limits for a whole run.
@@ -100,14 +107,26 @@ fn tests(plan: &LabPlan) -> Result<Vec<SelectedTest>> {
     let mut tests = Vec::new();
     for test in &plan.tests {
         let timeout = test.timeout.unwrap_or(plan.timeouts.test);
-        let selected = |name: String, rust| SelectedTest { name, timeout, kind: test.kind.clone(), rust };
+        let selected = |name: String, rust| SelectedTest {
+            name,
+            timeout,
+            kind: test.kind.clone(),
+            rust,
+        };
         match &test.kind {
             TestKind::Steps(_) => tests.push(selected(test.name.clone(), None)),
             TestKind::Rust(rust) => {
-                let binary = rust_test::binary(rust, &plan.directory)?;
+                let binary = rust_test::binary(rust, plan.directory.as_deref())?;
                 for name in rust_test::list(&binary)? {
-                    if rust.filter.as_ref().is_none_or(|filter| name.contains(filter)) {
-                        tests.push(selected(format!("{}::{name}", test.name), Some((binary.clone(), name))));
+                    if rust
+                        .filter
+                        .as_ref()
+                        .is_none_or(|filter| name.contains(filter))
+                    {
+                        tests.push(selected(
+                            format!("{}::{name}", test.name),
+                            Some((binary.clone(), name)),
+                        ));
                     }
                 }
             }

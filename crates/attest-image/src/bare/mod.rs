@@ -1,0 +1,198 @@
+//! The built-in guest: an initramfs of the agent as PID 1, a static busybox, a static bash where
+//! the host has one, and the kernel modules it needs. No image server, no distribution.
+
+mod key;
+mod layout;
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Choice;
+use crate::cache::{self, Cache};
+use crate::error::ImageError;
+use crate::kernel::{self, Kernel};
+use crate::vmlinux;
+
+use program::Programs;
+
+/// What goes into the guest.
+#[derive(Debug, Clone)]
+pub struct BareOptions<'a> {
+    /// The static agent.
+    pub agent: &'a [u8],
+    /// Names of modules; what they need comes by itself. `-` and `_` are the same.
+    pub modules: &'a [&'a str],
+    /// A static busybox; looked for in the usual places when absent.
+    pub busybox: Option<PathBuf>,
+    /// A static bash; looked for in the usual places when absent, and left out when there is none.
+    pub bash: Option<PathBuf>,
+    /// More files; they take the place of the guest's own.
+    pub files: &'a [GuestFile],
+}
+
+/// A file for the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestFile {
+    /// Absolute.
+    pub path: String,
+    /// Permissions.
+    pub mode: u32,
+    /// What is in it.
+    pub contents: Vec<u8>,
+}
+
+/// A guest that is ready to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BareGuest {
+    /// A vmlinux with a PVH entry, or the bzImage.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// Of the contents of both: equal guests have equal digests, on any host.
+    pub digest: blake3::Hash,
+    /// As `uname -r` says in it.
+    pub release: String,
+    /// What was chosen, and why.
+    pub choices: Vec<Choice>,
+}
+
+impl<'a> BareOptions<'a> {
+    /// With busybox and bash from the usual places, and no more files.
+    pub fn new(agent: &'a [u8], modules: &'a [&'a str]) -> Self {
+        Self {
+            agent,
+            modules,
+            busybox: None,
+            bash: None,
+            files: &[],
+        }
+    }
+}
+
+/// Build the guest, or take it from the cache.
+///
+/// # Errors
+/// A missing or dynamic busybox, a kernel without what is needed, files that cannot be read.
+pub fn build(
+    cache: &Cache,
+    kernel: &Kernel,
+    options: &BareOptions<'_>,
+) -> Result<BareGuest, ImageError> {
+    let programs = Programs::find(options)?;
+    let (image, started) = direct(cache, kernel)?;
+    let key = key::of_initramfs(kernel, options, &programs)?;
+    let entry = cache.entry("initramfs", key, &mut |_| {}, |directory, _| {
+        let archive = layout::archive(kernel, options, &programs)?;
+        write(&directory.join("initrd"), &archive.pack())
+    })?;
+    let digests = [cache::digest(&image)?, cache::digest(&entry)?];
+    let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
+    Ok(BareGuest {
+        kernel: image.join(KERNEL),
+        initrd: entry.join("initrd"),
+        digest,
+        release: kernel.release.clone(),
+        choices: choices(kernel, &started, &programs),
+    })
+}
+
+/// A guest of somebody's own initramfs, which brings its own agent.
+///
+/// # Errors
+/// A kernel that cannot be booted, files that cannot be read.
+pub fn with_initrd(cache: &Cache, kernel: &Kernel, initrd: &Path) -> Result<BareGuest, ImageError> {
+    let (image, started) = direct(cache, kernel)?;
+    let own = blake3::hash(&read(initrd)?);
+    let digests = [cache::digest(&image)?, own];
+    let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
+    Ok(BareGuest {
+        kernel: image.join(KERNEL),
+        initrd: initrd.to_owned(),
+        digest,
+        release: kernel.release.clone(),
+        choices: vec![choice_of_kernel(kernel, &started, "")],
+    })
+}
+
+/// The host's static busybox, which the bare guest needs.
+///
+/// # Errors
+/// There is none in the usual places, or it is not static.
+pub fn busybox() -> Result<PathBuf, ImageError> {
+    let programs = Programs::find(&BareOptions::new(&[], &[]))?;
+    programs.busybox()?;
+    Ok(programs.busybox)
+}
+
+/// In the cache's entry of a kernel: what is booted; and why it is the bzImage, if it is.
+const KERNEL: &str = "kernel";
+const REASON: &str = "reason";
+
+/// The cache's entry with what is booted of this kernel, and how it starts.
+fn direct(cache: &Cache, kernel: &Kernel) -> Result<(PathBuf, String), ImageError> {
+    let key = key::of_kernel(&kernel.image)?;
+    let entry = cache.entry("vmlinux", key, &mut |_| {}, |directory, _| {
+        let image = kernel::read_image(&kernel.image)?;
+        match vmlinux::extract(&image) {
+            Ok(elf) => write(&directory.join(KERNEL), &elf),
+            Err(whole) if whole.boots() && !image.starts_with(b"\x7fELF") => {
+                write(&directory.join(REASON), whole.to_string().as_bytes())?;
+                write(&directory.join(KERNEL), &image)
+            }
+            Err(whole) => Err(ImageError::Kernel {
+                path: kernel.image.clone(),
+                reason: whole.to_string(),
+            }),
+        }
+    })?;
+    let started = match fs::read_to_string(entry.join(REASON)) {
+        Ok(why) => format!("started as a bzImage, which boots slower: {why}"),
+        Err(_) => "started directly (PVH)".to_owned(),
+    };
+    Ok((entry, started))
+}
+
+fn choices(kernel: &Kernel, started: &str, programs: &Programs) -> Vec<Choice> {
+    let without = match kernel.modules {
+        Some(_) => "",
+        None => "; no modules were found for it, so all that is needed must be built in",
+    };
+    let bash = match &programs.bash {
+        Some(path) => (
+            path.display().to_string(),
+            "static, for shell commands as bash understands them",
+        ),
+        None => (
+            "none".to_owned(),
+            "the host has no static one (Debian: `apt install bash-static`)",
+        ),
+    };
+    vec![
+        choice_of_kernel(kernel, started, without),
+        Choice {
+            what: "bash",
+            choice: bash.0,
+            reason: bash.1.to_owned(),
+        },
+    ]
+}
+
+fn choice_of_kernel(kernel: &Kernel, started: &str, without: &str) -> Choice {
+    Choice {
+        what: "kernel",
+        choice: kernel.release.clone(),
+        reason: format!("{}; {started}{without}", kernel.origin),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    fs::read(path).map_err(ImageError::file(path, "it cannot be read"))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+    fs::write(path, bytes).map_err(ImageError::file(path, "it cannot be written"))
+}
+
+#[cfg(test)]
+mod tests;

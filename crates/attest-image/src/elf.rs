@@ -1,0 +1,133 @@
+//! As much of elf(5) as is needed to tell whether a kernel or a program fits the guest.
+
+/// `PT_INTERP`: names a dynamic loader.
+pub(crate) const INTERPRETER: u32 = 3;
+/// `PT_NOTE`.
+pub(crate) const NOTE: u32 = 4;
+
+/// An entry of the program headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment<'a> {
+    pub(crate) kind: u32,
+    /// Empty where the file does not have them.
+    pub(crate) bytes: &'a [u8],
+}
+
+/// Why a file is no ELF for the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    NotElf64,
+    Architecture,
+    Truncated,
+}
+
+/// The program headers of an ELF for x86-64.
+pub(crate) fn segments(elf: &[u8]) -> Result<Vec<Segment<'_>>, Unfit> {
+    /// `EM_X86_64`.
+    const MACHINE: u16 = 62;
+    if elf.get(..5) != Some(b"\x7fELF\x02") {
+        return Err(Unfit::NotElf64);
+    }
+    // e_machine, e_phoff, e_phentsize and e_phnum of Elf64_Ehdr.
+    if short(elf, 18)? != MACHINE {
+        return Err(Unfit::Architecture);
+    }
+    let (start, size, count) = (long(elf, 32)?, short(elf, 54)?, short(elf, 56)?);
+    (0..count)
+        .map(|index| {
+            segment(
+                elf,
+                start.saturating_add(usize::from(index) * usize::from(size)),
+            )
+        })
+        .collect()
+}
+
+/// p_type, p_offset and p_filesz of Elf64_Phdr.
+fn segment(elf: &[u8], at: usize) -> Result<Segment<'_>, Unfit> {
+    let header = elf
+        .get(at..)
+        .and_then(|rest| rest.get(..56))
+        .ok_or(Unfit::Truncated)?;
+    let kind = u32::from_le_bytes(array(header, 0)?);
+    let (offset, length) = (long(header, 8)?, long(header, 32)?);
+    let bytes = elf
+        .get(offset..)
+        .and_then(|rest| rest.get(..length))
+        .unwrap_or_default();
+    Ok(Segment { kind, bytes })
+}
+
+fn short(bytes: &[u8], at: usize) -> Result<u16, Unfit> {
+    array(bytes, at).map(u16::from_le_bytes)
+}
+
+fn long(bytes: &[u8], at: usize) -> Result<usize, Unfit> {
+    usize::try_from(u64::from_le_bytes(array(bytes, at)?)).map_err(|_| Unfit::Truncated)
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Unfit> {
+    bytes
+        .get(at..)
+        .and_then(|rest| rest.first_chunk())
+        .copied()
+        .ok_or(Unfit::Truncated)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An ELF with one segment.
+    pub(crate) fn elf(kind: u32, contents: &[u8]) -> Vec<u8> {
+        let mut elf = vec![0; 64 + 56];
+        elf[..5].copy_from_slice(b"\x7fELF\x02");
+        elf[18] = 62;
+        elf[32] = 64;
+        elf[54] = 56;
+        elf[56] = 1;
+        elf[64..68].copy_from_slice(&kind.to_le_bytes());
+        elf[64 + 8] = 120;
+        elf[64 + 32..64 + 40].copy_from_slice(&(contents.len() as u64).to_le_bytes());
+        elf.extend_from_slice(contents);
+        elf
+    }
+
+    #[test]
+    fn segments_are_found() {
+        assert_eq!(
+            segments(&elf(4, b"note")),
+            Ok(vec![Segment {
+                kind: 4,
+                bytes: b"note"
+            }])
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_apart() {
+        assert_eq!(segments(b"#!/bin/sh"), Err(Unfit::NotElf64));
+        let whole = elf(4, b"");
+        for length in 5..whole.len() {
+            assert_eq!(
+                segments(&whole[..length]),
+                Err(Unfit::Truncated),
+                "cut to {length} bytes"
+            );
+        }
+        let mut other = whole;
+        other[18] = 183;
+        assert_eq!(segments(&other), Err(Unfit::Architecture));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(mut bytes in prop::collection::vec(any::<u8>(), 64..300)) {
+            bytes[..5].copy_from_slice(b"\x7fELF\x02");
+            bytes[18..20].copy_from_slice(&[62, 0]);
+            let _ = segments(&bytes);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Machines and what belongs to them.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Size;
+use super::either::text_or_table;
+
+/// A machine of the lab. Its key is its host name, and the name by which the others reach it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Machine {
+    /// What it boots. Default: `"bare"`, the built-in guest: attest's agent, busybox, and the
+    /// kernel modules that it needs. Example: `image = { initrd = "initrd.img" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
+    /// The kernel: `"auto"` takes the host's or fetches one; else a path, relative to the
+    /// manifest. Default: `"auto"`. Example: `kernel = "bzImage"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
+    /// How it runs. Default: `"qemu"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
+    /// QEMU's board. Default: `"microvm"`, which boots fastest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<MachineType>,
+    /// What executes the guest's instructions. Default: `"auto"`: KVM where it really works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
+    /// Memory: whole MiB, 64M–16T. Default: `"256M"`. Example: `memory = "1G"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Virtual CPUs, 1–255. Default: 1. Example: `vcpus = 2`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// The networks that it is on, one card each, in this order. Default: every network, in the
+    /// manifest's order. Example: `networks = ["lan", { network = "dmz", address = "10.0.0.9" }]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub networks: Option<Vec<MachineNetwork>>,
+    /// Environment of every command on this machine. Default: none, or that of `defaults`, to
+    /// which it is added. Example: `environment = { LANG = "C.UTF-8" }`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub environment: IndexMap<String, String>,
+    /// Added to the kernel's command line, after those of `defaults`.
+    /// Example: `kernel-arguments = ["loglevel=7"]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel_arguments: Vec<String>,
+    /// Files to put into the machine before a test, by their absolute path there: their text, or
+    /// a table with a `source` on the host. Example: `files = { "/etc/motd" = "hello\n" }`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub files: IndexMap<String, FileEntry>,
+    /// Disks, in order: empty ones of a size, or images. What a test writes to them is thrown
+    /// away. Example: `disks = [{ size = "1G" }, { source = "data.raw", read-only = true }]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<Disk>,
+}
+
+/// What every machine has that does not say otherwise: the keys of a machine, but for
+/// `networks`, `files` and `disks`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Defaults {
+    /// What machines boot. Default: `"bare"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<Image>,
+    /// The kernel: `"auto"`, or a path relative to the manifest. Default: `"auto"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
+    /// How machines run. Default: `"qemu"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<Backend>,
+    /// QEMU's board. Default: `"microvm"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_type: Option<MachineType>,
+    /// What executes the guests' instructions. Default: `"auto"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
+    /// Memory of each machine: whole MiB, 64M–16T. Default: `"256M"`. Example: `memory = "128M"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Virtual CPUs of each machine, 1–255. Default: 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Environment of every command on every machine. Default: none.
+    /// Example: `environment = { LANG = "C.UTF-8" }`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub environment: IndexMap<String, String>,
+    /// Added to every kernel's command line. Default: none.
+    /// Example: `kernel-arguments = ["loglevel=7"]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel_arguments: Vec<String>,
+}
+
+/// What a machine boots: the name of a built-in guest, or files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Image {
+    /// A built-in guest. There is one: `"bare"`.
+    Name(String),
+    /// Files of your own, with attest's agent in the initramfs.
+    Files(ImageFiles),
+}
+
+text_or_table!(
+    Image,
+    "the name of an image (\"bare\"), or a table with `kernel` and `initrd`",
+    Image::Name,
+    Image::Files
+);
+
+/// Files to boot from, relative to the manifest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ImageFiles {
+    /// A bzImage, or an uncompressed kernel with a PVH note. Default: that of the machine's
+    /// `kernel`. Example: `kernel = "bzImage"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<PathBuf>,
+    /// An initramfs that starts attest's agent. Default: that of the bare guest.
+    /// Example: `initrd = "initrd.img"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
+}
+
+/// `"auto"`, or the path of a kernel, relative to the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Kernel(
+    /// As written.
+    pub String,
+);
+
+/// How a machine runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    /// A virtual machine under QEMU.
+    #[default]
+    Qemu,
+}
+
+impl Backend {
+    /// As in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+        }
+    }
+}
+
+/// QEMU's boards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineType {
+    /// virtio-mmio only; boots fastest.
+    #[default]
+    Microvm,
+    /// A PC with PCI Express.
+    Q35,
+}
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    /// KVM where it really works, else TCG.
+    #[default]
+    Auto,
+    /// The host's processor.
+    Kvm,
+    /// QEMU's own translator.
+    Tcg,
+}
+
+/// A network that a machine is on: its name, or a table with more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum MachineNetwork {
+    /// The network's name.
+    Name(String),
+    /// With settings of its card.
+    Settings(MachineNetworkSettings),
+}
+
+text_or_table!(
+    MachineNetwork,
+    "the name of a network, or a table with `network` and `address` or `mac`",
+    MachineNetwork::Name,
+    MachineNetwork::Settings
+);
+
+impl MachineNetwork {
+    /// The network's name.
+    pub fn network(&self) -> &str {
+        match self {
+            Self::Name(name) => name,
+            Self::Settings(settings) => &settings.network,
+        }
+    }
+}
+
+/// A network card of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MachineNetworkSettings {
+    /// The network's name. Example: `network = "lan"`.
+    pub network: String,
+    /// IPv4 address, in the network's subnet. Default: the machine's number in the subnet.
+    /// Example: `address = "192.168.1.10"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// IPv6 address, in the network's `subnet6`. Default: the machine's number in it.
+    /// Example: `address6 = "fd00:1::10"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<String>,
+    /// MAC address of the card; not a multicast one. Default: derived from network and machine.
+    /// Example: `mac = "02:00:00:00:00:01"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+}
+
+/// A file to put into a machine: its text, or a table with its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum FileEntry {
+    /// The contents; the mode is 0644.
+    Text(String),
+    /// A file or directory of the host, or text with a mode.
+    Table(FileSource),
+}
+
+text_or_table!(
+    FileEntry,
+    "the text of a file, or a table with `source` or `text`, and `mode`",
+    FileEntry::Text,
+    FileEntry::Table
+);
+
+/// Where a file comes from. Exactly one of `source` and `text`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct FileSource {
+    /// A file or directory of the host, relative to the manifest. Example: `source = "./app"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// The contents. Example: `text = "hello\n"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Permissions in octal, as text. Default: those of the source; 0644 for text.
+    /// Example: `mode = "0755"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+}
+
+/// A disk of a machine. Exactly one of `size` and `source`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Disk {
+    /// An empty disk of this size, a multiple of 512 bytes. Example: `size = "1G"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// A raw image of the host, relative to the manifest. Example: `source = "data.raw"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// Whether the guest is kept from writing. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}

@@ -1,0 +1,6 @@
+//! Real QEMUs under TCG: their ends, their faults, and what Linux makes of their devices.
+
+mod bare_metal;
+mod faults;
+mod linux;
+mod support;
