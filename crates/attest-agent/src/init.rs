@@ -93,6 +93,14 @@ fn load_modules() {
     }
 }
 
+/// Bring `localhost` up: nobody else does.
+pub async fn loopback() {
+    let up = async { attest_net::Netlink::open()?.loopback_up().await };
+    if let Err(error) = up.await {
+        eprintln!("attest: the loopback interface cannot be used: {error}");
+    }
+}
+
 /// Open the port to the host.
 ///
 /// # Errors

@@ -63,6 +63,13 @@ impl Live {
             (EventKind::Console { line }, Some(machine)) => self.console(machine, &sanitize(line)),
             (EventKind::MachineEnded { .. }, Some(machine)) => self.machine_done(machine),
             (EventKind::TestStarted, _) => self.test(&test()),
+            (EventKind::Progress { text }, _) => {
+                if self.test.is_none() {
+                    // A lab without a test, as of `attest shell`.
+                    self.test("lab");
+                }
+                self.doing(sanitize(text));
+            }
             (EventKind::StepStarted { step, text }, _) => {
                 self.doing(format!("step {step}: {}", sanitize(text)));
             }

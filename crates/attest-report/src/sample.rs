@@ -115,6 +115,10 @@ fn start(run: &mut Run) {
             phase: Phase::Image,
         },
     );
+    for (ms, done) in [(3, 0), (4, 23)] {
+        let text = format!("fetching the kernel ({done} of 23 MB)");
+        run.at(ms, EventKind::Progress { text });
+    }
     run.at(
         5,
         EventKind::PhaseStarted {

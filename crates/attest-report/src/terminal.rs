@@ -1,6 +1,6 @@
 //! The run as its user sees it: what happens while it happens, what failed last, and the sum.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -36,6 +36,8 @@ pub struct Terminal<W> {
     verbosity: Verbosity,
     live: Option<Live>,
     booting: HashMap<String, u64>,
+    /// Choices and progress that were shown: the same for every machine, and every lab.
+    told: HashSet<String>,
     failures: Vec<Failure>,
     output: Option<String>,
     ended: bool,
@@ -61,6 +63,7 @@ impl<W: Write> Terminal<W> {
             verbosity,
             live: live.map(Live::new),
             booting: HashMap::new(),
+            told: HashSet::new(),
             failures: Vec::new(),
             output: None,
             ended: false,
@@ -122,12 +125,17 @@ impl<W: Write> Terminal<W> {
                 what,
                 choice,
                 reason,
-            } => format!(
+            } => self.once(format!(
                 "{faint}{}: {} ({}){faint:#}\n",
                 sanitize(what),
                 sanitize(choice),
                 sanitize(reason)
-            ),
+            )),
+            // How far it is, in brackets, only the live state shows.
+            EventKind::Progress { text } => {
+                let what = text.split(" (").next().unwrap_or(text);
+                self.once(format!("{faint}{}{faint:#}\n", sanitize(what)))
+            }
             EventKind::Warning { message } => {
                 let about = machine.map(|name| format!("{name}: ")).unwrap_or_default();
                 format!(
@@ -161,6 +169,15 @@ impl<W: Write> Terminal<W> {
             }
             _ if self.verbosity == Verbosity::Verbose => self.detail(event),
             _ => String::new(),
+        }
+    }
+
+    /// The line, if it is news.
+    fn once(&mut self, line: String) -> String {
+        if self.told.insert(line.clone()) {
+            line
+        } else {
+            String::new()
         }
     }
 
