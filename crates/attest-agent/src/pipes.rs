@@ -1,10 +1,11 @@
 //! Pipes and pseudo-terminals as asynchronous streams.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 
@@ -12,6 +13,12 @@ use crate::async_fd::register;
 
 /// Read at once: a pipe's default capacity, and one full frame.
 const CHUNK: usize = 64 * 1024;
+
+thread_local! {
+    /// Read into by all pipes in turn: fresh memory for each read would cost the emulated guest
+    /// more than the copy out of this one.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+}
 
 /// A pipe that a program writes to: our end, and its.
 pub(crate) fn from_program() -> io::Result<(PipeReader, OwnedFd)> {
@@ -81,21 +88,12 @@ impl PipeReader {
 }
 
 fn read(fd: &OwnedFd) -> io::Result<Option<Bytes>> {
-    let mut buffer = BytesMut::zeroed(CHUNK);
-    match nix::unistd::read(fd, &mut buffer) {
+    BUFFER.with_borrow_mut(|buffer| match nix::unistd::read(fd, buffer) {
         // A pseudo-terminal whose last user is gone answers so.
         Ok(0) | Err(Errno::EIO) => Ok(None),
-        Ok(count) => {
-            // Copied when small, so that a few bytes do not hold on to a whole chunk.
-            let bytes = if count < CHUNK / 4 {
-                Bytes::copy_from_slice(&buffer[..count])
-            } else {
-                buffer.split_to(count).freeze()
-            };
-            Ok(Some(bytes))
-        }
+        Ok(count) => Ok(Some(Bytes::copy_from_slice(&buffer[..count]))),
         Err(error) => Err(error.into()),
-    }
+    })
 }
 
 /// The writing end. Closed by dropping.

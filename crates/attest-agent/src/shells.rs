@@ -3,8 +3,9 @@
 //!
 //! Each serves exactly one command, so nothing of one reaches another. It waits in `read`, with
 //! the command's pipes already in place, takes the text that `bash -c` would have been given into
-//! the very variable where `bash -c` keeps it, and evaluates that. What is left to observe: the
-//! process's own command line (as `ps` shows it), and `eval:` in the message of a syntax error.
+//! the very variable where `bash -c` keeps it, and evaluates that. What is left to observe is in
+//! `tests/agent.rs`: the process's own command line (as `ps` shows it), `eval:` in the message of
+//! a syntax error, and that `bash -c` becomes its last program where this one starts a child.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -114,8 +115,23 @@ fn fitting(exec: &Exec) -> Option<&[u8]> {
         && exec.pty.is_none()
         && !exec.stdin
         && command.len() <= LONGEST
-        && !command.contains(&0);
+        && !command.contains(&0)
+        && !traces(command);
     plain.then_some(command.as_slice())
+}
+
+/// Whether it may switch tracing on, which shows how deep `eval` is: `++` in place of `+`.
+fn traces(command: &[u8]) -> bool {
+    let has = |part: &[u8]| command.windows(part.len()).any(|window| window == part);
+    has(b"xtrace")
+        || command.windows(2).enumerate().any(|(at, pair)| {
+            let options = command[at + 1..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_alphabetic());
+            matches!(pair, [b'-', _])
+                && options.into_iter().any(|byte| *byte == b'x')
+                && has(b"set ")
+        })
 }
 
 fn waiting_shell() -> Exec {

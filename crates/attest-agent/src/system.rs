@@ -173,6 +173,7 @@ pub(crate) fn stats(agent: &Agent) -> Stats {
         // Shells that wait are there on purpose, and this request itself is not counted.
         agent_tracked: (agent.tracked.get() - 1)
             + agent.reaper.count().saturating_sub(agent.shells.count()),
+        agent_shells: agent.shells.count(),
     }
 }
 

@@ -431,6 +431,9 @@ pub struct Stats {
     /// Child processes and channels that the agent still tracks (this request's own excepted).
     #[n(8)]
     pub agent_tracked: u64,
+    /// Shells that were started ahead and wait for a command.
+    #[n(9)]
+    pub agent_shells: u64,
 }
 
 /// How a request ended badly.
