@@ -184,13 +184,13 @@ async fn stdin_signals_and_terminals() {
     fed.stdin = true;
     let channel = agent.link.open(&Request::Exec(fed)).unwrap();
     let feeder = channel.sender.clone();
-    let feed = async {
+    let feeding = async {
         let bytes = Bytes::from(vec![b'x'; 3_000_000]);
         feeder.data(Stream::In, bytes).await.unwrap();
         feeder.eof(Stream::In).unwrap();
     };
     // At once: what it writes must be read, or it stops reading.
-    let (ran, ()) = tokio::join!(finish(channel), feed);
+    let (ran, ()) = tokio::join!(finish(channel), feeding);
     assert_eq!(ran.stdout.len(), 3_000_004);
 
     let channel = agent
