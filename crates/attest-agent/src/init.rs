@@ -1,10 +1,11 @@
 //! PID 1 of the built-in guest: a system to live in, as fast as it can be had.
 
+mod modules;
+
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -12,10 +13,6 @@ use crate::system::{self, Leaving};
 
 /// The host's end of this virtio-serial port is the driver.
 const PORT_NAME: &str = "attest.0";
-const MODULES: &str = "/lib/attest/modules";
-
-/// `MODULE_INIT_COMPRESSED_FILE` of linux/module.h.
-const COMPRESSED: u32 = 4;
 
 /// Mounts of a system: source, target, type, flags, data.
 const MOUNTS: [(&str, &str, &str, MsFlags, &str); 8] = [
@@ -73,30 +70,13 @@ pub fn prepare() {
     for (target, link) in LINKS {
         let _ = std::os::unix::fs::symlink(target, link);
     }
-    load_modules();
-}
-
-fn load_modules() {
-    for path in fs::read_to_string(MODULES).unwrap_or_default().lines() {
-        let flags = if Path::new(path)
-            .extension()
-            .is_some_and(|extension| extension == "xz")
-        {
-            ModuleInitFlags::from_bits_retain(COMPRESSED)
-        } else {
-            ModuleInitFlags::empty()
-        };
-        let loaded = File::open(path).and_then(|file| Ok(finit_module(file, c"", flags)?));
-        if let Err(error) = loaded {
-            eprintln!("attest: the module {path} cannot be loaded: {error}");
-        }
-    }
+    loopback();
+    modules::load();
 }
 
 /// Bring `localhost` up: nobody else does.
-pub async fn loopback() {
-    let up = async { attest_net::Netlink::open()?.loopback_up().await };
-    if let Err(error) = up.await {
+fn loopback() {
+    if let Err(error) = attest_net::loopback_up() {
         eprintln!("attest: the loopback interface cannot be used: {error}");
     }
 }

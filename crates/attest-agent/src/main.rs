@@ -14,7 +14,6 @@ fn main() -> ExitCode {
     let runtime = runtime.expect("the kernel gives an epoll descriptor");
     if std::process::id() == 1 {
         attest_agent::init::prepare();
-        runtime.block_on(attest_agent::init::loopback());
         let port = match runtime.block_on(attest_agent::init::port()) {
             Ok(port) => port,
             Err(error) => attest_agent::init::give_up(&error),

@@ -15,7 +15,7 @@ use crate::async_fd::register;
 const CHUNK: usize = 64 * 1024;
 
 thread_local! {
-    /// Read into by all pipes in turn: fresh memory for each read would cost the emulated guest
+    /// Read into by all streams in turn: fresh memory for each read would cost the emulated guest
     /// more than the copy out of this one.
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
 }
@@ -88,11 +88,23 @@ impl PipeReader {
 }
 
 fn read(fd: &OwnedFd) -> io::Result<Option<Bytes>> {
-    BUFFER.with_borrow_mut(|buffer| match nix::unistd::read(fd, buffer) {
+    match read_shared(fd, CHUNK, Bytes::copy_from_slice) {
         // A pseudo-terminal whose last user is gone answers so.
-        Ok(0) | Err(Errno::EIO) => Ok(None),
-        Ok(count) => Ok(Some(Bytes::copy_from_slice(&buffer[..count]))),
+        Err(Errno::EIO) => Ok(None),
+        Ok(bytes) => Ok(Some(bytes).filter(|bytes| !bytes.is_empty())),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Read up to this many bytes into the shared buffer, and use them there; none at the end.
+pub(crate) fn read_shared<T>(
+    fd: &OwnedFd,
+    most: usize,
+    take: impl FnOnce(&[u8]) -> T,
+) -> nix::Result<T> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let count = nix::unistd::read(fd, &mut buffer[..most.min(CHUNK)])?;
+        Ok(take(&buffer[..count]))
     })
 }
 

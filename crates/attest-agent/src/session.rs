@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::failure::failure;
+use crate::pipes::read_shared;
 use crate::reaper::Reaper;
 use crate::shells::Shells;
 use crate::{copy, exec, forward, setup, system, wait};
@@ -161,9 +162,12 @@ impl AsyncRead for Port {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
-            let unfilled = buffer.initialize_unfilled();
-            if let Ok(result) = ready.try_io(|fd| Ok(nix::unistd::read(fd, unfilled)?)) {
-                return Poll::Ready(result.map(|count| buffer.advance(count)));
+            let most = buffer.remaining();
+            let read = ready.try_io(|fd| {
+                read_shared(fd.get_ref(), most, |bytes| buffer.put_slice(bytes)).map_err(Into::into)
+            });
+            if let Ok(result) = read {
+                return Poll::Ready(result);
             }
         }
     }

@@ -17,12 +17,16 @@ use crate::session::Agent;
 
 /// For the answer to reach the host before the machine ends.
 const FAREWELL: Duration = Duration::from_millis(20);
-/// How long PID 1 gives processes between SIGTERM and SIGKILL at the machine's end.
+/// How long PID 1 gives processes between SIGTERM and SIGKILL at the machine's end, at most.
 const TERM_GRACE: Duration = Duration::from_millis(100);
 
 /// Nanoseconds since the kernel started.
 pub(crate) fn uptime_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
+    now_ns(ClockId::CLOCK_BOOTTIME)
+}
+
+fn now_ns(clock: ClockId) -> u64 {
+    clock_gettime(clock)
         .map(|time| Duration::from(time).as_nanos())
         .map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
 }
@@ -124,6 +128,22 @@ pub(crate) fn leave(agent: &Rc<Agent>, leaving: Leaving) -> Result<Response, Fai
     Ok(Response::Done)
 }
 
+/// Until PID 1 is alone: whatever runs descends from it, or was left to it.
+async fn no_children() {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut ended) = signal(SignalKind::child()) else {
+        return std::future::pending().await;
+    };
+    // Only looked at: to reap is the reaper's.
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while waitid(Id::All, look) != Err(nix::errno::Errno::ECHILD) {
+        ended.recv().await;
+        // The reaper hears of it at the same time.
+        tokio::task::yield_now().await;
+    }
+}
+
 /// End all processes, write everything to disk, and end the machine. Returns only when the
 /// kernel refuses.
 pub(crate) async fn end_machine(leaving: Leaving) {
@@ -131,7 +151,7 @@ pub(crate) async fn end_machine(leaving: Leaving) {
     let everyone = nix::unistd::Pid::from_raw(-1);
     // From PID 1, "everyone" leaves out PID 1 itself.
     let _ = kill(everyone, Signal::SIGTERM);
-    tokio::time::sleep(TERM_GRACE).await;
+    let _ = tokio::time::timeout(TERM_GRACE, no_children()).await;
     let _ = kill(everyone, Signal::SIGKILL);
     let _ = sync().await;
     let mode = match leaving {
@@ -174,6 +194,7 @@ pub(crate) fn stats(agent: &Agent) -> Stats {
         agent_tracked: (agent.tracked.get() - 1)
             + agent.reaper.count().saturating_sub(agent.shells.count()),
         agent_shells: agent.shells.count(),
+        clock_ns: now_ns(ClockId::CLOCK_REALTIME),
     }
 }
 

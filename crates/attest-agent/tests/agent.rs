@@ -315,14 +315,16 @@ type Seen = (Option<i32>, String, String);
 /// Process numbers in bash's messages about signals are of no interest.
 fn seen((code, stdout, stderr): (Option<i32>, Vec<u8>, Vec<u8>)) -> Seen {
     let stderr = String::from_utf8_lossy(&stderr);
+    // `bash: line 1:   867 Killed`: the number has at least five places.
     let lines = stderr.split_inclusive('\n').map(|line| {
-        match line
+        let message = line
             .split_once(": line ")
-            .and_then(|(_, rest)| rest.split_once(": "))
-        {
-            Some((_, message)) if message.starts_with(|first: char| first.is_ascii_digit()) => {
-                let (number, _) = message.split_once(' ').unwrap_or((message, ""));
-                line.replacen(number, "PID", 1)
+            .and_then(|(_, rest)| rest.split_once(':'))
+            .map_or("", |(_, message)| message);
+        match message.trim_start().split_once(' ') {
+            Some((number, _)) if number.parse::<u32>().is_ok() => {
+                let padded = &message[..message.len() - message.trim_start().len()];
+                line.replacen(&format!("{padded}{number}"), " PID", 1)
             }
             _ => line.to_owned(),
         }

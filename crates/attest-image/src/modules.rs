@@ -150,22 +150,33 @@ fn is_module(path: &Path) -> bool {
     Path::new(plain_name(&path.to_string_lossy())).extension() == Some("ko".as_ref())
 }
 
-/// The names after `depends=` among a module's strings.
+/// The names of the modules that a module needs.
 fn depends(module: &[u8]) -> Vec<String> {
-    const KEY: &[u8] = b"\0depends=";
-    let Some(at) = memchr::memmem::find(module, KEY) else {
-        return Vec::new();
-    };
-    let names = module[at + KEY.len()..]
-        .split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default();
-    let names = String::from_utf8_lossy(names);
-    names
-        .split(',')
+    let lists = said(module, b"\0depends=");
+    lists
+        .iter()
+        .flat_map(|names| names.split(','))
         .filter(|name| !name.is_empty())
         .map(name_of)
         .collect()
+}
+
+/// The devices that a module drives, as patterns for their `modalias`. None for a module that is
+/// no driver: its aliases, if any, name file systems and ciphers.
+pub(crate) fn drives(module: &[u8]) -> Vec<String> {
+    let mut patterns = said(module, b"\0alias=");
+    patterns.retain(|pattern| pattern.contains(':'));
+    patterns
+}
+
+/// The values of a key among a module's strings (its `.modinfo`).
+fn said(module: &[u8], key: &[u8]) -> Vec<String> {
+    let values = memchr::memmem::find_iter(module, key).map(|at| {
+        let rest = &module[at + key.len()..];
+        let value = rest.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(value).into_owned()
+    });
+    values.collect()
 }
 
 /// Goes through what is needed depth first. Its stack is its own: a long chain in a file may not

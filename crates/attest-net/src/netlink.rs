@@ -158,17 +158,6 @@ impl Netlink {
             .await
     }
 
-    /// Switch the loopback interface on.
-    pub async fn loopback_up(&self) -> Result<(), NetError> {
-        // Every network namespace has it, as number 1 (LOOPBACK_IFINDEX in linux/netdevice.h).
-        let message = LinkMessageBuilder::<LinkUnspec>::default()
-            .index(1)
-            .up()
-            .build();
-        let done = self.handle.link().set(message).execute().await;
-        done.map_err(|error| NetError::from_netlink("switch on", "lo", error))
-    }
-
     /// Remove an interface.
     pub async fn link_del(&self, link: &Link) -> Result<(), NetError> {
         let done = self.handle.link().del(link.index).execute().await;

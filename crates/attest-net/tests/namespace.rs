@@ -85,7 +85,7 @@ fn addresses_come_and_go() {
 fn no_way_out() {
     in_namespace("no_way_out", || async {
         let net = Netlink::open().unwrap();
-        net.loopback_up().await.unwrap();
+        attest_net::loopback_up().unwrap();
         assert!(
             net.links()
                 .await

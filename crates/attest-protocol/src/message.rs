@@ -434,6 +434,9 @@ pub struct Stats {
     /// Shells that were started ahead and wait for a command.
     #[n(9)]
     pub agent_shells: u64,
+    /// `CLOCK_REALTIME` now, nanoseconds since 1970.
+    #[n(10)]
+    pub clock_ns: u64,
 }
 
 /// How a request ended badly.

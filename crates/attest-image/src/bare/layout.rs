@@ -77,30 +77,44 @@ pub(super) fn archive(
     Ok(archive)
 }
 
+/// Adds the modules, and the list of them: for each that is wanted a line with the files to load
+/// in order, a tab, and patterns of the devices it is for. A guest loads what it has a device
+/// for: each module costs an emulated one up to 15 ms.
 fn add_modules(archive: &mut Archive, kernel: &Kernel, wanted: &[&str]) -> Result<(), ImageError> {
-    let directory = kernel.modules.as_deref().unwrap_or(Path::new("/"));
-    let plan = match &kernel.modules {
-        Some(directory) => plan(kernel, directory, wanted)?,
-        // Then all that is wanted must be built in, which nothing but booting can tell.
-        None => ModulePlan::default(),
-    };
     let mut list = String::new();
-    for file in &plan.files {
-        let place = format!(
-            "lib/modules/{}/{}",
-            kernel.release,
-            modules::plain_name(file)
-        );
-        archive.file(&place, 0o644, modules::load(&directory.join(file))?);
-        list.push('/');
-        list.push_str(&place);
-        list.push('\n');
+    // Without any, all that is wanted must be built in, which nothing but booting can tell.
+    if let Some(directory) = &kernel.modules {
+        for plan in plans(kernel, directory, wanted)? {
+            let mut devices = Vec::new();
+            let mut places = Vec::new();
+            for file in &plan.files {
+                let module = modules::load(&directory.join(file))?;
+                // The last is the one that is wanted.
+                devices = modules::drives(&module);
+                let place = format!(
+                    "lib/modules/{}/{}",
+                    kernel.release,
+                    modules::plain_name(file)
+                );
+                places.push(format!("/{place}"));
+                if !archive.contains(&place) {
+                    archive.file(&place, 0o644, module);
+                }
+            }
+            if !places.is_empty() {
+                list.extend([&places.join(" "), "\t", &devices.join(" "), "\n"]);
+            }
+        }
     }
     archive.file(MODULE_LIST, 0o644, list);
     Ok(())
 }
 
-fn plan(kernel: &Kernel, directory: &Path, wanted: &[&str]) -> Result<ModulePlan, ImageError> {
+fn plans(
+    kernel: &Kernel,
+    directory: &Path,
+    wanted: &[&str],
+) -> Result<Vec<ModulePlan>, ImageError> {
     let dependencies = modules::dependencies(directory)?;
     // Old kernels have no such file.
     let builtin = std::fs::read_to_string(directory.join("modules.builtin")).unwrap_or_default();
@@ -108,7 +122,10 @@ fn plan(kernel: &Kernel, directory: &Path, wanted: &[&str]) -> Result<ModulePlan
         release: kernel.release.clone(),
         source,
     };
-    plan_modules(&dependencies, &builtin, wanted).map_err(failed)
+    let plans = wanted
+        .iter()
+        .map(|module| plan_modules(&dependencies, &builtin, &[module]).map_err(failed));
+    plans.collect()
 }
 
 fn add_file(archive: &mut Archive, file: &GuestFile) -> Result<(), ImageError> {
@@ -168,17 +185,19 @@ mod tests {
     #[test]
     fn modules_are_listed_plain_and_in_order() {
         let directory = tempfile::tempdir().unwrap();
-        let packed = crate::packing::tests::gzip(b"\x7fELF\0depends=base\0");
+        let module = b"\x7fELF\0alias=virtio:d1v*\0alias=fs-a\0alias=pci:v1*\0depends=base\0";
+        let packed = crate::packing::tests::gzip(module);
         fs::write(directory.path().join("a.ko.gz"), packed).unwrap();
         fs::write(directory.path().join("base.ko"), b"\x7fELF\0depends=\0").unwrap();
         // As a package has it: nothing says what needs what but the modules themselves.
         let mut archive = Archive::new();
-        add_modules(&mut archive, &kernel(directory.path()), &["a"]).unwrap();
-        let list = "/lib/modules/6.1/base.ko\n/lib/modules/6.1/a.ko\n";
+        add_modules(&mut archive, &kernel(directory.path()), &["a", "base"]).unwrap();
+        let list = "/lib/modules/6.1/base.ko /lib/modules/6.1/a.ko\tvirtio:d1v* pci:v1*\n\
+                    /lib/modules/6.1/base.ko\t\n";
         assert_eq!(archive.contents(MODULE_LIST), Some(list.as_bytes()));
         assert_eq!(
             archive.contents("lib/modules/6.1/a.ko"),
-            Some(b"\x7fELF\0depends=base\0".as_slice())
+            Some(module.as_slice())
         );
     }
 

@@ -59,7 +59,7 @@ pub(super) fn run(control: OwnedFd) -> ExitCode {
         let socket = Socket::new(control)?;
         // From before the first child on, so that no end of one is missed.
         let children = signal(SignalKind::child())?;
-        match Lab::new(socket).await {
+        match Lab::new(socket) {
             Ok(mut lab) => {
                 let stop = lab.serve(children).await;
                 lab.say_why(&stop).await;
@@ -80,12 +80,12 @@ pub(super) fn run(control: OwnedFd) -> ExitCode {
 }
 
 impl Lab {
-    async fn new(socket: Socket) -> Result<Self, (Socket, NetError)> {
+    fn new(socket: Socket) -> Result<Self, (Socket, NetError)> {
         let net = match Netlink::open() {
             Ok(net) => net,
             Err(error) => return Err((socket, error)),
         };
-        if let Err(error) = net.loopback_up().await {
+        if let Err(error) = attest_net::loopback_up() {
             return Err((socket, error));
         }
         Ok(Self {

@@ -16,8 +16,9 @@ use crate::GENERATION;
 use crate::frame::{Decoder, Event, Frame, Kind};
 use crate::message::{Hello, Welcome};
 
-/// Read at once. Two full frames: more did not make a socket pair faster.
-const READ: usize = 128 * 1024;
+/// Room for one read: at least a page, as much as a virtio-serial port gives at once; at most two
+/// full frames, for more did not make a socket pair faster.
+const ROOM: (usize, usize) = (4 * 1024, 128 * 1024);
 /// How long an agent waits for its welcome before it says hello again: the first wait, doubled
 /// up to the last.
 const HELLO_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -204,11 +205,18 @@ async fn read_frames<R: AsyncRead + Unpin, S: Side>(
     outbox: &Outbox,
 ) -> LinkError {
     let mut decoder = Decoder::new(S::GREETING);
+    // Grows with what comes at once: large rooms are fresh memory, which small frames pay for.
+    let (mut room, most) = ROOM;
     loop {
-        decoder.buffer().reserve(READ);
+        decoder.buffer().reserve(room);
         match reader.read_buf(decoder.buffer()).await {
             Ok(0) => return LinkError::Closed,
-            Ok(_) => drain(&mut decoder, side),
+            Ok(count) => {
+                if count >= room {
+                    room = most.min(room * 2);
+                }
+                drain(&mut decoder, side);
+            }
             Err(error) => return LinkError::Io(error.to_string()),
         }
         if S::HOLDS_BACK {

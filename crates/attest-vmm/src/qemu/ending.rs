@@ -18,7 +18,7 @@ pub(super) struct Seen {
     pub(super) reboots: u32,
     /// By the guest's kernel, on the console.
     pub(super) announced: Announced,
-    /// Whether there was a triple faulted: true, where QEMU tells of them.
+    /// Whether there was a triple fault, where QEMU tells of them.
     pub(super) faulted: bool,
     /// QEMU's own last words.
     pub(super) words: String,
@@ -67,7 +67,7 @@ impl Seen {
     }
 }
 
-/// An orderly end of QEMU. On every board an orderly reboot with `reboot=t` *is* a triple faulted: true,
+/// An orderly end of QEMU. On every board an orderly reboot with `reboot=t` *is* a triple fault,
 /// so only one that nobody announced is a fault.
 fn judge_reason(
     reason: Option<&str>,
@@ -78,7 +78,9 @@ fn judge_reason(
     match reason {
         Some("guest-shutdown") => (EndingKind::PoweredOff, "the guest switched itself off".to_owned()),
         Some("guest-panic") => (EndingKind::Panic, "the guest reported a panic".to_owned()),
-        Some("guest-reset" | "subsystem-reset") if announced_reset => (EndingKind::Reset, "the guest rebooted".to_owned()),
+        // QMP tells nothing before it was greeted: a guest that fails at once is known by the rest.
+        None | Some("guest-reset" | "subsystem-reset") if announced_reset => (EndingKind::Reset, "the guest rebooted".to_owned()),
+        None if faulted => (EndingKind::TripleFault, "the processor hit a triple fault".to_owned()),
         Some("guest-reset") => match (faulted, accelerator) {
             (true, _) => (EndingKind::TripleFault, "the processor hit a triple fault".to_owned()),
             // KVM does not tell the two apart, and our kernels reset in no other way.
@@ -239,6 +241,15 @@ mod tests {
                 },
                 EndingKind::VmmCrashed,
                 "none given",
+            ),
+            (
+                Seen {
+                    reason: None,
+                    faulted: true,
+                    ..seen()
+                },
+                EndingKind::TripleFault,
+                "triple fault",
             ),
         ];
         for (seen, kind, detail) in cases {
