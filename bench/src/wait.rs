@@ -131,19 +131,18 @@ async fn event(guest: &Machine, number: usize, wait: Wait, make: &str) -> Result
     Ok(Duration::try_from_secs_f64(waited + ahead - happened).unwrap_or_default())
 }
 
-/// Seconds by which the guest's clock is ahead of ours: from the quickest of some readings, which
-/// the agent answers without a process.
+/// Seconds by which the guest's clock is ahead of ours. The agent reads it as the last thing before
+/// it answers, so that the answer's way is all that lies between: half of an empty round trip.
 async fn clock_ahead(guest: &Machine) -> Result<f64> {
-    let mut best = (f64::MAX, 0.0);
+    let (mut ahead, mut round_trip) = (f64::MIN, f64::MAX);
     for _ in 0..20 {
-        let before = now();
         let guests = Duration::from_nanos(guest.stats().await?.clock_ns).as_secs_f64();
-        let after = now();
-        if after - before < best.0 {
-            best = (after - before, guests - f64::midpoint(before, after));
-        }
+        ahead = ahead.max(guests - now());
+        let before = now();
+        guest.thaw().await?;
+        round_trip = round_trip.min(now() - before);
     }
-    Ok(best.1)
+    Ok(ahead + round_trip / 2.0)
 }
 
 fn now() -> f64 {

@@ -1,18 +1,16 @@
 //! PID 1 of the built-in guest: a system to live in, as fast as it can be had.
 
 mod modules;
+mod port;
 
-use std::fs::{self, File};
-use std::os::fd::OwnedFd;
-use std::path::Path;
+pub use port::open as port;
+
+use std::fs;
 
 use nix::mount::{MsFlags, mount};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::system::{self, Leaving};
-
-/// The host's end of this virtio-serial port is the driver.
-const PORT_NAME: &str = "attest.0";
 
 /// Mounts of a system: source, target, type, flags, data.
 const MOUNTS: [(&str, &str, &str, MsFlags, &str); 8] = [
@@ -79,35 +77,6 @@ fn loopback() {
     if let Err(error) = attest_net::loopback_up() {
         eprintln!("attest: the loopback interface cannot be used: {error}");
     }
-}
-
-/// Open the port to the host.
-///
-/// # Errors
-/// There is no such port, as one line for the console.
-pub async fn port() -> Result<OwnedFd, String> {
-    // The device's driver makes the port as soon as the host's end has told it: a moment after
-    // the module was loaded.
-    let appeared = crate::wait::until_some("/dev", find_port).await;
-    let device =
-        appeared.map_err(|error| format!("no virtio-serial port named {PORT_NAME}: {error}"))?;
-    File::options()
-        .read(true)
-        .write(true)
-        .open(&device)
-        .map(OwnedFd::from)
-        .map_err(|error| format!("{device} cannot be opened: {error}"))
-}
-
-fn find_port() -> Option<String> {
-    for port in fs::read_dir("/sys/class/virtio-ports").ok()?.flatten() {
-        let name = fs::read_to_string(port.path().join("name")).unwrap_or_default();
-        let device = format!("/dev/{}", port.file_name().to_string_lossy());
-        if name.trim() == PORT_NAME && Path::new(&device).exists() {
-            return Some(device);
-        }
-    }
-    None
 }
 
 /// Nothing can be done any more. PID 1 may not end: the kernel would panic with less to say.

@@ -100,6 +100,7 @@ async fn until(path: &[u8], look: impl Fn(&Path) -> bool) -> Result<(), Failure>
     let path = Path::new(OsStr::from_bytes(path));
     let failed = |error: io::Error| os(format!("{} cannot be watched", path.display()), &error);
     let mut backoff = Backoff::new(SILENT.0, SILENT.1);
+    let watch = Watch::new().map_err(failed)?;
     loop {
         if look(path) {
             return Ok(());
@@ -108,7 +109,6 @@ async fn until(path: &[u8], look: impl Fn(&Path) -> bool) -> Result<(), Failure>
             backoff.pause().await;
             continue;
         }
-        let watch = Watch::new().map_err(failed)?;
         arm(&watch, path).map_err(failed)?;
         // It may have happened before the watch was armed.
         if look(path) {

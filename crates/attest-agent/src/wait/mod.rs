@@ -9,8 +9,6 @@ mod process;
 mod watch;
 
 use std::cell::RefCell;
-use std::io;
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -118,16 +116,4 @@ fn regex(pattern: &str) -> Result<regex::bytes::Regex, Failure> {
             format!("/{pattern}/ is no regular expression: {error}"),
         )
     })
-}
-
-/// Until `look` finds something, looked for again at each change in `directory`.
-pub(crate) async fn until_some<T>(directory: &str, look: impl Fn() -> Option<T>) -> io::Result<T> {
-    let watch = watch::Watch::new()?;
-    watch.add(Path::new(directory))?;
-    loop {
-        if let Some(found) = look() {
-            return Ok(found);
-        }
-        watch.changed().await?;
-    }
 }
