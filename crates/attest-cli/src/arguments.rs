@@ -23,7 +23,7 @@ Examples:
   attest run                       run the tests of ./attest.toml
   attest run examples/web ping     only the tests whose name contains `ping`
   attest shell server              boot the lab and open a shell in `server`
-  attest exec client -- ping -c1 server
+  attest exec client ping -c1 server
   attest doctor                    what this host can do
 
 Exit codes:
@@ -126,12 +126,14 @@ pub(crate) struct Shell {
 The command's exit code becomes attest's own; 128 + N when signal N ended it.
 
 Examples:
-  attest exec server -- uname -a
-  attest exec -m examples/web client -- sh -c 'wget -qO- http://server/'")]
+  attest exec server uname -a
+  attest exec server -- ls -l /etc
+  attest exec -m examples/web client 'wget -qO- http://server/ | wc -c'
+  tar -c src | attest exec server -- tar -x -C /tmp")]
 pub(crate) struct Exec {
     /// The machine
     pub(crate) machine: String,
-    /// Program and arguments; no shell takes part
+    /// One word: a shell command, under `set -euo pipefail`; several: program and arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
     /// The lab's manifest

@@ -306,7 +306,7 @@ fn names() {
 
 #[test]
 fn sizes() {
-    assert_snapshot!(toml("[machines.a]\nmemory = \"63M\"\nvcpus = 0\n[machines.b]\nmemory = \"17T\"\nvcpus = 256\n[machines.c]\nmemory = \"65537K\"\ndisks = [{ size = \"0G\" }, {}]\n[networks.n]\nmtu = 1279\n[networks.o]\nmtu = 65522\n"), @r#"
+    assert_snapshot!(toml("[machines.a]\nmemory = \"63M\"\nvcpus = 0\n[machines.b]\nmemory = \"17T\"\nvcpus = 256\n[machines.c]\nmemory = \"65537K\"\ndisks = [{ size = \"0G\" }, {}, { size = \"1M\", read-only = true }]\n[networks.n]\nmtu = 1279\n[networks.o]\nmtu = 65522\n"), @r#"
         error: 63M of memory is impossible
          --> attest.toml:2:10
           |
@@ -350,7 +350,7 @@ fn sizes() {
         error: a disk of 0K is impossible
          --> attest.toml:9:19
           |
-        9 | disks = [{ size = "0G" }, {}]
+        9 | disks = [{ size = "0G" }, {}, { size = "1M", read-only = true }]
           |                   ^^^^
           |
           = help: write a size, as "1G"
@@ -358,10 +358,18 @@ fn sizes() {
         error: a disk has exactly one of `size` and `source`
          --> attest.toml:9:27
           |
-        9 | disks = [{ size = "0G" }, {}]
+        9 | disks = [{ size = "0G" }, {}, { size = "1M", read-only = true }]
           |                           ^^
           |
           = help: write `{ size = "1G" }` or `{ source = "disk.raw" }`
+
+        error: an empty disk that cannot be written has no use
+         --> attest.toml:9:58
+          |
+        9 | disks = [{ size = "0G" }, {}, { size = "1M", read-only = true }]
+          |                                                          ^^^^
+          |
+          = help: leave `read-only` out, or give a `source`
 
         error: an MTU of 1279 is impossible
           --> attest.toml:11:7

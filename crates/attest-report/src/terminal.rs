@@ -396,7 +396,9 @@ impl<W: Write> Reader for Terminal<W> {
         if let Some(mut live) = self.live.take() {
             live.clear();
         }
-        if self.ended {
+        // Events without a run's start are a lab's alone, as under `attest shell`.
+        let running = self.output.is_some() && !self.ended;
+        if !running {
             return self.out.flush();
         }
         let mut text = self.failures_text();
@@ -475,6 +477,16 @@ mod tests {
             text.contains("    | httpd: no such file: /srv/index.h…"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_lab_without_a_run_ends_in_silence() {
+        let mut reader = Terminal::new(Vec::new(), Look::plain(), Verbosity::Quiet);
+        let events = sample::events();
+        let lab = |event: &&Event| matches!(event.kind, EventKind::LabStarted { .. });
+        reader.event(events.iter().find(lab).unwrap()).unwrap();
+        reader.finish().unwrap();
+        assert!(reader.into_inner().is_empty());
     }
 
     #[test]

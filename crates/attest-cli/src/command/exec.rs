@@ -34,7 +34,11 @@ pub(crate) fn run(arguments: &Exec, verbosity: &Verbosity) -> CommandResult {
 
 async fn talk(lab: &Lab, arguments: &Exec) -> Result<ExitStatus, Failure> {
     let machine = lab.machine(&arguments.machine)?;
-    let mut command = machine.exec(&arguments.command);
+    // As ssh does: what came as one word was quoted for a shell.
+    let mut command = match arguments.command.as_slice() {
+        [script] => machine.shell(script),
+        words => machine.exec(words),
+    };
     if let Some(timeout) = arguments.timeout {
         command = command.timeout(timeout);
     }

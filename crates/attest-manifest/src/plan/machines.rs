@@ -317,6 +317,13 @@ impl<'a> Planner<'a> {
                             .problem(format!("a disk of {size} is impossible"));
                         self.problems.push(problem.help("write a size, as \"1G\""));
                     }
+                    if disk.read_only {
+                        let problem = at
+                            .key("read-only")
+                            .problem("an empty disk that cannot be written has no use");
+                        self.problems
+                            .push(problem.help("leave `read-only` out, or give a `source`"));
+                    }
                     DiskContent::Empty(size.bytes())
                 }
                 (None, Some(source)) => {
