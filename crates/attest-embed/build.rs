@@ -4,8 +4,12 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// Names a directory that holds the programs already built, for distributors.
 const PREBUILT: &str = "ATTEST_EMBED_DIR";
@@ -29,9 +33,9 @@ fn main() {
         None => build(),
     };
     let out = PathBuf::from(variable("OUT_DIR"));
-    for program in PROGRAMS {
-        take(&built.join(program), &out.join(program));
-    }
+    let [agent, lab] = PROGRAMS.map(|program| read(&built.join(program)));
+    put(&gzip(&agent), &out.join("attest-agent.gz"));
+    put(&lab, &out.join("attest-lab"));
 }
 
 fn prebuilt(directory: &Path) -> PathBuf {
@@ -44,19 +48,31 @@ fn prebuilt(directory: &Path) -> PathBuf {
     directory.to_owned()
 }
 
-/// Copy a program, without touching what is the same already. What is compiled in lies in
-/// OUT_DIR, where no later nested build changes it behind the compiler's back.
-fn take(from: &Path, to: &Path) {
-    let program = fs::read(from).unwrap_or_else(|error| {
+fn read(program: &Path) -> Vec<u8> {
+    fs::read(program).unwrap_or_else(|error| {
         panic!(
             "cannot read the program to embed, {}: {error}",
-            from.display()
+            program.display()
         )
-    });
-    if fs::read(to).is_ok_and(|old| old == program) {
+    })
+}
+
+/// Equal programs become equal bytes: the header has no time and no name in it.
+fn gzip(program: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(program)
+        .and_then(|()| encoder.finish())
+        .expect("a vector takes all")
+}
+
+/// Write a program, without touching what is the same already. What is compiled in lies in
+/// OUT_DIR, where no later nested build changes it behind the compiler's back.
+fn put(bytes: &[u8], to: &Path) {
+    if fs::read(to).is_ok_and(|old| old == bytes) {
         return;
     }
-    fs::write(to, program).unwrap_or_else(|error| panic!("cannot write {}: {error}", to.display()));
+    fs::write(to, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", to.display()));
 }
 
 /// Returns the directory with the built programs.

@@ -217,6 +217,24 @@ pub enum Program {
     Shell(#[n(0)] RawBytes),
 }
 
+impl Program {
+    /// What is run, as one short line for messages.
+    pub fn text(&self) -> String {
+        let text = match self {
+            Self::Shell(command) => String::from_utf8_lossy(command).into_owned(),
+            Self::Argv(argv) => String::from_utf8_lossy(
+                &argv
+                    .iter()
+                    .map(|word| &***word)
+                    .collect::<Vec<_>>()
+                    .join(&b' '),
+            )
+            .into_owned(),
+        };
+        crate::one_line(&text)
+    }
+}
+
 /// Rows and columns of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]

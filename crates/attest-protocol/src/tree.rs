@@ -38,6 +38,14 @@ pub enum TreeError {
         /// What it is.
         kind: &'static str,
     },
+    /// A device, pipe or socket where a file should go: what others use is not replaced.
+    #[error("{}: a {kind} is there, and a copy replaces only files and links", path.display())]
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// An entry that would leave the destination.
     #[error("the entry `{}` would leave the destination", name.display())]
     Escapes {
@@ -69,7 +77,10 @@ impl TreeError {
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             Self::File { source, .. } | Self::Stream(source) => Some(source),
-            Self::Special { .. } | Self::Escapes { .. } | Self::TooMuch { .. } => None,
+            Self::Special { .. }
+            | Self::InTheWay { .. }
+            | Self::Escapes { .. }
+            | Self::TooMuch { .. } => None,
         }
     }
 }

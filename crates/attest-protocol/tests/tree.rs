@@ -120,6 +120,14 @@ fn a_single_file_or_link_becomes_the_destination_and_replaces_it() {
     unpack(&*stream, &to).unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"made up");
     assert_eq!(seen(&to).0 & 0o7777, 0o600);
+    // What others use is never replaced.
+    let socket = place.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let error = unpack(&*stream, &socket).unwrap_err();
+    assert!(
+        matches!(error, TreeError::InTheWay { kind: "socket", .. }),
+        "{error:?}"
+    );
     // A directory is never replaced by a file.
     let error = unpack(&*stream, place.path()).unwrap_err();
     assert!(

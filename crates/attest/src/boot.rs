@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use attest_events::{EventKind, MachineEnding, Phase};
 use attest_image::bare::{self, BareGuest, BareOptions};
@@ -11,6 +10,7 @@ use attest_manifest::{DiskContent, DiskPlan, ImagePlan, LabPlan, MachinePlan};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
 use attest_protocol::message::{Request, Setup};
 use attest_vmm::{Backend, Card, Disk, EndingKind, MachineConfig, QemuOptions, Running};
+use tokio::time::Instant;
 
 use crate::copy;
 use crate::error::{Error, Result};
@@ -128,7 +128,7 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
     let name = inner.plan.name.as_str();
     let began = Instant::now();
     let config = machine_config(&inner.plan, lab).await?;
-    inner.session.state.send_replace(State::Booting);
+    inner.session.state.send_replace(State::Booting(began));
     let started = match lab.backend.start(config, &lab.process).await {
         Ok(started) => started,
         Err(error) => {
@@ -258,11 +258,11 @@ impl Follower {
             );
             let up = Instant::now();
             self.session.state.send_if_modified(|state| {
-                let booting = matches!(state, State::Booting);
-                if booting {
-                    *state = State::Up;
-                }
-                booting
+                let State::Booting(since) = *state else {
+                    return false;
+                };
+                *state = State::Up(since);
+                true
             });
             let state = match self.set_up(&link).await {
                 Ok(()) => State::Ready(Arc::new(Ready {
@@ -270,14 +270,14 @@ impl Follower {
                     hello,
                 })),
                 Err(Some(error)) => State::Broken(Arc::new(error)),
-                Err(None) => State::Booting,
+                Err(None) => State::Booting(self.booting_since),
             };
             self.recorder
                 .machine_phase(&name, Phase::Agent, up.elapsed());
             self.become_state(state);
             let _ = link.ended().await;
             self.booting_since = Instant::now();
-            self.become_state(State::Booting);
+            self.become_state(State::Booting(self.booting_since));
         }
     }
 

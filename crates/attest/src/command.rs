@@ -287,7 +287,7 @@ impl Command {
     fn too_large(&self) -> Error {
         Error::OutputTooLarge {
             machine: self.machine.name().to_owned(),
-            command: crate::error::one_line(&self.subject),
+            command: attest_protocol::one_line(&self.subject),
             limit: self.output_limit,
         }
     }
@@ -297,7 +297,7 @@ impl Command {
             machine: self.machine.name().to_owned(),
             subject: format!(
                 "`{}`: the agent said nothing of its end, {AGENT_GRACE:?} after its time of {deadline:?}",
-                crate::error::one_line(&self.subject)
+                attest_protocol::one_line(&self.subject)
             ),
             last_seen: None,
         }

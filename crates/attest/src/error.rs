@@ -205,7 +205,12 @@ pub struct CommandFailure {
 
 impl std::fmt::Display for CommandFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: `{}` ", self.machine, one_line(&self.command))?;
+        write!(
+            f,
+            "{}: `{}` ",
+            self.machine,
+            attest_protocol::one_line(&self.command)
+        )?;
         if let Some(timeout) = self.timed_out {
             write!(f, "did not end within {timeout:?}")?;
         } else {
@@ -319,21 +324,6 @@ pub(crate) fn status_text(status: ExitStatus) -> String {
         ExitStatus::Code(code) => format!("exit code {code}"),
         ExitStatus::Signal(signal) => format!("signal {signal}"),
     }
-}
-
-/// A command as one short line for messages and events.
-pub(crate) fn one_line(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let mut line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.len() > LONGEST {
-        let cut = (0..=LONGEST)
-            .rev()
-            .find(|at| line.is_char_boundary(*at))
-            .unwrap_or(0);
-        line.truncate(cut);
-        line.push('…');
-    }
-    line
 }
 
 fn ending_name(ending: MachineEnding) -> &'static str {

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use attest_events::{EventKind, FailureDetail, Phase, Verdict};
 use attest_manifest::{LabPlan, Manifest};
-use attest_vmm::BoxFuture;
 use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabBuilder, LabContext};
@@ -69,7 +69,11 @@ pub type TestResult = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
 ///
 /// # Panics
 /// When the test did not pass; that is how a Rust test fails.
-pub fn run(name: &str, source: Source, test: impl FnOnce(Lab) -> BoxFuture<'static, TestResult>) {
+pub fn run(
+    name: &str,
+    source: Source,
+    test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
+) {
     let verdict = run_async(name, source, test).run();
     if let Err(failure) = verdict {
         panic!("{}", failure.message);
@@ -79,7 +83,7 @@ pub fn run(name: &str, source: Source, test: impl FnOnce(Lab) -> BoxFuture<'stat
 async fn run_async(
     name: &str,
     source: Source,
-    test: impl FnOnce(Lab) -> BoxFuture<'static, TestResult>,
+    test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
 ) -> std::result::Result<(), FailureDetail> {
     let (recorder, events) = Recorder::new(Instant::now());
     let writing = tokio::spawn(write_events(events));
@@ -109,7 +113,7 @@ type Judged = std::result::Result<(), (Verdict, FailureDetail)>;
 async fn in_lab(
     name: &str,
     source: Source,
-    test: impl FnOnce(Lab) -> BoxFuture<'static, TestResult>,
+    test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
     recorder: &Recorder,
 ) -> Judged {
     let judge = |error: Error| (error.verdict(), error.detail());

@@ -41,6 +41,7 @@ mod forward;
 pub mod harness;
 mod lab;
 mod machine;
+mod pattern;
 mod recorder;
 pub mod run;
 mod runtime;

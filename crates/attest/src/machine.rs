@@ -14,7 +14,7 @@ use crate::boot::{self, Live};
 use crate::command::{Command, raw};
 use crate::console::Console;
 use crate::copy::{Download, Upload};
-use crate::error::{Error, Result, one_line};
+use crate::error::{Error, Result};
 use crate::forward::{Endpoint, Forward};
 use crate::lab::Shared;
 use crate::session::{Session, State};
@@ -118,7 +118,8 @@ impl Machine {
         Wait::guest(self, Condition::FileVanished(raw(path.as_ref())))
     }
 
-    /// Wait until a file has a match of this regular expression.
+    /// Wait until a file has a match of this regular expression (crate `regex`; `^` and `$` are
+    /// at lines, as in all patterns of attest).
     pub fn wait_for_text_in_file(
         &self,
         path: impl AsRef<OsStr>,
@@ -398,7 +399,7 @@ impl Machine {
         self.record(EventKind::OperationStarted {
             id,
             operation: operation.to_owned(),
-            subject: one_line(subject),
+            subject: attest_protocol::one_line(subject),
         });
         let result = work(id).await;
         self.record(EventKind::OperationEnded {

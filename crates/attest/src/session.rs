@@ -7,6 +7,7 @@ use attest_events::MachineEnding;
 use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
 use attest_protocol::message::{FailureCode, Hello, Request, Response};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -22,10 +23,10 @@ pub(crate) enum State {
     /// Never started, or stopped.
     #[default]
     Off,
-    /// Started; its agent has not been set up since the last boot.
-    Booting,
-    /// Its agent answered and is being told who it is.
-    Up,
+    /// Booting since then; its agent has not answered in this boot.
+    Booting(Instant),
+    /// Booting since then; its agent answered and is being told who it is.
+    Up(Instant),
     /// Usable.
     Ready(Arc<Ready>),
     /// Setting it up failed; it will not become ready in this boot.
@@ -58,34 +59,42 @@ impl Session {
 
     /// Wait until the machine is ready and `accept`s.
     pub(crate) async fn ready_where(&self, accept: impl Fn(&Ready) -> bool) -> Result<Arc<Ready>> {
-        let mut state = self.state.subscribe();
-        let waiting = async {
-            let settled = state
-                .wait_for(|state| match state {
-                    State::Booting | State::Up => false,
-                    State::Ready(ready) => accept(ready),
-                    State::Off | State::Broken(_) | State::Ended(..) => true,
-                })
-                .await;
-            settled.expect("the sender lives in self").clone()
-        };
-        match tokio::time::timeout(self.boot_timeout, waiting).await {
-            Ok(State::Ready(ready)) => Ok(ready),
-            Ok(other) => Err(self.error_of(&other)),
-            Err(_) => Err(Error::BootTimedOut {
-                machine: self.machine.clone(),
-                timeout: self.boot_timeout,
-                last_console: self.console.last_line(),
-            }),
+        let asked = Instant::now();
+        let mut changes = self.state.subscribe();
+        loop {
+            let state = changes.borrow_and_update().clone();
+            let since = match &state {
+                State::Booting(since) | State::Up(since) => *since,
+                State::Ready(ready) if accept(ready) => return Ok(Arc::clone(ready)),
+                State::Ready(_) => asked,
+                State::Off | State::Broken(_) | State::Ended(..) => {
+                    return Err(self.error_of(&state));
+                }
+            };
+            let changed = tokio::time::timeout_at(since + self.boot_timeout, changes.changed());
+            if changed.await.is_err() {
+                return Err(Error::BootTimedOut {
+                    machine: self.machine.clone(),
+                    timeout: self.boot_timeout,
+                    last_console: self.console.last_line(),
+                });
+            }
         }
     }
 
     /// Wait until the agent has answered since the last boot, or cannot any more.
     pub(crate) async fn up(&self) {
-        let mut state = self.state.subscribe();
-        let answered = state.wait_for(|state| !matches!(state, State::Booting));
-        // Too late is for `ready_where` to say.
-        let _ = tokio::time::timeout(self.boot_timeout, answered).await;
+        let mut changes = self.state.subscribe();
+        loop {
+            let State::Booting(since) = *changes.borrow_and_update() else {
+                return;
+            };
+            let changed = tokio::time::timeout_at(since + self.boot_timeout, changes.changed());
+            // Too late is for `ready_where` to say.
+            if changed.await.is_err() {
+                return;
+            }
+        }
     }
 
     fn error_of(&self, state: &State) -> Error {
@@ -100,7 +109,7 @@ impl Session {
                 machine,
                 source: Arc::clone(cause),
             },
-            State::Off | State::Booting | State::Up | State::Ready(_) => {
+            State::Off | State::Booting(_) | State::Up(_) | State::Ready(_) => {
                 Error::MachineOff { machine }
             }
         }

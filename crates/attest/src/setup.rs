@@ -1,6 +1,5 @@
 //! What a machine is told about itself after each boot.
 
-use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attest_manifest::{LabPlan, MachinePlan};
@@ -14,7 +13,7 @@ const ENTROPY: usize = 64;
 pub(crate) fn plan(lab: &LabPlan, machine: &MachinePlan) -> Setup {
     Setup {
         hostname: machine.name.clone(),
-        hosts: hosts(lab),
+        hosts: hosts(lab, machine),
         interfaces: machine
             .cards
             .iter()
@@ -49,29 +48,27 @@ pub(crate) fn wall_clock_ns() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn hosts(lab: &LabPlan) -> Vec<HostEntry> {
-    let mut entries = Vec::new();
+/// Every machine's addresses, as one machine should try them: those on its own networks first,
+/// and IPv4 first among them, for busybox's and musl's resolvers take the first line that fits.
+fn hosts(lab: &LabPlan, reader: &MachinePlan) -> Vec<HostEntry> {
+    let mut entries: Vec<((bool, bool), HostEntry)> = Vec::new();
     for machine in &lab.machines {
         for card in &machine.cards {
+            let shared = reader.cards.iter().any(|own| own.network == card.network);
             for (address, _) in &card.addresses {
-                entries.push(HostEntry {
+                let entry = HostEntry {
                     address: address.to_string(),
                     names: vec![
                         machine.name.clone(),
                         format!("{}.{}", machine.name, card.network),
                     ],
-                });
+                };
+                entries.push(((!shared, address.is_ipv6()), entry));
             }
         }
     }
-    // IPv4 first: busybox's and musl's resolvers take the first line that fits.
-    entries.sort_by_key(|entry| {
-        entry
-            .address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_ipv6())
-    });
-    entries
+    entries.sort_by_key(|(order, _)| *order);
+    entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
 fn interface(lab: &LabPlan, card: &attest_manifest::CardPlan) -> Interface {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use attest_protocol::message::{Condition, Request, Response};
 use attest_vmm::BoxFuture;
-use regex::bytes::Regex;
 
 use crate::command::{Command, milliseconds};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::pattern;
 
 /// What the agent may take beyond a wait's own deadline, before the host gives up on it.
 const AGENT_GRACE: Duration = Duration::from_secs(15);
@@ -127,8 +127,8 @@ impl Wait {
     }
 
     async fn on_console(&self, pattern: &str, began: Instant) -> Result<Met> {
-        let regex = Regex::new(pattern).map_err(|error| {
-            Error::Assertion(format!("`{pattern}` is no regular expression: {error}"))
+        let regex = pattern::compile(pattern).map_err(|error| {
+            Error::Assertion(format!("/{pattern}/ is no regular expression: {error}"))
         })?;
         let console = self.machine.console();
         tokio::select! {
@@ -170,27 +170,14 @@ impl Wait {
                 }
                 Condition::UnixSocket(file) => format!("socket {}", path(file)),
                 Condition::CommandSucceeds(exec) => {
-                    format!("`{}` succeeds", program_text(&exec.program))
+                    format!("`{}` succeeds", exec.program.text())
                 }
-                Condition::CommandFails(exec) => format!("`{}` fails", program_text(&exec.program)),
+                Condition::CommandFails(exec) => format!("`{}` fails", exec.program.text()),
                 Condition::ProcessExists(regex) => format!("process /{regex}/"),
                 Condition::ProcessVanished(regex) => format!("process /{regex}/ gone"),
             },
         }
     }
-}
-
-fn program_text(program: &attest_protocol::message::Program) -> String {
-    use attest_protocol::message::Program;
-    let text = match program {
-        Program::Shell(command) => String::from_utf8_lossy(command).into_owned(),
-        Program::Argv(argv) => argv
-            .iter()
-            .map(|word| String::from_utf8_lossy(word))
-            .collect::<Vec<_>>()
-            .join(" "),
-    };
-    crate::error::one_line(&text)
 }
 
 impl IntoFuture for Wait {

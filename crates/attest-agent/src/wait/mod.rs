@@ -100,8 +100,8 @@ fn unmet(condition: &Condition) -> String {
         Condition::UnixSocket(file) => {
             format!("the socket {} did not accept a connection", path(file))
         }
-        Condition::CommandSucceeds(_) => "the command did not succeed".to_owned(),
-        Condition::CommandFails(_) => "the command did not fail".to_owned(),
+        Condition::CommandSucceeds(exec) => format!("`{}` did not succeed", exec.program.text()),
+        Condition::CommandFails(exec) => format!("`{}` did not fail", exec.program.text()),
         Condition::ProcessExists(pattern) => format!("no process came to match /{pattern}/"),
         Condition::ProcessVanished(pattern) => {
             format!("the processes that match /{pattern}/ did not end")
@@ -109,11 +109,16 @@ fn unmet(condition: &Condition) -> String {
     }
 }
 
+/// A pattern of a request. `^` and `$` are at lines, as the host has them for its own patterns.
 fn regex(pattern: &str) -> Result<regex::bytes::Regex, Failure> {
-    regex::bytes::Regex::new(pattern).map_err(|error| {
-        failure(
-            FailureCode::Invalid,
-            format!("/{pattern}/ is no regular expression: {error}"),
-        )
-    })
+    regex::bytes::RegexBuilder::new(pattern)
+        .multi_line(true)
+        .crlf(true)
+        .build()
+        .map_err(|error| {
+            failure(
+                FailureCode::Invalid,
+                format!("/{pattern}/ is no regular expression: {error}"),
+            )
+        })
 }

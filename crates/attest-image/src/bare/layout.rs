@@ -1,5 +1,6 @@
 //! What is where in the built-in guest.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::program::Programs;
@@ -8,9 +9,13 @@ use crate::cpio::Archive;
 use crate::error::ImageError;
 use crate::kernel::Kernel;
 use crate::modules::{self, ModulePlan, plan_modules};
+use crate::packing::Packing;
 
 /// Where the agent reads which modules to load.
 const MODULE_LIST: &str = "lib/attest/modules";
+
+/// Bytes of a plain agent: twenty times what it has, so that a damaged one cannot take all memory.
+const MOST_AGENT: usize = 64 * 1024 * 1024;
 
 /// Empty directories, with their permissions.
 const DIRECTORIES: [(&str, u32); 8] = [
@@ -60,7 +65,7 @@ pub(super) fn archive(
     for (path, text) in FILES {
         archive.file(path, 0o644, text);
     }
-    archive.file("init", 0o755, options.agent);
+    archive.file("init", 0o755, agent(options.agent)?);
     archive.file("bin/busybox", 0o755, programs.busybox()?);
     if let Some(bash) = programs.bash()? {
         archive.file("bin/bash", 0o755, bash);
@@ -148,6 +153,18 @@ fn add_file(archive: &mut Archive, file: &GuestFile) -> Result<(), ImageError> {
     }
     archive.file(path, file.mode & 0o7777, file.contents.as_slice());
     Ok(())
+}
+
+/// The agent's plain bytes.
+fn agent(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
+    let Some(packing) = Packing::of(bytes) else {
+        return Ok(bytes.into());
+    };
+    let plain = packing.unpack(bytes, MOST_AGENT);
+    plain.map(Cow::from).map_err(|_| ImageError::Program {
+        program: "attest-agent".to_owned(),
+        reason: "it does not decompress; build attest again".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use program::Programs;
 /// What goes into the guest.
 #[derive(Debug, Clone)]
 pub struct BareOptions<'a> {
-    /// The static agent.
+    /// The static agent, as it is or compressed with gzip, xz or zstd.
     pub agent: &'a [u8],
     /// Names of modules; what they need comes by itself. `-` and `_` are the same.
     pub modules: &'a [&'a str],

@@ -38,6 +38,9 @@ fn a_guest_is_built_once_and_anew_for_another_agent() {
     );
     assert_ne!(other.initrd, first.initrd);
     assert_ne!(other.digest, first.digest);
+    let packed = build(&gzip(b"agent")).unwrap();
+    assert_eq!(packed.digest, first.digest, "what boots is the same");
+    assert!(build(&gzip(b"agent")[..12]).is_err());
 }
 
 #[test]

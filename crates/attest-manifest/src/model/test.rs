@@ -96,7 +96,8 @@ pub struct Step {
     /// A text somewhere in stdout. Example: `stdout-contains = "200 OK"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout_contains: Option<String>,
-    /// A regular expression (of the Rust crate `regex`) that finds something in stdout.
+    /// A regular expression (of the Rust crate `regex`, `^` and `$` at lines) that finds
+    /// something in stdout.
     /// Example: `stdout-matches = "^[0-9]+$"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdout_matches: Option<String>,
@@ -195,7 +196,7 @@ pub struct Wait {
     /// An absolute path that exists in the machine. Example: `wait = { file = "/run/ready" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// With `file`: a regular expression that finds something in the file.
+    /// With `file`: a regular expression, `^` and `$` at lines, that finds something in it.
     /// Example: `wait = { file = "/var/log/app.log", matches = "started in [0-9]+ ms" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matches: Option<String>,
@@ -218,7 +219,8 @@ pub struct Wait {
     /// something in. Example: `wait = { process = "^httpd " }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
-    /// A regular expression that finds something in the machine's console output.
+    /// A regular expression, `^` and `$` at lines, that finds something in the machine's
+    /// console output.
     /// Example: `wait = { console = "login:" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub console: Option<String>,

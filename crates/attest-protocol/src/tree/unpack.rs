@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
-use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, mkdirat, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat};
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use tar::{Archive, EntryType};
@@ -334,12 +334,31 @@ impl Spot {
         file_error(&self.path, action)
     }
 
-    /// Remove what is in the way; a directory is not.
+    /// Remove the file or link that is in the way.
     fn clear(&self) -> Result<(), TreeError> {
+        self.refuse_special()?;
         match unlinkat(&self.parent, &*self.leaf, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(self.failed("it cannot be replaced")(error)),
         }
+    }
+
+    /// Whoever names `/dev/stdout` or a daemon's socket as the destination of a copy means
+    /// anything but to lose it.
+    fn refuse_special(&self) -> Result<(), TreeError> {
+        let Ok(there) = fstatat(&self.parent, &*self.leaf, AtFlags::AT_SYMLINK_NOFOLLOW) else {
+            return Ok(());
+        };
+        let kind = match SFlag::from_bits_truncate(there.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFCHR | SFlag::S_IFBLK => "device",
+            SFlag::S_IFIFO => "pipe",
+            SFlag::S_IFSOCK => "socket",
+            _ => return Ok(()),
+        };
+        Err(TreeError::InTheWay {
+            path: self.path.clone(),
+            kind,
+        })
     }
 
     /// Whether it was not there before.

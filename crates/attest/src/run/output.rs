@@ -38,13 +38,13 @@ impl OutputDirectory {
     }
 
     /// A new one for one Rust test: beside the build's other files, so that a source tree stays
-    /// clean.
+    /// clean. (`attest` there is the program.)
     pub(crate) fn create_for_test(test: &str) -> Result<Self> {
         let parent = match std::env::var_os(OUTPUT_VARIABLE) {
             Some(parent) => PathBuf::from(parent),
-            None => {
-                target_directory().map_or_else(std::env::temp_dir, |target| target.join("attest"))
-            }
+            None => target_directory()
+                .unwrap_or_else(std::env::temp_dir)
+                .join("attest-out"),
         };
         let name = format!("{}-{}", test.replace("::", "."), std::process::id());
         Self::create(&parent.join(name))

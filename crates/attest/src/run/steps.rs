@@ -7,12 +7,12 @@ use attest_manifest::{
     ActionPlan, CommandPlan, ExpectedStatus, ProgramPlan, StepPlan, WaitPlan, WaitTarget,
 };
 use attest_vmm::BoxFuture;
-use regex::Regex;
 
 use crate::command::{Command, Output};
 use crate::error::{CommandFailure, Error, Result};
 use crate::lab::Lab;
 use crate::machine::Machine;
+use crate::pattern;
 use crate::wait::Wait;
 
 /// Run the steps in order; the first that fails ends the test.
@@ -150,7 +150,9 @@ fn wait(machine: &Machine, plan: &WaitPlan) -> Wait {
 /// What a step demands of the output.
 fn check(machine: &Machine, plan: &CommandPlan, output: &Output) -> Result<()> {
     let (stdout, stderr) = (output.text(), output.error_text());
-    let matches = |pattern: &String| Regex::new(pattern).is_ok_and(|regex| regex.is_match(&stdout));
+    let matches = |pattern: &String| {
+        pattern::compile(pattern).is_ok_and(|regex| regex.is_match(&output.stdout))
+    };
     let unmet = if let Some(exact) = plan.stdout.as_ref().filter(|exact| **exact != stdout) {
         format!("stdout {exact:?}")
     } else if let Some(part) = plan
