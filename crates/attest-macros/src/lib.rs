@@ -59,6 +59,8 @@ fn expand(arguments: Tokens, mut function: ItemFn) -> syn::Result<Tokens> {
         #(#attributes)*
         #[::core::prelude::v1::test]
         #visibility fn #name() {
+            // What a test takes is the macro's choice as much as its author's.
+            #[allow(clippy::needless_pass_by_value)]
             #function
             ::attest::harness::run(
                 ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name)),

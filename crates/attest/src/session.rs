@@ -7,7 +7,7 @@ use attest_events::MachineEnding;
 use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
 use attest_protocol::message::{FailureCode, Hello, Request, Response};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -71,8 +71,8 @@ impl Session {
                     return Err(self.error_of(&state));
                 }
             };
-            let changed = tokio::time::timeout_at(since + self.boot_timeout, changes.changed());
-            if changed.await.is_err() {
+            let deadline = since + self.boot_timeout;
+            if timeout_at(deadline, changes.changed()).await.is_err() {
                 return Err(Error::BootTimedOut {
                     machine: self.machine.clone(),
                     timeout: self.boot_timeout,
@@ -89,9 +89,9 @@ impl Session {
             let State::Booting(since) = *changes.borrow_and_update() else {
                 return;
             };
-            let changed = tokio::time::timeout_at(since + self.boot_timeout, changes.changed());
+            let deadline = since + self.boot_timeout;
             // Too late is for `ready_where` to say.
-            if changed.await.is_err() {
+            if timeout_at(deadline, changes.changed()).await.is_err() {
                 return;
             }
         }

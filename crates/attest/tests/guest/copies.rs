@@ -43,7 +43,7 @@ fn compare(one: &Path, two: &Path) {
             fs::symlink_metadata(&a).unwrap(),
             fs::symlink_metadata(&b).unwrap(),
         );
-        assert_eq!(meta.mode(), other.mode(), "{name:?}");
+        assert_eq!(meta.mode(), other.mode(), "{}", name.display());
         if meta.is_dir() {
             compare(&a, &b);
         } else if meta.is_symlink() {
@@ -52,9 +52,14 @@ fn compare(one: &Path, two: &Path) {
             assert_eq!(
                 (meta.len(), meta.mtime(), meta.nlink()),
                 (other.len(), other.mtime(), other.nlink()),
-                "{name:?}"
+                "{}",
+                name.display()
             );
-            assert!(fs::read(&a).unwrap() == fs::read(&b).unwrap(), "{name:?}");
+            assert!(
+                fs::read(&a).unwrap() == fs::read(&b).unwrap(),
+                "{}",
+                name.display()
+            );
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use attest::{Error, Lab, LabBuilder, Machine, Result};
 
 /// Far more than anything here takes, so that a hang fails with a message of ours.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// A lab of one machine, `a`, without networks.
 pub(crate) fn one() -> LabBuilder {
