@@ -291,6 +291,29 @@ fn crafted(entries: &[Entry<'_>]) -> Vec<u8> {
 }
 
 #[test]
+fn any_time_in_a_header_is_taken_or_refused() {
+    // The greatest number, as a damaged header has it; then a time before 1970, as tar has it.
+    for (seconds, seen) in [
+        (u64::MAX >> 2, None),
+        ((-86_400_i64).cast_unsigned(), Some(-86_400)),
+    ] {
+        let place = TempDir::new().unwrap();
+        let mut stream = crafted(&[(EntryType::Regular, "content", "")]);
+        let mut header = Header::from_byte_slice(stream[..512].try_into().unwrap()).clone();
+        header.set_mtime(seconds);
+        header.set_cksum();
+        stream[..512].copy_from_slice(header.as_bytes());
+        let to = place.path().join("to");
+        // Whether a file system has such a time is its own affair.
+        let unpacked = unpack(&*stream, &to);
+        if let Some(seen) = seen {
+            unpacked.unwrap();
+            assert_eq!(fs::metadata(&to).unwrap().mtime(), seen);
+        }
+    }
+}
+
+#[test]
 fn nothing_gets_out_of_the_destination() {
     use EntryType::{Block, Directory, Fifo, Link, Regular, Symlink};
     let cases: &[&[Entry<'_>]] = &[

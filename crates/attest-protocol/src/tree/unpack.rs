@@ -11,7 +11,7 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstatat, futimens, mkdirat, utimensat};
-use nix::sys::time::{TimeSpec, TimeValLike};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use tar::{Archive, EntryType};
 
@@ -470,7 +470,8 @@ fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes, Tree
     let seconds = header.mtime().map_err(TreeError::Stream)?.cast_signed();
     Ok(Attributes {
         mode,
-        modified: exact.unwrap_or_else(|| TimeSpec::seconds(seconds)),
+        // `TimeSpec::seconds` panics on what the sender may well have damaged.
+        modified: exact.unwrap_or_else(|| TimeSpec::new(seconds, 0)),
     })
 }
 
