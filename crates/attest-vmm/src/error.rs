@@ -33,6 +33,16 @@ pub enum VmmError {
         /// Its own words.
         words: String,
     },
+    /// The VMM was killed, or crashed, as it started.
+    #[error("{machine}: QEMU was ended by signal {signal} as it started: {words}")]
+    Killed {
+        /// Whose.
+        machine: String,
+        /// The signal's number.
+        signal: i32,
+        /// Its own words.
+        words: String,
+    },
     /// The VMM's program runs, but is not what it should be.
     #[error("{machine}: {} does not behave like QEMU", program.display())]
     NotQemu {

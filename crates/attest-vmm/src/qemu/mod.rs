@@ -35,6 +35,8 @@ pub use version::{PROGRAM, QemuMissing, QemuProgram, find};
 
 /// A QEMU greets after about 20 ms; a program that says nothing for this long is none.
 const GREETS: Duration = Duration::from_secs(30);
+/// A QEMU that has closed its monitor has exited within milliseconds; then nobody waits longer.
+const ENDS: Duration = Duration::from_secs(1);
 
 /// Runs machines under QEMU.
 #[derive(Debug)]
@@ -250,14 +252,26 @@ async fn refusal(
             source,
         };
     }
-    // It closed its monitor after its last words; whatever else it does does not matter.
-    process.signal(running::SIGKILL);
-    if process.exited().await == ProcessExit::LabEnded {
+    // It closed its monitor after its last words; if it lives on, that does not matter.
+    let by_itself = tokio::time::timeout(ENDS, process.exited()).await;
+    if by_itself.is_err() {
+        process.signal(running::SIGKILL);
+    }
+    let exit = match by_itself {
+        Ok(exit) => exit,
+        Err(_) => process.exited().await,
+    };
+    if exit == ProcessExit::LabEnded {
         return VmmError::LabEnded { machine };
     }
     output.at_end().await;
-    VmmError::Refused {
-        machine,
-        words: output.last_words(),
+    let words = output.last_words();
+    match (by_itself, exit) {
+        (Ok(_), ProcessExit::Signal(signal)) => VmmError::Killed {
+            machine,
+            signal,
+            words,
+        },
+        _ => VmmError::Refused { machine, words },
     }
 }
