@@ -49,8 +49,8 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Print completions for a shell
     Completions(Completions),
-    /// Print the manual page (roff)
-    Man,
+    /// Print the manual page of attest, or of one of its commands (roff)
+    Man(Man),
     /// Print the JSON Schema of the manifest
     Schema,
 }
@@ -110,7 +110,9 @@ pub(crate) struct Doctor {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Leave the shell with `exit` or Ctrl-D; the lab ends with it.")]
+#[command(after_help = "\
+Leave the shell with `exit` or Ctrl-D; the lab ends with it. The shell's exit code becomes
+attest's own.")]
 pub(crate) struct Shell {
     /// The machine; may be left out when there is one
     pub(crate) machine: Option<String>,
@@ -151,6 +153,17 @@ pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  attest man > attest.1
+  attest man run | man -l -")]
+pub(crate) struct Man {
+    /// The command whose page is printed, as attest-COMMAND(1) [default: attest's own]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) page: Option<String>,
 }
 
 /// How much to say.

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Command::Shell(shell) => command::shell::run(shell, &arguments.verbosity),
         Command::Exec(exec) => command::exec::run(exec, &arguments.verbosity),
         Command::Completions(completions) => Ok(command::generate::completions(completions)),
-        Command::Man => command::generate::man(),
+        Command::Man(man) => command::generate::man(man),
         Command::Schema => command::generate::schema(),
     };
     match result {

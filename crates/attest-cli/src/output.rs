@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use attest::manifest::Manifest;
+use attest::manifest::{LabPlan, Manifest};
 use attest::run::{OutputDirectory, Overrides};
 use attest::{EventStream, Lab, LabContext, Machine, Recorder};
 use attest_report::{Look, Reader, Readers, Terminal, Verbosity as Level};
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
 use crate::arguments;
@@ -49,6 +50,27 @@ pub(crate) fn pump(
     })
 }
 
+/// Do this, and give the readers all events until its end, and none after it.
+async fn show_during<T>(
+    work: impl Future<Output = T>,
+    mut events: EventStream,
+    mut readers: Readers,
+) -> (T, std::io::Result<()>) {
+    tokio::pin!(work);
+    let mut shown = Ok(());
+    let done = loop {
+        tokio::select! {
+            biased;
+            Some(event) = events.next() => shown = shown.and(readers.event(&event)),
+            done = &mut work => break done,
+        }
+    };
+    while let Some(Some(event)) = events.next().now_or_never() {
+        shown = shown.and(readers.event(&event));
+    }
+    (done, shown.and(readers.finish()))
+}
+
 /// The terminal's reader, on stderr: stdout belongs to the guests and to `--format json`.
 pub(crate) fn terminal(verbosity: &arguments::Verbosity) -> Terminal<std::io::Stderr> {
     Terminal::new(std::io::stderr(), Look::of_stderr(), verbosity.into())
@@ -56,15 +78,16 @@ pub(crate) fn terminal(verbosity: &arguments::Verbosity) -> Terminal<std::io::St
 
 /// A lab for a person, without tests.
 pub(crate) struct LabSession {
-    pub(crate) lab: Lab,
-    recorder: Recorder,
-    pumping: JoinHandle<std::io::Result<()>>,
+    lab: Lab,
+    /// The machine that it was booted for.
+    pub(crate) machine: Machine,
 }
 
 impl LabSession {
-    /// Boot the lab of a manifest, showing how it goes.
+    /// Boot the lab of a manifest for one of its machines, showing how it goes.
     pub(crate) async fn boot(
         manifest: &Path,
+        machine: Option<&str>,
         options: &arguments::Lab,
         verbosity: &arguments::Verbosity,
     ) -> Result<Self, Failure> {
@@ -72,44 +95,55 @@ impl LabSession {
             .map_err(attest::Error::from)?
             .plan()
             .map_err(attest::Error::from)?;
+        let machine = named(&plan, machine)?;
         Overrides::from(options).apply(&mut plan);
         let (recorder, events) = Recorder::new(Instant::now());
         let mut readers = Readers::new();
         readers.add(terminal(verbosity));
-        let pumping = pump(events, readers);
-        let context = LabContext {
-            recorder: recorder.clone(),
-            output: OutputDirectory::create_default()?.into_path(),
-            cache: options.cache.clone(),
+        let booting = async {
+            let context = LabContext {
+                recorder,
+                output: OutputDirectory::create_default()?.into_path(),
+                cache: options.cache.clone(),
+            };
+            let lab = Lab::create(plan, context).await?;
+            lab.start_all().await?;
+            Ok::<_, attest::Error>(lab)
         };
-        let lab = Lab::create(plan, context).await?;
-        lab.start_all().await?;
+        // From then on the terminal is the command's.
+        let (lab, shown) = show_during(booting, events, readers).await;
+        let lab = lab?;
+        shown.map_err(|error| {
+            Failure::infrastructure(format!("error: stderr cannot be written: {error}"))
+        })?;
         Ok(Self {
+            machine: lab.machine(&machine)?,
             lab,
-            recorder,
-            pumping,
         })
-    }
-
-    /// The machine, when there is exactly one.
-    pub(crate) fn only_machine(&self) -> Result<Machine, Failure> {
-        match self.lab.machines() {
-            [machine] => Ok(machine.clone()),
-            machines => {
-                let names: Vec<&str> = machines.iter().map(Machine::name).collect();
-                Err(Failure::usage(format!(
-                    "error: which machine? The lab has: {}",
-                    names.join(", ")
-                )))
-            }
-        }
     }
 
     /// End the lab.
     pub(crate) async fn end(self) {
         self.lab.shutdown().await;
-        drop((self.lab, self.recorder));
-        // What a broken stderr could not take, nobody can be told.
-        let _ = self.pumping.await;
+    }
+}
+
+/// The machine of this name, or the only one.
+fn named(plan: &LabPlan, name: Option<&str>) -> Result<String, Failure> {
+    let names: Vec<&str> = plan
+        .machines
+        .iter()
+        .map(|machine| machine.name.as_str())
+        .collect();
+    let known = names.join(", ");
+    match (name, names.as_slice()) {
+        (_, []) => Err(Failure::usage("error: the lab has no machine")),
+        (Some(name), _) if !names.contains(&name) => Err(Failure::usage(format!(
+            "error: there is no machine `{name}`; the lab has: {known}"
+        ))),
+        (Some(only), _) | (None, &[only]) => Ok(only.to_owned()),
+        (None, _) => Err(Failure::usage(format!(
+            "error: which machine? The lab has: {known}"
+        ))),
     }
 }

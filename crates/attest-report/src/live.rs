@@ -1,12 +1,13 @@
 //! The live state: one line for each machine that comes up, one for what the test does.
 
+use std::fmt;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use attest_events::{Event, EventKind, Phase};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::look::LiveOn;
 use crate::sanitize::sanitize;
@@ -165,8 +166,12 @@ impl Live {
     }
 
     fn line(&self) -> ProgressBar {
-        let style = ProgressStyle::with_template("{spinner} {elapsed:>4} {prefix}  {wide_msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{spinner} {time} {prefix}  {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner())
+            .with_key("time", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                // Memory takes whatever is written.
+                let _ = write!(out, "{:>5.1} s", state.elapsed().as_secs_f64());
+            });
         let bar = self.multi.add(ProgressBar::new_spinner().with_style(style));
         self.ticker.add(bar.clone());
         bar

@@ -198,10 +198,12 @@ impl Command {
         let channel = self
             .machine
             .session()
-            .open(&Request::Exec(self.exec))
+            .open(&Request::Exec(self.exec.clone()))
             .await?;
         Ok(Child {
             machine: self.machine,
+            subject: self.subject,
+            timeout: Duration::from_millis(self.exec.timeout_ms.unwrap_or(u64::MAX)),
             channel,
         })
     }
@@ -375,6 +377,8 @@ impl Output {
 #[derive(Debug)]
 pub struct Child {
     machine: Machine,
+    subject: String,
+    timeout: Duration,
     channel: Channel,
 }
 
@@ -398,7 +402,7 @@ pub struct ChildInput {
 }
 
 impl Child {
-    /// What it does next.
+    /// What it does next. That its time-out ended it is [`Error::Command`].
     pub async fn next(&mut self) -> Result<ChildEvent> {
         let session = self.machine.session();
         loop {
@@ -406,6 +410,9 @@ impl Child {
                 Incoming::Data(Stream::Err, bytes) => return Ok(ChildEvent::Stderr(bytes)),
                 Incoming::Data(_, bytes) => return Ok(ChildEvent::Stdout(bytes)),
                 Incoming::Notice(Notice::Started(pid)) => return Ok(ChildEvent::Started(pid)),
+                Incoming::Finished(Ok(Response::Exited(exited))) if exited.timed_out => {
+                    return Err(self.timed_out(exited.status));
+                }
                 Incoming::Finished(Ok(Response::Exited(exited))) => {
                     return Ok(ChildEvent::Exited(exited.status));
                 }
@@ -414,6 +421,19 @@ impl Child {
                 _ => {}
             }
         }
+    }
+
+    fn timed_out(&self, status: ExitStatus) -> Error {
+        Error::Command(Box::new(CommandFailure {
+            machine: self.machine.name().to_owned(),
+            command: self.subject.clone(),
+            status,
+            expected: Expected::Anything.text(),
+            timed_out: Some(self.timeout),
+            // Whoever reads it has read it.
+            stdout: String::new(),
+            stderr: String::new(),
+        }))
     }
 
     /// Wait for its end, dropping what it prints.

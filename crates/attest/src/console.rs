@@ -32,6 +32,8 @@ pub(crate) struct Console {
     file: PathBuf,
     text: Arc<Mutex<Text>>,
     grown: watch::Sender<u64>,
+    /// Why its file cannot be written any more.
+    lost: watch::Sender<Option<Arc<std::io::Error>>>,
     input: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
 }
 
@@ -94,6 +96,7 @@ impl Console {
             file: file.to_owned(),
             text: Arc::default(),
             grown: watch::Sender::new(0),
+            lost: watch::Sender::new(None),
             input: tokio::sync::Mutex::new(None),
         }
     }
@@ -115,24 +118,16 @@ impl Console {
                 self.machine,
                 self.file.display()
             )))?;
-        let (machine, text, grown) = (
-            self.machine.clone(),
-            Arc::clone(&self.text),
-            self.grown.clone(),
-        );
+        let (machine, text) = (self.machine.clone(), Arc::clone(&self.text));
+        let (grown, lost) = (self.grown.clone(), self.lost.clone());
         Ok(Background::spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
-            let mut file_works = true;
             while let Ok(count @ 1..) = reader.read(&mut buffer).await {
                 let bytes = &buffer[..count];
-                if file_works && let Err(error) = file.write_all(bytes) {
-                    file_works = false;
-                    recorder.record_machine(
-                        &machine,
-                        attest_events::EventKind::Warning {
-                            message: format!("the console's file is no longer written: {error}"),
-                        },
-                    );
+                if lost.borrow().is_none()
+                    && let Err(error) = file.write_all(bytes)
+                {
+                    lost.send_replace(Some(Arc::new(error)));
                 }
                 let (lines, end) = {
                     let mut text = text.lock().expect("not poisoned");
@@ -144,6 +139,18 @@ impl Console {
                 grown.send_replace(end);
             }
         }))
+    }
+
+    /// Resolves when what is printed can no longer be kept, with why.
+    pub(crate) async fn lost(&self) -> Error {
+        let mut lost = self.lost.subscribe();
+        let lost = lost.wait_for(Option::is_some).await;
+        let source = lost.expect("the sender lives in self").clone();
+        Error::ConsoleLost {
+            machine: self.machine.clone(),
+            path: self.file.clone(),
+            source: source.expect("waited for"),
+        }
     }
 
     /// The last lines, oldest first, with the unfinished one.

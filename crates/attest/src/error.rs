@@ -133,12 +133,25 @@ pub enum Error {
         last_seen: Option<String>,
     },
     /// A test, or the whole run, did not end in time.
-    #[error("{what} did not end{}", limit.map_or_else(|| " in its time (`timeouts.run`)".to_owned(), |limit| format!(" within {limit:?}")))]
+    #[error("{what} did not end within {limit:?}{}", doing_text(doing))]
     TestTimedOut {
-        /// `the test` or `the run`.
+        /// `the test`, or `the run` when that was shorter.
         what: &'static str,
-        /// The limit.
-        limit: Option<Duration>,
+        /// The limit: `timeouts.test` or `timeouts.run`.
+        limit: Duration,
+        /// What had begun and not ended, as `machine: exec sleep 9`.
+        doing: Vec<String>,
+    },
+    /// A machine's console can no longer be kept: what was printed there is lost.
+    #[error("{machine}: its console cannot be kept in {}; free space there, or choose another directory", path.display())]
+    ConsoleLost {
+        /// Whose.
+        machine: String,
+        /// The console's file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: Arc<io::Error>,
     },
     /// An assertion of a declarative step did not hold.
     #[error("{0}")]
@@ -275,6 +288,7 @@ impl Error {
             | Self::OutputTooLarge { machine, .. }
             | Self::Guest { machine, .. }
             | Self::TimedOut { machine, .. }
+            | Self::ConsoleLost { machine, .. }
             | Self::Copy { machine, .. } => Some(machine),
             Self::Command(failure) => Some(&failure.machine),
             Self::Step { source, .. } => source.machine(),
@@ -324,6 +338,13 @@ pub(crate) fn status_text(status: ExitStatus) -> String {
         ExitStatus::Code(code) => format!("exit code {code}"),
         ExitStatus::Signal(signal) => format!("signal {signal}"),
     }
+}
+
+fn doing_text(doing: &[String]) -> String {
+    if doing.is_empty() {
+        return String::new();
+    }
+    format!("; at its end there ran: {}", doing.join("; "))
 }
 
 fn ending_name(ending: MachineEnding) -> &'static str {

@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabBuilder, LabContext};
+use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
 use crate::run::{EVENTS_VARIABLE, OutputDirectory, console_tails};
 use crate::runtime::Run;
@@ -131,16 +132,10 @@ async fn in_lab(
     let outcome = match booted {
         Ok(()) => {
             let guarded = AssertUnwindSafe(test(lab.clone())).catch_unwind();
-            match tokio::time::timeout(timeout, guarded).await {
+            match lab.lend(Limit::of_test(timeout), guarded).await {
                 Ok(Ok(outcome)) => outcome.map_err(judge_any),
                 Ok(Err(panic)) => Err((Verdict::Failed, panicked(&*panic))),
-                Err(_) => Err((
-                    Verdict::TimedOut,
-                    FailureDetail {
-                        message: format!("the test did not end within {timeout:?}"),
-                        ..FailureDetail::default()
-                    },
-                )),
+                Err(error) => Err(judge(error)),
             }
         }
         Err(error) => Err(judge(error)),

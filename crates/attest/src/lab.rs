@@ -8,6 +8,8 @@ use attest_events::EventKind;
 use attest_lab::{LabProcess, NetworkSpec};
 use attest_manifest::{LabPlan, Manifest, ManifestFile, NetworkPlan};
 use attest_vmm::Backend;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use crate::machine::{Inner, Machine};
 use crate::recorder::Recorder;
 use crate::runtime::wait_all;
 use crate::session::{Session, State};
-use crate::{boot, run::OutputDirectory};
+use crate::{boot, limit::Limit, run::OutputDirectory};
 
 /// The machines and networks of one test, alive together.
 ///
@@ -183,9 +185,25 @@ impl Lab {
         self.process.pid()
     }
 
-    /// Resolves when the lab process has died without being asked, with why.
+    /// Resolves when no test can go on here, with why: the lab process has died without being
+    /// asked, or what a machine prints cannot be kept any more.
     pub async fn ended(&self) -> Error {
-        Error::Lab(self.process.ended().await)
+        let consoles = self.machines.iter().map(|machine| machine.console().lost());
+        let mut lost: FuturesUnordered<_> = consoles.collect();
+        tokio::select! {
+            died = self.process.ended() => Error::Lab(died),
+            Some(lost) = lost.next() => lost,
+        }
+    }
+
+    /// Let a test use this lab until it ends, its time is out, or the lab cannot go on.
+    pub(crate) async fn lend<T>(&self, limit: Limit, test: impl Future<Output = T>) -> Result<T> {
+        tokio::select! {
+            outcome = tokio::time::timeout_at(limit.at, test) => {
+                outcome.map_err(|_| limit.passed(&self.shared.recorder))
+            }
+            ended = self.ended() => Err(ended),
+        }
     }
 
     /// End everything at once and wait until the kernel has. Nothing in the guests is asked:

@@ -40,6 +40,7 @@ mod error;
 mod forward;
 pub mod harness;
 mod lab;
+mod limit;
 mod machine;
 mod pattern;
 mod recorder;

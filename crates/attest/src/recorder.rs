@@ -1,5 +1,6 @@
 //! Where events are made: a clock, a test's name, and a queue to the readers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ struct Inner {
     test: Mutex<Option<String>>,
     marks: Mutex<Marks>,
     next_operation: AtomicU64,
+    /// Operations of the current test that have not ended, as its user would write them.
+    in_flight: Mutex<BTreeMap<u64, String>>,
     console_backlog: Arc<AtomicU64>,
     console_dropped: AtomicU64,
     events: Option<mpsc::UnboundedSender<Event>>,
@@ -73,6 +76,7 @@ impl Recorder {
                 test: Mutex::new(None),
                 marks: Mutex::new(Marks::new()),
                 next_operation: AtomicU64::new(1),
+                in_flight: Mutex::default(),
                 console_backlog: Arc::new(AtomicU64::new(0)),
                 console_dropped: AtomicU64::new(0),
                 events,
@@ -157,12 +161,20 @@ impl Recorder {
 
     /// Events from now on belong to this test.
     pub(crate) fn set_test(&self, test: Option<&str>) {
+        // What was given up with the test before has no end.
+        self.inner.in_flight.lock().expect("not poisoned").clear();
         *self.inner.test.lock().expect("not poisoned") = test.map(str::to_owned);
     }
 
     /// A number for an operation.
     pub(crate) fn operation(&self) -> u64 {
         self.inner.next_operation.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What the test has begun and not ended, oldest first, as `machine: exec sleep 9`.
+    pub(crate) fn in_flight(&self) -> Vec<String> {
+        let in_flight = self.inner.in_flight.lock().expect("not poisoned");
+        in_flight.values().cloned().collect()
     }
 
     fn send(&self, at_ns: u64, machine: Option<&str>, kind: EventKind) {
@@ -181,9 +193,26 @@ impl Recorder {
             .lock()
             .expect("not poisoned")
             .observe(&event);
+        self.follow_operations(&event);
         if let Some(events) = &self.inner.events {
             // The reader may have gone first, at the end of the run.
             let _ = events.send(event);
+        }
+    }
+
+    fn follow_operations(&self, event: &Event) {
+        let in_flight = || self.inner.in_flight.lock().expect("not poisoned");
+        match &event.kind {
+            EventKind::OperationStarted {
+                id,
+                operation,
+                subject,
+            } => {
+                let machine = event.machine.as_deref().unwrap_or("-");
+                in_flight().insert(*id, format!("{machine}: {operation} {subject}"));
+            }
+            EventKind::OperationEnded { id, .. } => drop(in_flight().remove(id)),
+            _ => {}
         }
     }
 }

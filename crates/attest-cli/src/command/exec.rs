@@ -1,9 +1,8 @@
 //! `attest exec`: boot a lab, run one command, give its output and exit code.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 
-use attest::{ChildEvent, ExitStatus, Lab};
+use attest::{ChildEvent, ExitStatus, Machine};
 use tokio::io::AsyncReadExt;
 
 use super::CommandResult;
@@ -17,23 +16,24 @@ const CHUNK: usize = 32 * 1024;
 
 pub(crate) fn run(arguments: &Exec, verbosity: &Verbosity) -> CommandResult {
     super::runtime()?.block_on(async {
-        let session = LabSession::boot(&arguments.manifest, &arguments.lab, verbosity).await?;
+        let session = LabSession::boot(
+            &arguments.manifest,
+            Some(&arguments.machine),
+            &arguments.lab,
+            verbosity,
+        )
+        .await?;
         let mut interrupted = interrupt::watch_signals().map_err(|error| Failure::infrastructure(error.to_string()))?;
         let status = tokio::select! {
-            status = talk(&session.lab, arguments) => status,
+            status = talk(&session.machine, arguments) => status,
             _ = interrupted.wait_for(|interrupted| *interrupted) => Err(attest::Error::Interrupted.into()),
         };
         session.end().await;
-        let code = match status? {
-            ExitStatus::Code(code) => code,
-            ExitStatus::Signal(signal) => 128 + signal,
-        };
-        Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+        status.map(super::exit_code)
     })
 }
 
-async fn talk(lab: &Lab, arguments: &Exec) -> Result<ExitStatus, Failure> {
-    let machine = lab.machine(&arguments.machine)?;
+async fn talk(machine: &Machine, arguments: &Exec) -> Result<ExitStatus, Failure> {
     // As ssh does: what came as one word was quoted for a shell.
     let mut command = match arguments.command.as_slice() {
         [script] => machine.shell(script),

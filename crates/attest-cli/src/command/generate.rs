@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use super::CommandResult;
-use crate::arguments::{Arguments, Completions};
+use crate::arguments::{Arguments, Completions, Man};
 use crate::failure::Failure;
 
 pub(crate) fn completions(arguments: &Completions) -> ExitCode {
@@ -15,9 +15,16 @@ pub(crate) fn completions(arguments: &Completions) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-pub(crate) fn man() -> CommandResult {
+pub(crate) fn man(arguments: &Man) -> CommandResult {
+    // Built, the commands know their full names, and the options that all have.
+    let mut command = Arguments::command();
+    command.build();
+    let command = match &arguments.page {
+        None => command,
+        Some(name) => command_named(&command, name)?,
+    };
     let mut page = Vec::new();
-    let man = clap_mangen::Man::new(Arguments::command());
+    let man = clap_mangen::Man::new(command);
     man.render(&mut page)
         .and_then(|()| stdout().write_all(&page))
         .map_err(|error| unwritable(&error))?;
@@ -28,6 +35,24 @@ pub(crate) fn schema() -> CommandResult {
     let text = serde_json::to_string_pretty(&attest::manifest::schema()).expect("a schema is JSON");
     writeln!(stdout(), "{text}").map_err(|error| unwritable(&error))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn command_named(attest: &clap::Command, name: &str) -> Result<clap::Command, Failure> {
+    let known = || {
+        attest
+            .get_subcommands()
+            .filter(|known| !known.is_hide_set())
+    };
+    known()
+        .find(|known| known.get_name() == name)
+        .cloned()
+        .ok_or_else(|| {
+            let names: Vec<&str> = known().map(clap::Command::get_name).collect();
+            Failure::usage(format!(
+                "error: there is no command `{name}`; there are: {}",
+                names.join(", ")
+            ))
+        })
 }
 
 fn unwritable(error: &std::io::Error) -> Failure {

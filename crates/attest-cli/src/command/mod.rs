@@ -9,10 +9,21 @@ pub(crate) mod shell;
 
 use std::process::ExitCode;
 
+use attest::ExitStatus;
+
 use crate::failure::Failure;
 
 /// What every subcommand gives.
 pub(crate) type CommandResult = Result<ExitCode, Failure>;
+
+/// What ran in the guest ended so, and attest ends likewise: 128 + N when signal N ended it.
+pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = match status {
+        ExitStatus::Code(code) => code,
+        ExitStatus::Signal(signal) => 128 + signal,
+    };
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}
 
 /// The runtime that a subcommand runs on. Two workers: more would only take the cores from the
 /// guests.

@@ -1,9 +1,8 @@
 //! `attest shell`: boot a lab and open a shell on a pseudo-terminal of one machine.
 
 use std::io::Write;
-use std::process::ExitCode;
 
-use attest::{ChildEvent, Machine};
+use attest::{ChildEvent, ExitStatus, Machine};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,21 +23,23 @@ pub(crate) fn run(arguments: &Shell, verbosity: &Verbosity) -> CommandResult {
     }
     let runtime = super::runtime()?;
     let code = runtime.block_on(async {
-        let session = LabSession::boot(&arguments.manifest, &arguments.lab, verbosity).await?;
-        let machine = match &arguments.machine {
-            Some(name) => session.lab.machine(name)?,
-            None => session.only_machine()?,
-        };
-        let status = attach(&machine).await;
+        let session = LabSession::boot(
+            &arguments.manifest,
+            arguments.machine.as_deref(),
+            &arguments.lab,
+            verbosity,
+        )
+        .await?;
+        let status = attach(&session.machine).await;
         session.end().await;
-        status.map(|()| ExitCode::SUCCESS)
+        status.map(super::exit_code)
     });
     // A read of the terminal cannot be cancelled; it must not hold up the end.
     runtime.shutdown_background();
     code
 }
 
-async fn attach(machine: &Machine) -> Result<(), Failure> {
+async fn attach(machine: &Machine) -> Result<ExitStatus, Failure> {
     let lost =
         |error: std::io::Error| Failure::infrastructure(format!("error: the terminal: {error}"));
     let mut resized = signal(SignalKind::window_change()).map_err(lost)?;
@@ -71,7 +72,7 @@ async fn attach(machine: &Machine) -> Result<(), Failure> {
                     }
                 }
                 Ok(ChildEvent::Started(_)) => {}
-                Ok(ChildEvent::Exited(_)) => break Ok(()),
+                Ok(ChildEvent::Exited(status)) => break Ok(status),
                 Err(error) => break Err(error.into()),
             },
             _ = resized.recv() => input.resize(terminal::size()),

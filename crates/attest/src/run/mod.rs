@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
+use crate::limit::Limit;
 use crate::recorder::Recorder;
 
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
@@ -51,11 +52,8 @@ impl Run {
             output: self.output.path().display().to_string(),
         });
         let mut summary = Summary::default();
-        let deadline = selection
-            .run_timeout()
-            .map(|timeout| tokio::time::Instant::now() + timeout);
         for lab in selection.labs {
-            self.run_lab(lab, deadline, &mut summary).await;
+            self.run_lab(lab, &mut summary).await;
         }
         let exit_code = summary.exit_code();
         let breakdown = self.recorder.breakdown();
@@ -68,18 +66,14 @@ impl Run {
     }
 
     /// The declarative tests of one manifest share one lab; each Rust test brings its own.
-    async fn run_lab(
-        &mut self,
-        lab: LabRun,
-        deadline: Option<tokio::time::Instant>,
-        summary: &mut Summary,
-    ) {
+    async fn run_lab(&mut self, lab: LabRun, summary: &mut Summary) {
+        let limit = Limit::of_run(lab.plan.timeouts.run);
         let directory = self.output.path().to_owned();
         let mut shared: Option<Lab> = None;
         for test in &lab.tests {
             self.recorder.set_test(Some(&test.name));
             self.recorder.record(EventKind::TestStarted);
-            let ran = Ran::begin(test.timeout, deadline);
+            let ran = Ran::new(test.timeout, limit);
             let (verdict, failure) = match &test.kind {
                 TestKind::Steps(steps) => {
                     let outcome = self.steps(&lab, &mut shared, steps, &ran).await;
@@ -113,6 +107,17 @@ impl Run {
         }
     }
 
+    /// A test that comes too late is not begun.
+    fn may_begin(&self, ran: &Ran) -> Result<()> {
+        if *self.interrupted.borrow() {
+            return Err(Error::Interrupted);
+        }
+        if ran.run.is_past() {
+            return Err(ran.run.passed(&self.recorder));
+        }
+        Ok(())
+    }
+
     async fn steps(
         &mut self,
         run: &LabRun,
@@ -120,10 +125,8 @@ impl Run {
         steps: &[attest_manifest::StepPlan],
         ran: &Ran,
     ) -> Result<()> {
+        self.may_begin(ran)?;
         let mut interrupted = self.interrupted.clone();
-        if *interrupted.borrow() {
-            return Err(Error::Interrupted);
-        }
         let artifacts = self.output.path().join("artifacts");
         let work = async {
             if shared.is_none() {
@@ -137,12 +140,8 @@ impl Run {
             }
             let lab = shared.as_ref().expect("booted above");
             self.recorder.enter(Phase::Test);
-            ran.start();
-            let test = tokio::time::timeout_at(ran.deadline(), steps::run(lab, steps, &artifacts));
-            tokio::select! {
-                outcome = test => outcome.map_err(|_| ran.timed_out())?,
-                ended = lab.ended() => Err(ended),
-            }
+            lab.lend(ran.start(), steps::run(lab, steps, &artifacts))
+                .await?
         };
         tokio::select! {
             outcome = work => outcome,
@@ -156,15 +155,15 @@ impl Run {
         output: PathBuf,
         ran: &Ran,
     ) -> Result<(Verdict, Option<FailureDetail>)> {
+        self.may_begin(ran)?;
         let mut interrupted = self.interrupted.clone();
-        if *interrupted.borrow() {
-            return Err(Error::Interrupted);
-        }
         let (binary, name) = test.rust_test();
-        ran.start();
+        let limit = ran.start();
         let work = rust_test::run(binary, name, output, self.recorder.clone());
         tokio::select! {
-            outcome = tokio::time::timeout_at(ran.deadline(), work) => outcome.map_err(|_| ran.timed_out())?,
+            outcome = tokio::time::timeout_at(limit.at, work) => {
+                outcome.map_err(|_| limit.passed(&self.recorder))?
+            }
             _ = interrupted.wait_for(|interrupted| *interrupted) => Err(Error::Interrupted),
         }
     }
@@ -174,41 +173,27 @@ impl Run {
 #[derive(Debug)]
 struct Ran {
     timeout: Duration,
-    run_deadline: Option<tokio::time::Instant>,
+    run: Limit,
     began: std::cell::Cell<Option<Instant>>,
 }
 
 impl Ran {
-    fn begin(timeout: Duration, run_deadline: Option<tokio::time::Instant>) -> Self {
+    fn new(timeout: Duration, run: Limit) -> Self {
         Self {
             timeout,
-            run_deadline,
+            run,
             began: std::cell::Cell::new(None),
         }
     }
 
-    fn start(&self) {
+    fn start(&self) -> Limit {
         self.began.set(Some(Instant::now()));
+        Limit::of_test(self.timeout).or_before(self.run)
     }
 
     fn duration(&self) -> Duration {
-        self.began
-            .get()
-            .map(|began| began.elapsed())
-            .unwrap_or_default()
-    }
-
-    fn deadline(&self) -> tokio::time::Instant {
-        let own = tokio::time::Instant::now() + self.timeout;
-        self.run_deadline.map_or(own, |run| own.min(run))
-    }
-
-    fn timed_out(&self) -> Error {
-        let (what, limit) = match self.run_deadline {
-            Some(deadline) if tokio::time::Instant::now() >= deadline => ("the run", None),
-            _ => ("the test", Some(self.timeout)),
-        };
-        Error::TestTimedOut { what, limit }
+        let began = self.began.get();
+        began.map(|began| began.elapsed()).unwrap_or_default()
     }
 }
 
@@ -229,14 +214,14 @@ pub(crate) fn console_tails(lab: &Lab, machine: Option<&str>) -> Vec<ConsoleTail
         .machines()
         .iter()
         .filter(|each| machine.is_none_or(|name| name == each.name()));
+    // One that never started has printed nothing, and has no file.
     concerned
-        .map(|machine| {
-            let lines = machine.console().tail();
-            ConsoleTail {
-                machine: machine.name().to_owned(),
-                lines: lines[lines.len().saturating_sub(TAIL)..].to_vec(),
-                file: machine.console_file().display().to_string(),
-            }
+        .map(|machine| (machine, machine.console().tail()))
+        .filter(|(_, lines)| !lines.is_empty())
+        .map(|(machine, lines)| ConsoleTail {
+            machine: machine.name().to_owned(),
+            lines: lines[lines.len().saturating_sub(TAIL)..].to_vec(),
+            file: machine.console_file().display().to_string(),
         })
         .collect()
 }

@@ -96,11 +96,6 @@ impl Selection {
             .flat_map(|lab| lab.tests.iter().map(|test| test.name.clone()))
             .collect()
     }
-
-    /// The longest of the manifests' limits for a whole run.
-    pub(super) fn run_timeout(&self) -> Option<Duration> {
-        self.labs.iter().map(|lab| lab.plan.timeouts.run).max()
-    }
 }
 
 fn tests(plan: &LabPlan) -> Result<Vec<SelectedTest>> {

@@ -1,0 +1,92 @@
+//! What the program says of itself.
+
+use crate::support::Place;
+
+#[test]
+fn every_command_has_its_help() {
+    let place = Place::new("");
+    let commands = [
+        "",
+        "run",
+        "list",
+        "doctor",
+        "shell",
+        "exec",
+        "completions",
+        "man",
+        "schema",
+    ];
+    for command in commands {
+        let mut arguments = vec![command, "--help"];
+        arguments.retain(|argument| !argument.is_empty());
+        let help = place.run(&arguments);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+        let name = if command.is_empty() {
+            "attest"
+        } else {
+            command
+        };
+        insta::assert_snapshot!(format!("help-{name}"), help.stdout);
+    }
+}
+
+#[test]
+fn no_command_means_help() {
+    let ended = Place::new("").run(&[]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
+    assert!(ended.stderr.contains("Usage: attest"), "{}", ended.stderr);
+}
+
+#[test]
+fn shells_can_complete_and_man_can_show() {
+    let place = Place::new("");
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let completions = place.run(&["completions", shell]);
+        assert_eq!(completions.code, Some(0));
+        for word in ["doctor", "exec", "--junit"] {
+            let bare = word.trim_start_matches('-');
+            assert!(completions.stdout.contains(bare), "{shell}: {word}");
+        }
+    }
+    let man = place.run(&["man"]);
+    assert_eq!(man.code, Some(0));
+    assert!(man.stdout.contains(".TH attest 1"), "{}", man.stdout);
+    for part in ["interrupted", "attest\\-doctor(1)"] {
+        assert!(man.stdout.contains(part), "{part}: {}", man.stdout);
+    }
+    let man = place.run(&["man", "exec"]);
+    for part in [".TH attest-exec 1", "ATTEST_CACHE", "Examples:"] {
+        assert!(man.stdout.contains(part), "{part}: {}", man.stdout);
+    }
+    let unknown = place.run(&["man", "rum"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("`rum`"), "{}", unknown.stderr);
+}
+
+#[test]
+fn the_schema_is_the_one_that_is_published() {
+    let schema = Place::new("").run(&["schema"]);
+    let published = include_str!("../../../attest-manifest/schema/attest.schema.json");
+    assert!(schema.stdout == published);
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let version = Place::new("").run(&["--version"]);
+    assert_eq!(
+        version.stdout,
+        format!("attest {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let place = Place::new("");
+    let mut command = std::process::Command::new("sh");
+    place.settle(&mut command);
+    let script = "{ \"$0\" schema; echo \"ended with $?\" >&2; } | head -n 1";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_attest")]);
+    let ended = crate::support::run(&mut command);
+    assert_eq!(ended.stdout, "{\n");
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}

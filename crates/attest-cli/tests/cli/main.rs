@@ -1,0 +1,9 @@
+//! The program as people use it: what it prints, how it ends, and what it leaves behind.
+
+mod attach;
+mod help;
+mod interrupt;
+mod leftovers;
+mod runs;
+mod support;
+mod wrong;

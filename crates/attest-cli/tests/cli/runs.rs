@@ -1,0 +1,126 @@
+//! Whole runs: their codes, their reports, and their sums.
+
+use crate::support::{PAIR, Place, run};
+
+/// A lab whose tests end in every way.
+const MIXED: &str = r#"
+[timeouts]
+test = "1s"
+
+[machines.a]
+
+[tests.passes]
+steps = [{ on = "a", run = "echo fine" }]
+
+[tests.fails]
+steps = [{ on = "a", run = "echo so far; echo because >&2; exit 3" }]
+
+[tests.hangs]
+steps = [{ on = "a", run = "sleep 1000" }]
+
+[tests.floods]
+steps = [{ on = "a", run = "while :; do echo a line of many; done > /dev/console" }]
+"#;
+
+#[test]
+fn a_run_that_passes() {
+    let place = Place::new(PAIR);
+    let ended = place.run(&["run", "--output", "out", "--junit", "also.xml"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for part in ["first", "second", "2 passed, 0 failed", "boot", "shutdown"] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains('\x1b'), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+    assert!(place.output("junit.xml").contains("tests=\"2\""));
+    assert!(std::fs::read_to_string(place.path("also.xml")).unwrap() == place.output("junit.xml"));
+    sums_up(&place);
+}
+
+/// The breakdown of the run is its wall time, within 2 %.
+fn sums_up(place: &Place) {
+    let events = place.output("events.jsonl");
+    let end: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    let breakdown = &end["breakdown"];
+    let wall = breakdown["wall_ns"].as_u64().unwrap();
+    let phases = breakdown["total"].as_array().expect("phases");
+    let sum: u64 = phases
+        .iter()
+        .map(|phase| phase["ns"].as_u64().unwrap())
+        .sum();
+    assert!(wall.abs_diff(sum) * 50 <= wall, "{breakdown}");
+}
+
+#[test]
+fn a_run_whose_tests_end_in_every_way() {
+    let place = Place::new(MIXED);
+    let code = |filter: &str| {
+        let ended = place.run(&["run", "--quiet", "--output", "out", filter]);
+        let code = ended.code.unwrap();
+        (code, ended.stdout + &ended.stderr)
+    };
+    let (failed, text) = code("fails");
+    assert_eq!(failed, 1, "{text}");
+    for part in ["fails", "exit code 3", "because", "so far"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let junit = place.output("junit.xml");
+    assert!(
+        junit.contains("<failure") && junit.contains("because"),
+        "{junit}"
+    );
+    let (hung, text) = code("hangs");
+    assert_eq!(hung, 5, "{text}");
+    assert!(text.contains("sleep 1000"), "{text}");
+    let (flooded, text) = code("floods");
+    assert_eq!(flooded, 5, "{text}");
+    assert!(place.output("a.console.log").lines().count() > 1000);
+    // A failure is worse than a time-out, and ends no other test.
+    let (mixed, text) = code("s");
+    assert_eq!(mixed, 1, "{text}");
+    assert!(
+        text.contains("1 passed") && text.contains("fails"),
+        "{text}"
+    );
+    sums_up(&place);
+}
+
+#[test]
+fn two_terminals_are_none_of_each_others_business() {
+    let place = Place::new(PAIR);
+    let start = || {
+        place
+            .attest(&["run"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let both = [start(), start()];
+    for child in both {
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+    assert_eq!(
+        std::fs::read_dir(place.path("attest-out")).unwrap().count(),
+        2
+    );
+}
+
+#[test]
+fn a_full_disk_ends_the_run_and_is_named() {
+    let place = Place::new(
+        "[machines.a]\n[tests.t]\nsteps = [{ on = \"a\", run = \"while :; do echo a line of many; done > /dev/console\" }]\n",
+    );
+    std::fs::create_dir(place.path("small")).unwrap();
+    let script = "mount -t tmpfs -o size=256k none small && exec \"$0\" run --output small/out";
+    let mut command = std::process::Command::new("unshare");
+    place.settle(&mut command);
+    command.args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_attest")]);
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    let text = ended.stdout + &ended.stderr;
+    assert!(
+        text.contains("No space left on device") && text.contains("small/out"),
+        "{text}"
+    );
+}
