@@ -27,6 +27,7 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
     at_once(&guest, report, floor).await?;
     shell(&guest, report).await?;
     leaks(&guest, report).await?;
+    size(&guest, report).await?;
     lab.shutdown().await;
     Ok(())
 }
@@ -132,6 +133,20 @@ async fn shell(guest: &Machine, report: &Report) -> Result<()> {
         busy.push(began.elapsed());
     }
     report.milliseconds("exec/shell-back-to-back", &busy, Some(30.0), Some(compared));
+    Ok(())
+}
+
+async fn size(guest: &Machine, report: &Report) -> Result<()> {
+    let said = guest.exec(["stat", "-c", "%s", "/init"]).await?;
+    let megabytes = [said.text().trim().parse::<f64>()? / 1e6];
+    report.figure(
+        "exec/agent-size",
+        &megabytes,
+        "MB",
+        Some(2.0),
+        "lower",
+        None,
+    );
     Ok(())
 }
 

@@ -61,6 +61,16 @@ fn to_qemu(report: &Report) -> Result<()> {
         }
     }
     report.milliseconds("start/attest-to-qemu", &samples, Some(15.0), None);
+    #[expect(clippy::cast_precision_loss, reason = "megabytes")]
+    let megabytes = [std::fs::metadata(&attest)?.len() as f64 / 1e6];
+    report.figure(
+        "start/attest-size",
+        &megabytes,
+        "MB",
+        Some(12.0),
+        "lower",
+        None,
+    );
     Ok(())
 }
 

@@ -7,12 +7,18 @@ use crate::cargo::{Cargo, Stopped};
 use crate::setup::{self, SetupError};
 use crate::tools::{self, Tool};
 
+/// The target that every toolchain here has.
+const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+
 const USAGE: &str = "\
 Usage: cargo xtask TASK
 
   demo                     set up, build, and run the example lab
   test [ARGUMENT…]         set up and run every test; arguments go to `cargo nextest run`
   bench [NAME…] [--json]   set up, build for release, and measure
+  build [--static]         set up and build `attest` for release; --static: for any Linux, without
+                           shared libraries
+  fuzz [TARGET [SECONDS]]  set up and fuzz what reads from guests: each target for a minute
   check [--advisories]     format, lints, documentation, licences, bans and sources;
                            --advisories fetches their database first
   ci                       check, then test
@@ -26,7 +32,16 @@ pub(crate) enum Task {
     Demo,
     Test(Vec<OsString>),
     Bench(Vec<OsString>),
-    Check { advisories: bool },
+    Build {
+        linked_statically: bool,
+    },
+    Fuzz {
+        target: Option<OsString>,
+        seconds: u32,
+    },
+    Check {
+        advisories: bool,
+    },
     Ci,
     Help,
 }
@@ -60,6 +75,10 @@ impl Task {
             Some("demo") => only(&[]).map(|()| Self::Demo),
             Some("test") => Ok(Self::Test(rest)),
             Some("bench") => Ok(Self::Bench(rest)),
+            Some("build") => only(&["--static"]).map(|()| Self::Build {
+                linked_statically: !rest.is_empty(),
+            }),
+            Some("fuzz") => fuzz_arguments(&rest),
             Some("check") => only(&["--advisories"]).map(|()| Self::Check {
                 advisories: !rest.is_empty(),
             }),
@@ -80,6 +99,8 @@ impl Task {
                 all(test(arguments)?)
             }
             Self::Bench(arguments) => bench(arguments),
+            Self::Build { linked_statically } => build(linked_statically),
+            Self::Fuzz { target, seconds } => all(fuzz(target, seconds)?),
             Self::Check { advisories } => all(check(advisories)?),
             Self::Ci => {
                 setup::ensure()?;
@@ -104,8 +125,80 @@ fn demo() -> Result<(), Failure> {
 
 fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
     setup::ensure()?;
+    // It measures the command, too.
+    Cargo::new([
+        "build",
+        "--release",
+        "--package",
+        "attest-cli",
+        "--package",
+        "attest-bench",
+    ])
+    .run()?;
     let run = Cargo::new(["run", "--release", "--package", "attest-bench", "--"]);
     Err(run.args(arguments).replace_me().into())
+}
+
+/// The host's own target is named, so that the flag is not one of build scripts' and macros'.
+fn build(linked_statically: bool) -> Result<(), Failure> {
+    setup::ensure()?;
+    let build = Cargo::new(["build", "--release", "--package", "attest-cli"]);
+    let build = if linked_statically {
+        build
+            .args(["--target", STATIC_TARGET])
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+    } else {
+        build
+    };
+    Ok(build.run()?)
+}
+
+fn fuzz_arguments(words: &[OsString]) -> Result<Task, Failure> {
+    let (target, seconds) = match words {
+        [] => (None, None),
+        [target] => (Some(target), None),
+        [target, seconds] => (Some(target), Some(seconds)),
+        [_, _, more, ..] => {
+            let what = format!("unexpected argument {}", more.display());
+            return Err(Failure::Usage(what));
+        }
+    };
+    let number = |text: &OsString| {
+        let number = text.to_str().and_then(|text| text.parse().ok());
+        let wrong = || Failure::Usage(format!("{} is no number of seconds", text.display()));
+        number.filter(|number| *number > 0).ok_or_else(wrong)
+    };
+    Ok(Task::Fuzz {
+        target: target.cloned(),
+        seconds: seconds.map_or(Ok(60), number)?,
+    })
+}
+
+/// Everything that reads what a guest says; the names are those of `fuzz/fuzz_targets`.
+const FUZZ_TARGETS: [&str; 5] = ["frames", "host", "agent", "messages", "tree"];
+
+fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Cargo>, Failure> {
+    setup::ensure()?;
+    tools::ensure(Tool::Fuzz)?;
+    let mut steps = vec![Cargo::new([
+        "run",
+        "--package",
+        "attest-fuzz",
+        "--bin",
+        "seeds",
+    ])];
+    let targets = match target {
+        Some(target) => vec![target],
+        None => FUZZ_TARGETS.map(OsString::from).to_vec(),
+    };
+    steps.extend(targets.into_iter().map(|target| {
+        // The toolchain's own sanitizers need a nightly one; bounds and overflows are checked.
+        Cargo::new(["fuzz", "run", "--sanitizer", "none", "--features", "fuzz"])
+            .args([target])
+            .args(["--", &format!("-max_total_time={seconds}"), "-timeout=10"])
+            .env("RUSTC_BOOTSTRAP", "1")
+    }));
+    Ok(steps)
 }
 
 fn test(arguments: Vec<OsString>) -> Result<Vec<Cargo>, Failure> {
@@ -228,6 +321,19 @@ mod tests {
             parse(&["check", "--advisories"]),
             Ok(Task::Check { advisories: true })
         );
+        assert_eq!(
+            parse(&["fuzz", "tree", "5"]),
+            Ok(Task::Fuzz {
+                target: Some("tree".into()),
+                seconds: 5
+            })
+        );
+        assert_eq!(
+            parse(&["build", "--static"]),
+            Ok(Task::Build {
+                linked_statically: true
+            })
+        );
         assert_eq!(parse(&[]), Ok(Task::Help));
     }
 
@@ -236,5 +342,7 @@ mod tests {
         assert_eq!(parse(&["dmo"]), Err(2));
         assert_eq!(parse(&["demo", "now"]), Err(2));
         assert_eq!(parse(&["check", "--all"]), Err(2));
+        assert_eq!(parse(&["fuzz", "tree", "soon"]), Err(2));
+        assert_eq!(parse(&["build", "--dynamic"]), Err(2));
     }
 }

@@ -11,6 +11,7 @@ use crate::packages;
 pub(crate) enum Tool {
     Nextest,
     Deny,
+    Fuzz,
 }
 
 impl Tool {
@@ -18,6 +19,7 @@ impl Tool {
         match self {
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
+            Self::Fuzz => "cargo-fuzz",
         }
     }
 
@@ -27,6 +29,7 @@ impl Tool {
         match self {
             Self::Nextest => "0.9.143",
             Self::Deny => "0.20.2",
+            Self::Fuzz => "0.13.2",
         }
     }
 }

@@ -15,6 +15,9 @@ pub(crate) struct Limit {
     duration: Duration,
 }
 
+/// As good as what is longer than the clock reaches.
+const CENTURY: Duration = Duration::from_hours(100 * 365 * 24);
+
 impl Limit {
     /// From now on: one test.
     pub(crate) fn of_test(duration: Duration) -> Self {
@@ -28,10 +31,9 @@ impl Limit {
 
     fn from_now(what: &'static str, duration: Duration) -> Self {
         let now = Instant::now();
-        // Longer than the clock reaches is as good as a century.
         let at = now.checked_add(duration);
         Self {
-            at: at.unwrap_or(now + Duration::from_secs(3_000_000_000)),
+            at: at.unwrap_or(now + CENTURY),
             what,
             duration,
         }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Far more than anything here takes, so that a hang fails with a message of ours.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// Two machines that meet on a network, one of them with a disk.
 pub(crate) const PAIR: &str = r#"

@@ -39,7 +39,8 @@ fn a_wrong_command_line_is_told_from_a_wrong_manifest() {
             (Some(2), ""),
             "{case:?}: {ended:?}"
         );
-        all += &format!("$ attest {}\n{}\n", case.join(" "), ended.stderr.trim_end());
+        let said = ended.stderr.trim_end();
+        all.extend(["$ attest ", &case.join(" "), "\n", said, "\n"]);
     }
     insta::assert_snapshot!(all);
 }

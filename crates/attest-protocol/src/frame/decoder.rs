@@ -35,8 +35,19 @@ pub struct Decoder {
     in_session: bool,
     /// The frame at the front was seen incomplete: it may be one that was cut.
     waited: bool,
+    /// Up to here no greeting cuts the frame at the front, whatever follows. Without it, a peer
+    /// that sends a long frame byte by byte has all of it searched for each.
+    searched: usize,
     /// The payload of the last frame, if it may have been cut.
     suspect: Bytes,
+}
+
+/// Whether some bytes are a greeting again and again.
+enum Greets {
+    Yes,
+    No,
+    /// Its beginning, as far as it goes.
+    NotYet,
 }
 
 impl Decoder {
@@ -51,6 +62,7 @@ impl Decoder {
             greeting,
             in_session: false,
             waited: false,
+            searched: 0,
             suspect: Bytes::new(),
         }
     }
@@ -64,6 +76,7 @@ impl Decoder {
     pub fn search(&mut self) {
         self.in_session = false;
         self.waited = false;
+        self.searched = 0;
         self.suspect = Bytes::new();
     }
 
@@ -140,6 +153,7 @@ impl Decoder {
             Bytes::new()
         };
         self.waited = false;
+        self.searched = 0;
         Some(Event::Frame(frame))
     }
 
@@ -182,27 +196,43 @@ impl Decoder {
     /// before it is dropped.
     fn cut(&mut self, within: usize) -> bool {
         // One at the very front is a whole frame, and no cut.
-        let at = memmem::find_iter(&self.buffer, &PREAMBLE)
-            .find(|at| *at > 0 && *at < within && self.only_greets(&self.buffer[*at..]));
-        if let Some(at) = at {
-            self.buffer.advance(at);
-            self.search();
+        let from = self.searched.max(1).min(self.buffer.len());
+        let mut open = None;
+        for at in memmem::find_iter(&self.buffer[from..], &PREAMBLE).map(|at| from + at) {
+            match self.greets(&self.buffer[at..]) {
+                Greets::Yes if at < within => {
+                    self.buffer.advance(at);
+                    self.search();
+                    return true;
+                }
+                Greets::No => {}
+                Greets::Yes | Greets::NotYet => open = open.or(Some(at)),
+            }
         }
-        at.is_some()
+        // The beginning of one more may be at the end.
+        let tail = (self.buffer.len() + 1).saturating_sub(PREAMBLE.len());
+        self.searched = open.unwrap_or(tail).max(from);
+        false
     }
 
     /// Whether these bytes, from a preamble on, are a greeting again and again.
-    fn only_greets(&self, bytes: &[u8]) -> bool {
+    fn greets(&self, bytes: &[u8]) -> Greets {
         let Some(head) = bytes.get(PREAMBLE.len()..PREAMBLE.len() + HEADER) else {
-            return false;
+            return Greets::NotYet;
         };
         match Head::parse(head) {
             Ok(head) if head.kind == self.greeting => {
                 let size = PREAMBLE.len() + HEADER + head.length;
-                // Equal to itself one greeting earlier is periodic.
-                bytes.len() >= size && bytes[size..] == bytes[..bytes.len() - size]
+                if bytes.len() < size {
+                    Greets::NotYet
+                } else if bytes[size..] == bytes[..bytes.len() - size] {
+                    // Equal to itself one greeting earlier is periodic.
+                    Greets::Yes
+                } else {
+                    Greets::No
+                }
             }
-            _ => false,
+            _ => Greets::No,
         }
     }
 
