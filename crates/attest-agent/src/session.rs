@@ -118,7 +118,7 @@ async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: 
     let _tracked = Tracked::new(&agent);
     let sender = channel.sender.clone();
     let result = match request {
-        Request::Setup(setup) => setup::apply(&agent, setup).await,
+        Request::Setup(setup) => setup::apply(&agent, setup),
         Request::Exec(exec) => exec::serve(&agent, &exec, channel).await,
         Request::Upload(upload) => copy::upload(upload, channel).await,
         Request::Download(download) => copy::download(download, channel).await,

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use attest_net::Netlink;
+use attest_net::Card;
 use attest_protocol::message::{Failure, FailureCode, HostEntry, Interface, Response, Setup};
 
 use crate::failure::{failure, os};
 use crate::session::Agent;
 use crate::system;
 
-pub(crate) async fn apply(agent: &Rc<Agent>, setup: Setup) -> Result<Response, Failure> {
+pub(crate) fn apply(agent: &Rc<Agent>, setup: Setup) -> Result<Response, Failure> {
     if setup.clock_ns > 0 {
         system::set_clock(setup.clock_ns)?;
     }
@@ -29,7 +29,7 @@ pub(crate) async fn apply(agent: &Rc<Agent>, setup: Setup) -> Result<Response, F
         std::fs::write("/etc/hosts", hosts(&setup.hosts))
             .map_err(|error| os("/etc/hosts", &error))?;
     }
-    interfaces(&setup.interfaces).await?;
+    interfaces(&setup.interfaces)?;
     if *agent.environment.borrow() != setup.environment {
         agent.environment.replace(setup.environment);
         agent.shells.invalidate();
@@ -50,38 +50,25 @@ fn hosts(entries: &[HostEntry]) -> String {
     text
 }
 
-async fn interfaces(interfaces: &[Interface]) -> Result<(), Failure> {
-    if interfaces.is_empty() {
-        return Ok(());
-    }
-    let failed = |error: attest_net::NetError| failure(FailureCode::Os, chain(&error));
-    let netlink = Netlink::open().map_err(failed)?;
-    for interface in interfaces {
-        let link = netlink.link_by_mac(interface.mac).await.map_err(failed)?;
-        if interface.mtu > 0 && interface.mtu != link.mtu {
-            netlink
-                .set_mtu(&link, interface.mtu)
-                .await
-                .map_err(failed)?;
-        }
-        for text in &interface.addresses {
-            let parsed = text.split_once('/').and_then(|(address, prefix)| {
-                Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
-            });
-            let (address, prefix) = parsed.ok_or_else(|| {
-                failure(
-                    FailureCode::Invalid,
-                    format!("`{text}` is no address/prefix"),
-                )
-            })?;
-            netlink
-                .address_add(&link, address, prefix)
-                .await
-                .map_err(failed)?;
-        }
-        netlink.up(&link).await.map_err(failed)?;
-    }
-    Ok(())
+fn interfaces(interfaces: &[Interface]) -> Result<(), Failure> {
+    let cards = interfaces.iter().map(card).collect::<Result<Vec<_>, _>>()?;
+    attest_net::configure(&cards).map_err(|error| failure(FailureCode::Os, chain(&error)))
+}
+
+fn card(interface: &Interface) -> Result<Card, Failure> {
+    let address = |text: &String| {
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            Some((address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?))
+        });
+        let wrong = || format!("`{text}` is no address/prefix");
+        parsed.ok_or_else(|| failure(FailureCode::Invalid, wrong()))
+    };
+    let addresses = interface.addresses.iter().map(address);
+    Ok(Card {
+        mac: interface.mac,
+        mtu: Some(interface.mtu).filter(|mtu| *mtu > 0),
+        addresses: addresses.collect::<Result<_, _>>()?,
+    })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -6,10 +6,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use attest_protocol::message::{Exec, Failure, FailureCode, Program, TerminalSize};
 use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::unistd::AccessFlags;
 
 use crate::failure::{failure, os};
 use crate::pipes::{self, PipeReader, PipeWriter};
@@ -107,11 +109,18 @@ pub(crate) fn default_directory(user: Option<&User>) -> &str {
 pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
     let user = exec.user.as_deref().map(users::find).transpose()?;
     let argv = argv(exec)?;
-    let mut command = Command::new(&argv[0]);
+    let environment = environment(agent, user.as_ref(), exec);
+    let program = match user {
+        // The search is that user's, after the fork that this takes anyway.
+        Some(_) => argv[0].clone(),
+        None => found(&argv[0], &environment),
+    };
+    let mut command = Command::new(program);
     command
+        .arg0(&argv[0])
         .args(&argv[1..])
         .env_clear()
-        .envs(environment(agent, user.as_ref(), exec));
+        .envs(environment);
     match &exec.directory {
         Some(directory) => command.current_dir(OsStr::from_bytes(directory)),
         None => command.current_dir(default_directory(user.as_ref())),
@@ -124,6 +133,26 @@ pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
         None => on_pipes(command, exec.stdin),
     };
     started.map_err(|error| cannot_start(&argv[0], exec, &error))
+}
+
+/// The program's path, searched as `execvp` does. By name alone, and with a `PATH` of its own, it
+/// would be searched after a fork, which copies the agent's page tables: most of what a small
+/// program costs under TCG.
+fn found(name: &OsStr, environment: &[(OsString, OsString)]) -> OsString {
+    if name.as_bytes().contains(&b'/') {
+        return name.to_owned();
+    }
+    let path = environment.iter().find(|(known, _)| known == "PATH");
+    let directories = path.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| path);
+    let fits =
+        |path: &PathBuf| nix::unistd::access(path, AccessFlags::X_OK).is_ok() && path.is_file();
+    let found = std::env::split_paths(directories)
+        // What is relative begins where the program will be, and we are not.
+        .take_while(|directory| directory.is_absolute())
+        .map(|directory| directory.join(name))
+        .find(fits);
+    // What is nowhere is for the kernel to refuse.
+    found.map_or_else(|| name.to_owned(), PathBuf::into_os_string)
 }
 
 fn cannot_start(program: &OsStr, exec: &Exec, error: &io::Error) -> Failure {

@@ -11,6 +11,9 @@ pub enum NetError {
         "cannot open a netlink socket; the kernel must have CONFIG_NET, and no seccomp filter may forbid AF_NETLINK"
     )]
     Socket(#[source] io::Error),
+    /// The kernel does not show its interfaces.
+    #[error("cannot list the network interfaces; /sys must be mounted")]
+    Links(#[source] io::Error),
     /// The TUN device is absent or closed to us.
     #[error(
         "cannot open /dev/net/tun; load the kernel module `tun`, or give this user (or container) read and write access to the device"

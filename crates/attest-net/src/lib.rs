@@ -1,9 +1,9 @@
 //! Bridges, TAPs, links and addresses of the network namespace that the caller is in, through
 //! netlink. It knows nothing of machines.
 //!
-//! [`Netlink`] and [`loopback_up`] are all that a guest's agent needs; [`tap`] and [`probe`] are for
-//! the host's side.
+//! [`configure`] and [`loopback_up`] are a guest's; the rest is for the host's side.
 
+mod cards;
 mod error;
 mod loopback;
 mod name;
@@ -11,6 +11,7 @@ mod netlink;
 pub mod probe;
 mod tap;
 
+pub use cards::{Card, configure};
 pub use error::NetError;
 pub use loopback::loopback_up;
 pub use name::{bridge_name, tap_name};

@@ -70,17 +70,6 @@ impl Netlink {
             .ok_or_else(|| NetError::NoLink(format!("`{name}`")))
     }
 
-    /// The interface with this hardware address: for a guest's cards. Where there are bridges it
-    /// may find the bridge, which takes the address of one of its ports.
-    pub async fn link_by_mac(&self, mac: [u8; 6]) -> Result<Link, NetError> {
-        let found = self
-            .links()
-            .await?
-            .into_iter()
-            .find(|link| link.mac == Some(mac));
-        found.ok_or_else(|| NetError::NoLink(format!("with the hardware address {}", Mac(mac))))
-    }
-
     /// All interfaces of the namespace.
     pub async fn links(&self) -> Result<Vec<Link>, NetError> {
         let messages: Vec<LinkMessage> = self
@@ -131,37 +120,9 @@ impl Netlink {
         self.set(message, "make a bridge's port of", port).await
     }
 
-    /// Make `port` a port of `bridge`.
-    pub async fn enslave(&self, port: &Link, bridge: &Link) -> Result<(), NetError> {
-        self.set(
-            select(port).controller(bridge.index).build(),
-            "make a bridge's port of",
-            port,
-        )
-        .await
-    }
-
     /// Switch an interface on.
     pub async fn up(&self, link: &Link) -> Result<(), NetError> {
         self.set(select(link).up().build(), "switch on", link).await
-    }
-
-    /// Switch an interface off.
-    pub async fn down(&self, link: &Link) -> Result<(), NetError> {
-        self.set(select(link).down().build(), "switch off", link)
-            .await
-    }
-
-    /// Set the MTU, bytes.
-    pub async fn set_mtu(&self, link: &Link, mtu: u32) -> Result<(), NetError> {
-        self.set(select(link).mtu(mtu).build(), "set the MTU of", link)
-            .await
-    }
-
-    /// Remove an interface.
-    pub async fn link_del(&self, link: &Link) -> Result<(), NetError> {
-        let done = self.handle.link().del(link.index).execute().await;
-        done.map_err(|error| NetError::from_netlink("remove", &link.name, error))
     }
 
     /// Add an address, usable at once: IPv6 without duplicate address detection, which would
@@ -182,21 +143,6 @@ impl Netlink {
         }
         request.execute().await.map_err(|error| {
             NetError::from_netlink("add the address", &on(link, address, prefix), error)
-        })
-    }
-
-    /// Remove an address.
-    pub async fn address_del(
-        &self,
-        link: &Link,
-        address: IpAddr,
-        prefix: u8,
-    ) -> Result<(), NetError> {
-        let mut request = self.handle.address().add(link.index, address, prefix);
-        let message = std::mem::take(request.message_mut());
-        let done = self.handle.address().del(message).execute().await;
-        done.map_err(|error| {
-            NetError::from_netlink("remove the address", &on(link, address, prefix), error)
         })
     }
 
@@ -322,15 +268,5 @@ impl From<&LinkMessage> for Link {
             }
         }
         link
-    }
-}
-
-/// A hardware address in its usual form.
-struct Mac([u8; 6]);
-
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let digits: Vec<String> = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        f.write_str(&digits.join(":"))
     }
 }

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 
-use attest_net::{NetError, Netlink, VnetHeader, tap};
+use attest_net::{Card, NetError, Netlink, VnetHeader, configure, tap};
+use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 
 /// Run the future on a new thread in a new network namespace. Needs CAP_SYS_ADMIN; as another
@@ -40,10 +41,6 @@ fn a_bridge_with_a_port() {
             (true, 1400, Some(bridge.index))
         );
         assert_eq!(
-            net.link_by_mac(port.mac.unwrap()).await.unwrap().mac,
-            port.mac
-        );
-        assert_eq!(
             net.addresses(&port).await.unwrap(),
             [],
             "nobody declared a link-local one"
@@ -74,11 +71,74 @@ fn addresses_come_and_go() {
 
         let again = net.address_add(&bridge, declared[0].0, 24).await;
         assert!(matches!(again, Err(NetError::Exists { .. })), "{again:?}");
-        for (address, prefix) in declared {
-            net.address_del(&bridge, address, prefix).await.unwrap();
-        }
-        assert_eq!(net.addresses(&bridge).await.unwrap(), []);
     });
+}
+
+#[test]
+fn a_guests_card_is_set_and_switched_on() {
+    in_namespace("a_guests_card_is_set_and_switched_on", || async {
+        let net = Netlink::open().unwrap();
+        let _queue = tap("eth9", VnetHeader::Yes).unwrap();
+        // The mounted /sys shows the namespace in which it was mounted.
+        let own = mount_own_sys();
+        let before = net.link_by_name("eth9").await.unwrap();
+        let card = Card {
+            mac: before.mac.unwrap(),
+            mtu: Some(1400),
+            addresses: vec![
+                ("10.1.2.3".parse().unwrap(), 24),
+                ("fd00::3".parse().unwrap(), 64),
+            ],
+        };
+        let Ok(()) = own else {
+            return eprintln!("skipped: /sys cannot be mounted: {own:?}");
+        };
+        configure(std::slice::from_ref(&card)).unwrap();
+        let link = net.link_by_name("eth9").await.unwrap();
+        assert_eq!((link.up, link.mtu), (true, 1400));
+        let addresses = net.addresses(&link).await.unwrap();
+        for declared in &card.addresses {
+            assert!(addresses.contains(declared), "{addresses:?}");
+        }
+        std::net::TcpListener::bind(("fd00::3", 0)).unwrap();
+
+        let again = configure(std::slice::from_ref(&card)).unwrap_err();
+        assert_eq!(
+            again.to_string(),
+            "cannot add the address `10.1.2.3/24 on eth9`: one of that name is there already"
+        );
+        let huge = Card {
+            mtu: Some(70_000),
+            addresses: Vec::new(),
+            ..card.clone()
+        };
+        let refused = configure(&[huge]).unwrap_err();
+        assert_eq!(refused.to_string(), "cannot set the MTU of `eth9`");
+        let none = Card {
+            mac: [2, 0, 0, 0, 0, 9],
+            ..card
+        };
+        let none = configure(&[none]).unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "no network interface with the hardware address 02:00:00:00:00:09 in this network namespace"
+        );
+    });
+}
+
+/// For this thread only.
+fn mount_own_sys() -> nix::Result<()> {
+    let nothing = None::<&str>;
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(nothing, "/", nothing, private, nothing)?;
+    mount(
+        Some("sys"),
+        "/sys",
+        Some("sysfs"),
+        MsFlags::empty(),
+        nothing,
+    )
 }
 
 #[test]
@@ -103,19 +163,11 @@ fn no_way_out() {
 fn errors_name_the_object() {
     in_namespace("errors_name_the_object", || async {
         let net = Netlink::open().unwrap();
-        let bridge = net.bridge_add("br-x", 1500).await.unwrap();
+        net.bridge_add("br-x", 1500).await.unwrap();
         let twice = net.bridge_add("br-x", 1500).await.unwrap_err();
         assert_eq!(
             twice.to_string(),
             "cannot make the bridge `br-x`: one of that name is there already"
         );
-        let huge = net.set_mtu(&bridge, 70_000).await.unwrap_err();
-        assert_eq!(huge.to_string(), "cannot set the MTU of `br-x`");
-        let none = net.link_by_mac([2, 0, 0, 0, 0, 9]).await.unwrap_err();
-        assert_eq!(
-            none.to_string(),
-            "no network interface with the hardware address 02:00:00:00:00:09 in this network namespace"
-        );
-        net.link_del(&bridge).await.unwrap();
     });
 }
