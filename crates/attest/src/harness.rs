@@ -5,9 +5,9 @@ use std::error::Error as StdError;
 use std::io::Write;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use attest_events::{EventKind, FailureDetail, Phase, Verdict};
+use attest_events::{EventKind, FailureDetail, Phase, Verdict, nanoseconds};
 use attest_manifest::{LabPlan, Manifest};
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabBuilder, LabContext};
 use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
-use crate::run::{EVENTS_VARIABLE, OutputDirectory, console_tails};
+use crate::run::{EVENTS_VARIABLE, OutputDirectory, TIMEOUT_VARIABLE, console_tails};
 use crate::runtime::Run;
 
 /// Where a test's lab comes from.
@@ -89,15 +89,15 @@ async fn run_async(
     let (recorder, events) = Recorder::new(Instant::now());
     let writing = tokio::spawn(write_events(events));
     recorder.enter(Phase::Plan);
-    let outcome = in_lab(name, source, test, &recorder).await;
+    let mut took = Duration::ZERO;
+    let outcome = in_lab(name, source, test, &recorder, &mut took).await;
     let (verdict, failure) = match outcome {
         Ok(()) => (Verdict::Passed, None),
         Err((verdict, detail)) => (verdict, Some(detail)),
     };
-    let duration_ns = recorder.now();
     recorder.record(EventKind::TestEnded {
         verdict,
-        duration_ns,
+        duration_ns: nanoseconds(took),
         failure: failure.clone(),
     });
     drop(recorder);
@@ -116,10 +116,11 @@ async fn in_lab(
     source: Source,
     test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
     recorder: &Recorder,
+    took: &mut Duration,
 ) -> Judged {
     let judge = |error: Error| (error.verdict(), error.detail());
     let plan = source.plan().map_err(judge)?;
-    let timeout = plan.timeouts.test;
+    let timeout = timeout_of_run().unwrap_or(plan.timeouts.test);
     let output = OutputDirectory::create_for_test(name).map_err(judge)?;
     let context = LabContext {
         recorder: recorder.clone(),
@@ -132,7 +133,10 @@ async fn in_lab(
     let outcome = match booted {
         Ok(()) => {
             let guarded = AssertUnwindSafe(test(lab.clone())).catch_unwind();
-            match lab.lend(Limit::of_test(timeout), guarded).await {
+            let began = Instant::now();
+            let outcome = lab.lend(Limit::of_test(timeout), guarded).await;
+            *took = began.elapsed();
+            match outcome {
                 Ok(Ok(outcome)) => outcome.map_err(judge_any),
                 Ok(Err(panic)) => Err((Verdict::Failed, panicked(&*panic))),
                 Err(error) => Err(judge(error)),
@@ -150,6 +154,12 @@ async fn in_lab(
         output.remove();
     }
     outcome
+}
+
+/// The time that the run which started this test gives it.
+fn timeout_of_run() -> Option<Duration> {
+    let milliseconds = std::env::var(TIMEOUT_VARIABLE).ok()?.parse().ok()?;
+    Some(Duration::from_millis(milliseconds))
 }
 
 fn judge_any(error: Box<dyn StdError + Send + Sync>) -> (Verdict, FailureDetail) {

@@ -86,6 +86,66 @@ fn a_run_whose_tests_end_in_every_way() {
 }
 
 #[test]
+fn a_lab_that_does_not_come_up_is_tried_once() {
+    let place = Place::new(
+        "[timeouts]\nboot = \"10ms\"\n[machines.a]\n[tests.one]\nsteps = [{ run = \"true\" }]\n\
+         [tests.two]\nsteps = [{ run = \"true\" }]\n",
+    );
+    let ended = place.run(&["run", "--output", "out"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    for part in [
+        "a: the agent did not answer within 10ms of the start",
+        "two: its lab did not come up: see `one`",
+        "1 infrastructure, 1 skipped",
+    ] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn tests_in_rust_are_built_and_run() {
+    let place = Place::new("");
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/rust");
+    let ended = place.run(&["run", "--output", "out", example, "mail_arrives"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("1 passed"), "{}", ended.stderr);
+    // What the test's own process did is in the events of the run, its boot too.
+    let events = place.output("events.jsonl");
+    for part in ["\"agent-up\"", "hello, world", "mail::mail_arrives"] {
+        assert!(events.contains(part), "{part}");
+    }
+    sums_up(&place);
+}
+
+#[test]
+fn an_ordinary_user_needs_no_root() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: whoever runs the other tests is one already");
+    }
+    let place =
+        Place::new("[machines.a]\n[tests.t]\nsteps = [{ run = \"id -u\", stdout = \"0\\n\" }]\n");
+    // Root's cache has the kernel, which takes long to fetch; the user needs one of its own.
+    let cache = cache_of_the_others();
+    let script = "cp -r \"$1\" cache && chown -R 12345:12345 . && exec setpriv --reuid 12345 --regid 12345 \
+                  --clear-groups --inh-caps=-all \"$0\" run --cache cache --output out";
+    let mut command = std::process::Command::new("sh");
+    place.settle(&mut command);
+    command.args(["-c", script, env!("CARGO_BIN_EXE_attest")]);
+    command.arg(cache);
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// Where the other tests have their kernel from.
+fn cache_of_the_others() -> std::path::PathBuf {
+    let set = |name| std::env::var_os(name).map(std::path::PathBuf::from);
+    set("ATTEST_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("attest")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/attest")))
+        .expect("a cache")
+}
+
+#[test]
 fn two_terminals_are_none_of_each_others_business() {
     let place = Place::new(PAIR);
     let start = || {

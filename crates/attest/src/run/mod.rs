@@ -25,6 +25,9 @@ pub use select::{LabRun, Overrides, SelectedTest, Selection};
 /// Names the pipe to which a Rust test writes its events, for the run that started it.
 pub const EVENTS_VARIABLE: &str = "ATTEST_EVENTS";
 
+/// Gives a Rust test its time, in milliseconds, without the boot of its lab.
+pub const TIMEOUT_VARIABLE: &str = "ATTEST_TEST_TIMEOUT_MS";
+
 /// Lines of each console that a failure shows.
 const TAIL: usize = 20;
 
@@ -70,26 +73,32 @@ impl Run {
         let limit = Limit::of_run(lab.plan.timeouts.run);
         let directory = self.output.path().to_owned();
         let mut shared: Option<Lab> = None;
+        let mut down = None;
         for test in &lab.tests {
             self.recorder.set_test(Some(&test.name));
             self.recorder.record(EventKind::TestStarted);
             let ran = Ran::new(test.timeout, limit);
-            let (verdict, failure) = match &test.kind {
+            let judged = match &test.kind {
+                TestKind::Steps(_) if down.is_some() => skipped(down.as_deref()),
                 TestKind::Steps(steps) => {
                     let outcome = self.steps(&lab, &mut shared, steps, &ran).await;
-                    judge(outcome, shared.as_ref())
+                    let judged = judge(outcome, shared.as_ref(), ran.duration());
+                    if judged.verdict == Verdict::Infrastructure && !ran.has_begun() {
+                        down = Some(test.name.clone());
+                    }
+                    judged
                 }
                 TestKind::Rust(_) => {
-                    let outcome = self.rust(test, directory.clone(), &ran).await;
-                    outcome.unwrap_or_else(|error| (error.verdict(), Some(error.detail())))
+                    let outcome = self.rust(&lab, test, directory.clone(), &ran).await;
+                    outcome.unwrap_or_else(|error| judge(Err(error), None, ran.duration()))
                 }
             };
+            let verdict = judged.verdict;
             summary.count(verdict);
-            let duration_ns = nanoseconds(ran.duration());
             self.recorder.record(EventKind::TestEnded {
                 verdict,
-                duration_ns,
-                failure,
+                duration_ns: nanoseconds(judged.duration),
+                failure: judged.failure,
             });
             self.recorder.set_test(None);
             if verdict != Verdict::Passed {
@@ -151,15 +160,19 @@ impl Run {
 
     async fn rust(
         &mut self,
+        run: &LabRun,
         test: &SelectedTest,
         output: PathBuf,
         ran: &Ran,
-    ) -> Result<(Verdict, Option<FailureDetail>)> {
+    ) -> Result<Judged> {
         self.may_begin(ran)?;
         let mut interrupted = self.interrupted.clone();
-        let (binary, name) = test.rust_test();
-        let limit = ran.start();
-        let work = rust_test::run(binary, name, output, self.recorder.clone());
+        // It keeps its time itself. This ends one that does not.
+        let timeouts = &run.plan.timeouts;
+        let longest = timeouts.boot + test.timeout + timeouts.shutdown;
+        ran.start();
+        let limit = Limit::of_test(longest).or_before(ran.run);
+        let work = rust_test::run(test, output, self.recorder.clone());
         tokio::select! {
             outcome = tokio::time::timeout_at(limit.at, work) => {
                 outcome.map_err(|_| limit.passed(&self.recorder))?
@@ -191,21 +204,55 @@ impl Ran {
         Limit::of_test(self.timeout).or_before(self.run)
     }
 
+    /// Whether it had its lab.
+    fn has_begun(&self) -> bool {
+        self.began.get().is_some()
+    }
+
     fn duration(&self) -> Duration {
         let began = self.began.get();
         began.map(|began| began.elapsed()).unwrap_or_default()
     }
 }
 
-fn judge(outcome: Result<()>, lab: Option<&Lab>) -> (Verdict, Option<FailureDetail>) {
+/// How a test ended, and what of its time was its own.
+#[derive(Debug)]
+struct Judged {
+    verdict: Verdict,
+    failure: Option<FailureDetail>,
+    duration: Duration,
+}
+
+/// A lab that did not come up for one test does not for the next.
+fn skipped(tried_by: Option<&str>) -> Judged {
+    let tried_by = tried_by.unwrap_or_default();
+    Judged {
+        verdict: Verdict::Skipped,
+        failure: Some(FailureDetail {
+            message: format!("its lab did not come up: see `{tried_by}`"),
+            ..FailureDetail::default()
+        }),
+        duration: Duration::ZERO,
+    }
+}
+
+fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
     let Err(error) = outcome else {
-        return (Verdict::Passed, None);
+        return Judged {
+            verdict: Verdict::Passed,
+            failure: None,
+            duration,
+        };
     };
     let mut detail = error.detail();
     if let Some(lab) = lab {
         detail.consoles = console_tails(lab, error.machine());
     }
-    (error.verdict(), Some(detail))
+    Judged {
+        verdict: error.verdict(),
+        failure: Some(detail),
+        duration,
+    }
 }
 
 /// The ends of the consoles that matter: the machine's own, or all when it is nobody's.

@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use attest_events::{Event, EventKind, FailureDetail, Verdict};
 use attest_manifest::{RustTestPlan, RustTestSource};
 
-use super::{EVENTS_VARIABLE, OUTPUT_VARIABLE};
+use super::{EVENTS_VARIABLE, Judged, OUTPUT_VARIABLE, SelectedTest, TIMEOUT_VARIABLE};
 use crate::error::{Error, Result};
 use crate::recorder::Recorder;
 
@@ -95,21 +96,22 @@ pub(super) fn list(binary: &Path) -> Result<Vec<String>> {
 
 /// Run one test in a process of its own; its events become ours.
 pub(super) async fn run(
-    binary: PathBuf,
-    name: String,
+    test: &SelectedTest,
     output: PathBuf,
     recorder: Recorder,
-) -> Result<(Verdict, Option<FailureDetail>)> {
+) -> Result<Judged> {
+    let (binary, name) = test.rust_test();
+    let began = Instant::now();
     let failed = {
         let program = binary.display().to_string();
         move |reason: String| Error::Program { program, reason }
     };
     let (events, events_end) = std::io::pipe().map_err(Error::io("no pipe for a test's events"))?;
-    let (text, text_end) = std::io::pipe().map_err(Error::io("no pipe for a test's output"))?;
+    let (said, said_end) = std::io::pipe().map_err(Error::io("no pipe for a test's output"))?;
     let offset = recorder.now();
     // The test opens the pipe by its name under /proc: nothing needs to be inherited.
     let events_path = format!("/proc/{}/fd/{}", std::process::id(), events_end.as_raw_fd());
-    let both = text_end
+    let both = said_end
         .try_clone()
         .map_err(Error::io("no pipe for a test's output"))?;
     let mut command = tokio::process::Command::new(&binary);
@@ -117,9 +119,10 @@ pub(super) async fn run(
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
         .env(EVENTS_VARIABLE, events_path)
         .env(OUTPUT_VARIABLE, &output)
+        .env(TIMEOUT_VARIABLE, test.timeout.as_millis().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::os::fd::OwnedFd::from(both)))
-        .stderr(Stdio::from(std::os::fd::OwnedFd::from(text_end)))
+        .stderr(Stdio::from(std::os::fd::OwnedFd::from(said_end)))
         .kill_on_drop(true);
     let mut child = command
         .spawn()
@@ -127,18 +130,18 @@ pub(super) async fn run(
     drop(command);
     let reading_events =
         tokio::task::spawn_blocking(move || read_events(BufReader::new(events), &recorder, offset));
-    let reading_text = tokio::task::spawn_blocking(move || read_text(text));
+    let reading_text = tokio::task::spawn_blocking(move || read_text(said));
     let status = child
         .wait()
         .await
         .map_err(Error::io("waiting for a test"))?;
     drop(events_end);
-    let verdict = reading_events.await.expect("reading events does not panic");
-    let text = reading_text.await.expect("reading output does not panic");
-    Ok(judge(status, verdict, text))
+    let told = reading_events.await.expect("reading events does not panic");
+    let said = reading_text.await.expect("reading output does not panic");
+    Ok(judge(status, told, said, began.elapsed()))
 }
 
-type Told = Option<(Verdict, Option<FailureDetail>)>;
+type Told = Option<Judged>;
 
 /// Pass the events on, but the verdict: that is the run's to say.
 fn read_events(events: impl BufRead, recorder: &Recorder, offset: u64) -> Told {
@@ -149,8 +152,16 @@ fn read_events(events: impl BufRead, recorder: &Recorder, offset: u64) -> Told {
         };
         match event.kind {
             EventKind::TestEnded {
-                verdict, failure, ..
-            } => told = Some((verdict, failure)),
+                verdict,
+                failure,
+                duration_ns,
+            } => {
+                told = Some(Judged {
+                    verdict,
+                    failure,
+                    duration: Duration::from_nanos(duration_ns),
+                });
+            }
             _ => recorder.forward(event, offset),
         }
     }
@@ -169,22 +180,24 @@ fn read_text(mut text: impl Read) -> String {
     crate::command::end_of(&kept, SHOWN)
 }
 
-fn judge(status: ExitStatus, told: Told, text: String) -> (Verdict, Option<FailureDetail>) {
-    let failure = |message: String| FailureDetail {
-        message,
-        stderr: Some(text.clone()),
-        ..FailureDetail::default()
+fn judge(status: ExitStatus, told: Told, text: String, elapsed: Duration) -> Judged {
+    // A plain `#[test]` of the same binary tells nothing but its status.
+    let untold = |verdict| Judged {
+        verdict,
+        failure: None,
+        duration: elapsed,
     };
-    match (told, status.success()) {
-        (Some((Verdict::Passed, _)) | None, true) => (Verdict::Passed, None),
-        (Some((verdict, Some(mut detail))), _) => {
-            detail.stderr.get_or_insert(text);
-            (verdict, Some(detail))
-        }
-        // A plain `#[test]` of the same binary tells nothing but its status.
-        _ => (
-            Verdict::Failed,
-            Some(failure(format!("the test's process ended with {status}"))),
-        ),
+    let mut judged = match (told, status.success()) {
+        (None, true) => untold(Verdict::Passed),
+        (Some(told), success) if success == (told.verdict == Verdict::Passed) => told,
+        _ => untold(Verdict::Failed),
+    };
+    if judged.verdict != Verdict::Passed {
+        let detail = judged.failure.get_or_insert_with(|| FailureDetail {
+            message: format!("the test's process ended with {status}"),
+            ..FailureDetail::default()
+        });
+        detail.stderr.get_or_insert(text);
     }
+    judged
 }
