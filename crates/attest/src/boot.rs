@@ -85,9 +85,17 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) running: Arc<dyn Running>,
-    _session: Background,
-    _ending: Background,
-    _console: Background,
+    /// That of the session, of the VMM's end, and of the console.
+    followers: [Background; 3],
+}
+
+impl Live {
+    /// Nothing is recorded of it after this.
+    pub(crate) async fn unfollow(self) {
+        for follower in self.followers {
+            follower.end().await;
+        }
+    }
 }
 
 /// Get the images and the backend.
@@ -168,11 +176,11 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
     let watched = Arc::clone(&running);
     Ok(Live {
         running,
-        _session: Background::spawn(follower.follow()),
-        _ending: Background::spawn(
-            async move { follow_ending(&*watched, &session, &recorder).await },
-        ),
-        _console: console,
+        followers: [
+            Background::spawn(follower.follow()),
+            Background::spawn(async move { follow_ending(&*watched, &session, &recorder).await }),
+            console,
+        ],
     })
 }
 
@@ -322,6 +330,8 @@ impl Follower {
 /// Tell the session how the VMM ended, unless attest ended it.
 async fn follow_ending(running: &dyn Running, session: &Session, recorder: &Recorder) {
     let ending = running.ended().await;
+    // Whoever hears of the end may look at the console's.
+    session.console.drained().await;
     let kind = match ending.kind {
         EndingKind::Killed => return,
         EndingKind::PoweredOff => MachineEnding::PoweredOff,

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use regex::bytes::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,8 @@ const KEPT: usize = 1024 * 1024;
 const OVERLAP: usize = 64 * 1024;
 /// Lines kept for reports of failures.
 const TAIL_LINES: usize = 40;
+/// What the VMM's buffers hold is read within milliseconds of its end.
+const DRAINING: Duration = Duration::from_secs(1);
 /// A line without an end is cut here, so that a hostile guest cannot fill memory.
 const LONGEST_LINE: usize = 16 * 1024;
 
@@ -34,6 +37,8 @@ pub(crate) struct Console {
     grown: watch::Sender<u64>,
     /// Why its file cannot be written any more.
     lost: watch::Sender<Option<Arc<std::io::Error>>>,
+    /// Whether there is a stream that has not been read to its end.
+    open: watch::Sender<bool>,
     input: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
 }
 
@@ -97,6 +102,7 @@ impl Console {
             text: Arc::default(),
             grown: watch::Sender::new(0),
             lost: watch::Sender::new(None),
+            open: watch::Sender::new(false),
             input: tokio::sync::Mutex::new(None),
         }
     }
@@ -120,6 +126,8 @@ impl Console {
             )))?;
         let (machine, text) = (self.machine.clone(), Arc::clone(&self.text));
         let (grown, lost) = (self.grown.clone(), self.lost.clone());
+        let open = self.open.clone();
+        open.send_replace(true);
         Ok(Background::spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(count @ 1..) = reader.read(&mut buffer).await {
@@ -138,7 +146,14 @@ impl Console {
                 }
                 grown.send_replace(end);
             }
+            open.send_replace(false);
         }))
+    }
+
+    /// Resolves when all is read of a machine that has ended, or a moment later.
+    pub(crate) async fn drained(&self) {
+        let mut open = self.open.subscribe();
+        let _ = tokio::time::timeout(DRAINING, open.wait_for(|open| !open)).await;
     }
 
     /// Resolves when what is printed can no longer be kept, with why.

@@ -76,7 +76,10 @@ impl Machine {
     /// The lab is going: nothing that ends from now on is a failure.
     pub(crate) async fn forget(&self) {
         self.inner.session.state.send_replace(State::Off);
-        self.inner.live.lock().await.take();
+        let was = self.inner.live.lock().await.take();
+        if let Some(was) = was {
+            was.unfollow().await;
+        }
     }
 
     /// Whether it is ready now.
@@ -305,6 +308,8 @@ impl Machine {
         // Off first, so that the end of the VMM is not taken for a failure.
         self.inner.session.state.send_replace(State::Off);
         was.running.kill().await;
+        self.console().drained().await;
+        was.unfollow().await;
         self.record(EventKind::MachineEnded {
             ending,
             detail: String::new(),

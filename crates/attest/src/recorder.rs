@@ -22,7 +22,8 @@ pub struct Recorder {
 struct Inner {
     began: Instant,
     test: Mutex<Option<String>>,
-    marks: Mutex<Marks>,
+    /// `None` after the end of the run: nothing happens after that.
+    marks: Mutex<Option<Marks>>,
     next_operation: AtomicU64,
     /// Operations of the current test that have not ended, as its user would write them.
     in_flight: Mutex<BTreeMap<u64, String>>,
@@ -74,7 +75,7 @@ impl Recorder {
             inner: Arc::new(Inner {
                 began,
                 test: Mutex::new(None),
-                marks: Mutex::new(Marks::new()),
+                marks: Mutex::new(Some(Marks::new())),
                 next_operation: AtomicU64::new(1),
                 in_flight: Mutex::default(),
                 console_backlog: Arc::new(AtomicU64::new(0)),
@@ -140,7 +141,7 @@ impl Recorder {
     /// Where the time went until now.
     pub(crate) fn breakdown(&self) -> Breakdown {
         let marks = self.inner.marks.lock().expect("not poisoned").clone();
-        marks.finish(self.now())
+        marks.unwrap_or_default().finish(self.now())
     }
 
     /// The run enters this phase.
@@ -188,12 +189,16 @@ impl Recorder {
     }
 
     fn emit(&self, event: Event) {
-        self.inner
-            .marks
-            .lock()
-            .expect("not poisoned")
-            .observe(&event);
+        let mut marks = self.inner.marks.lock().expect("not poisoned");
+        let Some(open) = marks.as_mut() else {
+            return;
+        };
+        open.observe(&event);
+        if matches!(event.kind, EventKind::RunEnded { .. }) {
+            *marks = None;
+        }
         self.follow_operations(&event);
+        // Under the lock, or an event could come after the last.
         if let Some(events) = &self.inner.events {
             // The reader may have gone first, at the end of the run.
             let _ = events.send(event);

@@ -65,6 +65,13 @@ impl Background {
     pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(task))
     }
+
+    /// Abort it, and wait until it does nothing any more.
+    pub(crate) async fn end(mut self) {
+        self.0.abort();
+        // Aborted or ended: it is over.
+        let _ = (&mut self.0).await;
+    }
 }
 
 impl Drop for Background {

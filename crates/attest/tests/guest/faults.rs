@@ -9,14 +9,18 @@ use attest::{Error, Lab, LabBuilder, LabContext, Machine, Recorder, Result};
 
 use crate::support::{LONG, failed, one, one_with_arguments};
 
-/// Boot a lab that cannot, and give its error and its console.
-async fn refused(builder: LabBuilder) -> (Error, String) {
-    let output = tempfile::tempdir().unwrap();
-    let context = LabContext {
+fn context(output: &tempfile::TempDir) -> LabContext {
+    LabContext {
         recorder: Recorder::silent(),
         output: output.path().to_owned(),
         cache: None,
-    };
+    }
+}
+
+/// Boot a lab that cannot, and give its error and its console.
+async fn refused(builder: LabBuilder) -> (Error, String) {
+    let output = tempfile::tempdir().unwrap();
+    let context = context(&output);
     let error = failed(builder.context(context).boot().await);
     let console = fs::read(output.path().join("a.console.log")).unwrap();
     (error, String::from_utf8_lossy(&console).into_owned())
@@ -161,8 +165,11 @@ async fn a_vmm_that_is_killed_is_said_to_have_crashed(lab: Lab) -> Result<()> {
     Ok(())
 }
 
-#[attest::test(lab = one())]
-async fn a_lab_process_that_is_killed_ends_everything(lab: Lab) -> Result<()> {
+// The harness would end the test with the lab.
+#[tokio::test]
+async fn a_lab_process_that_is_killed_ends_everything() -> Result<()> {
+    let output = tempfile::tempdir().unwrap();
+    let lab = one().context(context(&output)).boot().await?;
     let a = lab.machine("a")?;
     let command = a.exec(["sleep", "1011"]).timeout(LONG).spawn().await?;
     let pid = rustix::process::Pid::from_raw(lab.pid().try_into().unwrap()).unwrap();
