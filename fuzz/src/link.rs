@@ -49,6 +49,7 @@ pub(crate) fn hello() -> Hello {
         boot_id: "first".to_owned(),
         uptime_ns: 1,
         is_init: true,
+        waits: false,
     }
 }
 

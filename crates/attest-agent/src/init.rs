@@ -1,6 +1,6 @@
 //! PID 1 of the built-in guest: a system to live in, as fast as it can be had.
 
-mod modules;
+pub(crate) mod modules;
 mod port;
 
 pub use port::open as port;
@@ -12,8 +12,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::system::{self, Leaving};
 
-/// Mounts of a system: source, target, type, flags, data.
-const MOUNTS: [(&str, &str, &str, MsFlags, &str); 8] = [
+/// A mount: source, target, type, flags, data.
+type Mount = (
+    &'static str,
+    &'static str,
+    &'static str,
+    MsFlags,
+    &'static str,
+);
+
+/// What every system needs at once.
+const FIRST: [Mount; 4] = [
     ("proc", "/proc", "proc", NOTHING_SPECIAL, ""),
     ("sysfs", "/sys", "sysfs", NOTHING_SPECIAL, ""),
     (
@@ -23,6 +32,11 @@ const MOUNTS: [(&str, &str, &str, MsFlags, &str); 8] = [
         MsFlags::MS_NOSUID,
         "mode=0755",
     ),
+    ("tmpfs", "/run", "tmpfs", MsFlags::MS_NOSUID, "mode=0755"),
+];
+
+/// What other systems mount for themselves.
+const REST: [Mount; 4] = [
     (
         "devpts",
         "/dev/pts",
@@ -37,7 +51,6 @@ const MOUNTS: [(&str, &str, &str, MsFlags, &str); 8] = [
         MsFlags::MS_NOSUID,
         "mode=1777",
     ),
-    ("tmpfs", "/run", "tmpfs", MsFlags::MS_NOSUID, "mode=0755"),
     ("tmpfs", "/tmp", "tmpfs", MsFlags::MS_NOSUID, "mode=1777"),
     ("cgroup2", "/sys/fs/cgroup", "cgroup2", NOTHING_SPECIAL, ""),
 ];
@@ -53,23 +66,32 @@ const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
 
-/// Mount what a system has and load the kernel's modules. What fails is said on the console and
-/// does not stop the rest: a guest that can still speak can say more.
+/// Mount what every system needs and load the kernel's modules. What fails is said on the console
+/// and does not stop the rest: a guest that can still speak can say more.
 pub fn prepare() {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("attest: the agent failed: {panic}");
     }));
-    for (source, target, kind, flags, data) in MOUNTS {
+    mount_all(&FIRST);
+    modules::load();
+}
+
+/// Make the rest of a system, where the agent is all that there is.
+pub fn prepare_rest() {
+    mount_all(&REST);
+    for (target, link) in LINKS {
+        let _ = std::os::unix::fs::symlink(target, link);
+    }
+    loopback();
+}
+
+fn mount_all(mounts: &[Mount]) {
+    for &(source, target, kind, flags, data) in mounts {
         let _ = fs::create_dir_all(target);
         if let Err(error) = mount(Some(source), target, Some(kind), flags, Some(data)) {
             eprintln!("attest: {target} cannot be mounted: {error}");
         }
     }
-    for (target, link) in LINKS {
-        let _ = std::os::unix::fs::symlink(target, link);
-    }
-    loopback();
-    modules::load();
 }
 
 /// Bring `localhost` up: nobody else does.

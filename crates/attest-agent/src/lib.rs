@@ -1,5 +1,5 @@
-//! attest's program inside the guest: it says hello to the host, does what it is asked, and is
-//! PID 1 of the built-in guest.
+//! attest's program inside the guest: it says hello to the host, does what it is asked, is PID 1
+//! of the built-in guest, and lets other systems boot.
 
 mod async_fd;
 mod copy;
@@ -10,13 +10,16 @@ pub mod init;
 mod mailbox;
 mod pipes;
 mod reaper;
+mod role;
 mod session;
 mod setup;
 mod shells;
 mod spawn;
+pub mod stage;
 mod system;
 mod users;
 mod wait;
 
+pub use role::Role;
 pub use session::{Agent, serve};
 pub use spawn::DEFAULT_PATH;

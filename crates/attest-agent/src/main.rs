@@ -1,56 +1,101 @@
-//! The agent's program. As PID 1 it first makes a system to live in; elsewhere it serves the
-//! descriptor or device that it is given.
+//! The agent's program. As PID 1 it makes a system to live in, or lets one begin beside it;
+//! elsewhere it serves the descriptor or device that it is given.
 
 use std::fs::File;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH";
+use attest_agent::{Role, init, stage};
+
+const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --container N [INIT]";
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("the kernel gives an epoll descriptor");
-    if std::process::id() == 1 {
-        attest_agent::init::prepare();
-        let port = match runtime.block_on(attest_agent::init::port()) {
-            Ok(port) => port,
-            Err(error) => attest_agent::init::give_up(&error),
-        };
-        let error = runtime.block_on(attest_agent::serve(port, true));
-        attest_agent::init::give_up(&error.to_string());
+    if std::process::id() == 1 && std::env::args_os().len() < 2 {
+        return first();
     }
-    let Some(stream) = stream() else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (opened, role) = match words.as_slice() {
+        ["--container", number, rest @ ..] if rest.len() < 2 => {
+            let Ok(number) = number.parse() else {
+                return usage();
+            };
+            let init = rest.first().map(|&init| init.to_owned());
+            eprintln!("attest: {}", stage::in_container(inherited(number), init));
+            return ExitCode::FAILURE;
+        }
+        [stage::BESIDE, place] => {
+            let waiting = match stage::Waiting::from_stdout() {
+                Ok(waiting) => waiting,
+                Err(error) => return failed(&format!("stdout: {error}")),
+            };
+            let stream = match *place {
+                "port" => return serve_port(Role::beside(waiting)),
+                _ => std::io::stdin().as_fd().try_clone_to_owned(),
+            };
+            (stream, Role::beside(waiting))
+        }
+        ["--socket-fd", number] => match number.parse() {
+            Ok(number) => (Ok(inherited(number)), Role::Guest),
+            Err(_) => return usage(),
+        },
+        ["--device", path] => {
+            let device = File::options().read(true).write(true).open(path);
+            (device.map(OwnedFd::from), Role::Guest)
+        }
+        _ => return usage(),
     };
-    match stream {
+    match opened {
         Ok(stream) => {
-            let ended = runtime.block_on(attest_agent::serve(stream, false));
+            let ended = runtime().block_on(attest_agent::serve(stream, role));
             eprintln!("attest-agent: {ended}");
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("attest-agent: the stream to the host cannot be opened: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&format!("the stream to the host cannot be opened: {error}")),
     }
 }
 
-fn stream() -> Option<std::io::Result<OwnedFd>> {
-    let mut arguments = std::env::args().skip(1);
-    match (arguments.next()?.as_str(), arguments.next()?) {
-        ("--socket-fd", number) => number.parse().ok().map(|number| Ok(inherited(number))),
-        ("--device", path) => Some(
-            File::options()
-                .read(true)
-                .write(true)
-                .open(path)
-                .map(OwnedFd::from),
-        ),
-        _ => None,
+/// PID 1 of a virtual machine, from its initramfs.
+fn first() -> ExitCode {
+    init::prepare();
+    if let Some(options) = stage::Options::of_the_kernel() {
+        init::give_up(&stage::from_initramfs(&options));
     }
+    init::prepare_rest();
+    serve_port(Role::Init)
+}
+
+/// Serve the machine's port. PID 1 may not end, and beside it nobody sees an end.
+fn serve_port(role: Role) -> ExitCode {
+    let runtime = runtime();
+    let is_init = matches!(role, Role::Init);
+    let error = match runtime.block_on(init::port()) {
+        Ok(port) => runtime
+            .block_on(attest_agent::serve(port, role))
+            .to_string(),
+        Err(error) => error,
+    };
+    if is_init {
+        init::give_up(&error);
+    }
+    failed(&error)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("the kernel gives an epoll descriptor")
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("attest-agent: {error}");
+    ExitCode::FAILURE
 }
 
 #[expect(

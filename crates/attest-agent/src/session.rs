@@ -17,6 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 use crate::failure::failure;
 use crate::pipes::read_shared;
 use crate::reaper::Reaper;
+use crate::role::Role;
 use crate::shells::Shells;
 use crate::{copy, exec, forward, setup, system, wait};
 
@@ -31,7 +32,7 @@ pub struct Agent {
     pub(crate) tracked: Cell<u64>,
     pub(crate) userspace_ns: u64,
     pub(crate) connected_ns: Cell<u64>,
-    pub(crate) is_init: bool,
+    pub(crate) role: Role,
 }
 
 /// Counts a request for as long as it is served.
@@ -51,14 +52,14 @@ impl Drop for Tracked {
 }
 
 /// Serve one host after the other on this stream; returns when it has ended for good.
-pub async fn serve(stream: OwnedFd, is_init: bool) -> LinkError {
+pub async fn serve(stream: OwnedFd, role: Role) -> LinkError {
     let userspace_ns = system::uptime_ns();
     LocalSet::new()
-        .run_until(serve_local(stream, is_init, userspace_ns))
+        .run_until(serve_local(stream, role, userspace_ns))
         .await
 }
 
-async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkError {
+async fn serve_local(stream: OwnedFd, role: Role, userspace_ns: u64) -> LinkError {
     let reaper = match Reaper::start() {
         Ok(reaper) => reaper,
         Err(error) => return LinkError::Io(error.to_string()),
@@ -71,21 +72,21 @@ async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkE
         tracked: Cell::new(0),
         userspace_ns,
         connected_ns: Cell::new(0),
-        is_init,
+        role,
     });
     let (input, output) = match Port::new(stream) {
         Ok(port) => tokio::io::split(port),
         Err(error) => return LinkError::Io(error.to_string()),
     };
     let mut port = AgentPort::new(input, output);
-    if is_init {
+    if matches!(agent.role, Role::Init) {
         spawn_local(crate::init::follow_signals());
     }
     loop {
         if agent.connected_ns.get() == 0 {
             agent.connected_ns.set(system::uptime_ns());
         }
-        let mut link = match port.connect(hello(is_init)).await {
+        let mut link = match port.connect(hello(&agent.role)).await {
             Ok(link) => link,
             Err(error) => return error,
         };
@@ -102,7 +103,7 @@ async fn serve_local(stream: OwnedFd, is_init: bool, userspace_ns: u64) -> LinkE
     }
 }
 
-fn hello(is_init: bool) -> Hello {
+fn hello(role: &Role) -> Hello {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Hello {
         generation: GENERATION,
@@ -110,7 +111,8 @@ fn hello(is_init: bool) -> Hello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: boot_id.trim().to_owned(),
         uptime_ns: system::uptime_ns(),
-        is_init,
+        is_init: matches!(role, Role::Init),
+        waits: role.waits(),
     }
 }
 
@@ -140,6 +142,7 @@ async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: 
         Request::PowerOff => system::leave(&agent, system::Leaving::PowerOff),
         Request::Reboot => system::leave(&agent, system::Leaving::Reboot),
         Request::Stats => Ok(Response::Stats(system::stats(&agent))),
+        Request::Boot => agent.role.boot(),
     };
     // When the host is gone there is nobody to tell.
     let _ = sender.finish(&result);

@@ -115,11 +115,8 @@ pub(crate) enum Leaving {
 }
 
 pub(crate) fn leave(agent: &Rc<Agent>, leaving: Leaving) -> Result<Response, Failure> {
-    if !agent.is_init {
-        return Err(failure(
-            FailureCode::Unsupported,
-            "the agent is not the guest's PID 1: ask its init, by a command (`reboot`, `poweroff`)",
-        ));
+    if agent.role.leave(leaving)? {
+        return Ok(Response::Done);
     }
     tokio::task::spawn_local(async move {
         tokio::time::sleep(FAREWELL).await;

@@ -161,11 +161,11 @@ fn depends(module: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// The devices that a module drives, as patterns for their `modalias`. None for a module that is
-/// no driver: its aliases, if any, name file systems and ciphers.
+/// The devices that a module drives, as patterns for their `modalias`, and its file systems as
+/// `fs-NAME`. None for a module of neither kind: its aliases, if any, name ciphers.
 pub(crate) fn drives(module: &[u8]) -> Vec<String> {
     let mut patterns = said(module, b"\0alias=");
-    patterns.retain(|pattern| pattern.contains(':'));
+    patterns.retain(|pattern| pattern.contains(':') || pattern.starts_with("fs-"));
     patterns
 }
 

@@ -24,13 +24,14 @@ pub use indexmap::IndexMap;
 pub use error::{Diagnostic, Invalid, ManifestError, Position, Related};
 pub use manifest::{DEFAULT_NAME, Manifest, schema};
 pub use model::{
-    Accelerator, Backend, Copy, Defaults, Disk, FileEntry, FileSource, Image, ImageFiles, Kernel,
-    Machine, MachineNetwork, MachineNetworkSettings, MachineType, ManifestFile, Network, OneOrMany,
-    RustTest, Size, SizeError, Step, Test, TimeSpan, TimeSpanError, Timeouts, Wait,
+    Accelerator, Backend, Copy, CopyOnWrite, Debian, Defaults, Disk, FileEntry, FileSource, Image,
+    ImageDefinition, ImageFiles, Kernel, Machine, MachineNetwork, MachineNetworkSettings,
+    MachineType, ManifestFile, Network, OneOrMany, Profile, RootFormat, RustTest, Size, SizeError,
+    Ssh, Step, Test, TimeSpan, TimeSpanError, Timeouts, Units, User, Wait,
 };
 pub use plan::{
-    ActionPlan, CardPlan, CommandPlan, DiskContent, DiskPlan, ExpectedStatus, FileContent,
-    FilePlan, ImagePlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan, RustTestPlan,
-    RustTestSource, StepPlan, Subnet, SubnetError, TestKind, TestPlan, TimeoutPlan, WaitPlan,
-    WaitTarget,
+    ActionPlan, CardPlan, CommandPlan, DebianPlan, DiskContent, DiskPlan, ExpectedStatus,
+    FileContent, FilePlan, ImagePlan, KernelPlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan,
+    RustTestPlan, RustTestSource, SourcePlan, SshPlan, StepPlan, Subnet, SubnetError, SystemPlan,
+    TestKind, TestPlan, TimeoutPlan, WaitPlan, WaitTarget,
 };

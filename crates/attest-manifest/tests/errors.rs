@@ -77,7 +77,7 @@ fn unknown_keys() {
         1 | { "machines": { "a": { "colour": 1 } } }
           |                        ^^^^^^^^ unknown key
           |
-          = help: the keys here are: `image`, `kernel`, `backend`, `machine-type`, `accelerator`, `memory`, `vcpus`, `networks`, `environment`, `kernel-arguments`, `files`, `disks`
+          = help: the keys here are: `image`, `kernel`, `backend`, `machine-type`, `accelerator`, `memory`, `vcpus`, `networks`, `environment`, `kernel-arguments`, `files`, `disks`, …
         "#);
 }
 
@@ -145,7 +145,7 @@ fn wrong_types() {
          --> attest.toml:2:11
           |
         2 | backend = "firecracker"
-          |           ^^^^^^^^^^^^^ expected "qemu"
+          |           ^^^^^^^^^^^^^ expected "qemu" or "nspawn" or "ssh"
 
         error: `hvf` is none of the values of `machines.a.accelerator`
          --> attest.toml:3:15

@@ -14,4 +14,6 @@ pub use text::one_line;
 
 /// The protocol's generation. Raised when a message is added or changes its meaning; the host
 /// speaks every generation back to 1, and only what is newer than the agent fails, by name.
-pub const GENERATION: u32 = 1;
+///
+/// 2 brought [`message::Request::Boot`].
+pub const GENERATION: u32 = 2;

@@ -30,6 +30,10 @@ pub struct Hello {
     /// Whether the agent is the guest's PID 1.
     #[n(5)]
     pub is_init: bool,
+    /// Whether the guest's own init has not begun: it waits for [`Request::Boot`].
+    #[n(6)]
+    #[cbor(default)]
+    pub waits: bool,
 }
 
 /// The host's answer to [`Hello`].
@@ -97,12 +101,18 @@ pub enum Request {
     /// → [`Response::Stats`]
     #[n(15)]
     Stats,
+    /// Let the guest's own init begin, where it waits ([`Hello::waits`]). → [`Response::Done`]
+    #[n(16)]
+    Boot,
 }
 
 impl Request {
     /// The generation that brought this request; an older agent cannot answer it.
     pub fn since(&self) -> u32 {
-        1
+        match self {
+            Self::Boot => 2,
+            _ => 1,
+        }
     }
 
     /// A name for messages to people and for events.
@@ -124,6 +134,7 @@ impl Request {
             Self::PowerOff => "power-off",
             Self::Reboot => "reboot",
             Self::Stats => "stats",
+            Self::Boot => "boot",
         }
     }
 }

@@ -16,6 +16,7 @@ fn hello(nonce: u64) -> Hello {
         boot_id: nonce.to_string(),
         uptime_ns: 0,
         is_init: false,
+        waits: false,
     }
 }
 

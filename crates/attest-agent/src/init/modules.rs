@@ -5,8 +5,8 @@ use std::fs::{self, File};
 
 use nix::kmod::{ModuleInitFlags, finit_module};
 
-/// A line for each driver: its files in the order of loading, a tab, and patterns of the devices
-/// it is for; none for what is always loaded.
+/// A line for each driver: its files in the order of loading, a tab, and patterns of what it is for
+/// (devices, and file systems as `fs-NAME`); none for what is always loaded.
 const LIST: &str = "/lib/attest/modules";
 
 /// Where buses list the devices that our drivers are for: virtio-mmio's are platform devices.
@@ -31,6 +31,16 @@ pub(super) fn load() {
             }
         }
         waiting = later;
+    }
+}
+
+/// Load the driver of a file system, if the image brings it; else the kernel may have it.
+pub(crate) fn load_filesystem(name: &str) {
+    let list = fs::read_to_string(LIST).unwrap_or_default();
+    let wanted = format!("fs-{name}");
+    let drivers = list.lines().filter_map(Driver::parse);
+    for driver in drivers.filter(|driver| driver.patterns.contains(&wanted.as_str())) {
+        driver.files.iter().for_each(|file| insert(file));
     }
 }
 
@@ -66,7 +76,11 @@ fn devices() -> Vec<String> {
 fn insert(path: &str) {
     let inserted =
         File::open(path).and_then(|file| Ok(finit_module(file, c"", ModuleInitFlags::empty())?));
-    if let Err(error) = inserted {
+    // Two drivers may need the same.
+    let there = nix::libc::EEXIST;
+    if let Err(error) = inserted
+        && error.raw_os_error() != Some(there)
+    {
         eprintln!("attest: the module {path} cannot be loaded: {error}");
     }
 }

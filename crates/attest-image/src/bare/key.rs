@@ -11,7 +11,7 @@ use crate::error::ImageError;
 use crate::kernel::Kernel;
 
 /// Raised when the layout of the guest changes.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 /// Raised when more kernels can be started directly.
 const EXTRACTION: u64 = 2;
 
@@ -57,7 +57,7 @@ pub(super) fn of_kernel(image: &Path) -> Result<blake3::Hash, ImageError> {
 pub(super) fn of_initramfs(
     kernel: &Kernel,
     options: &BareOptions<'_>,
-    programs: &Programs,
+    programs: Option<&Programs>,
 ) -> Result<blake3::Hash, ImageError> {
     let mut key = Key(blake3::Hasher::new());
     key.number(LAYOUT);
@@ -83,9 +83,12 @@ pub(super) fn of_initramfs(
             directory
         })?;
     }
-    key.file(&programs.busybox)?;
-    if let Some(bash) = &programs.bash {
-        key.file(bash)?;
+    key.number(u64::from(programs.is_some()));
+    if let Some(programs) = programs {
+        key.file(&programs.busybox)?;
+        if let Some(bash) = &programs.bash {
+            key.file(bash)?;
+        }
     }
     Ok(key.0.finalize())
 }

@@ -49,23 +49,20 @@ const FILES: [(&str, &str); 5] = [
 /// The plain user of `etc/passwd`.
 const USER: u32 = 1000;
 
+/// A guest that is a system of its own.
 pub(super) fn archive(
     kernel: &Kernel,
     options: &BareOptions<'_>,
     programs: &Programs,
 ) -> Result<Archive, ImageError> {
-    let mut archive = Archive::new();
+    let mut archive = first_steps(kernel, options)?;
     for (directory, mode) in DIRECTORIES {
         archive.directory(directory, mode);
     }
     archive.owner("home/user", USER);
-    // The kernel opens the console before there is a /dev.
-    archive.device("dev/console", 0o600, 5, 1);
-    archive.device("dev/null", 0o666, 1, 3);
     for (path, text) in FILES {
         archive.file(path, 0o644, text);
     }
-    archive.file("init", 0o755, agent(options.agent)?);
     archive.file("bin/busybox", 0o755, programs.busybox()?);
     if let Some(bash) = programs.bash()? {
         archive.file("bin/bash", 0o755, bash);
@@ -75,16 +72,29 @@ pub(super) fn archive(
             archive.symlink(&applet, "/bin/busybox");
         }
     }
-    add_modules(&mut archive, kernel, options.modules)?;
     for file in options.files {
         add_file(&mut archive, file)?;
     }
     Ok(archive)
 }
 
+/// What it takes to find a root and to mount it: the agent, and modules.
+pub(super) fn first_steps(
+    kernel: &Kernel,
+    options: &BareOptions<'_>,
+) -> Result<Archive, ImageError> {
+    let mut archive = Archive::new();
+    // The kernel opens the console before there is a /dev.
+    archive.device("dev/console", 0o600, 5, 1);
+    archive.device("dev/null", 0o666, 1, 3);
+    archive.file("init", 0o755, agent(options.agent)?);
+    add_modules(&mut archive, kernel, options.modules)?;
+    Ok(archive)
+}
+
 /// Adds the modules, and the list of them: for each that is wanted a line with the files to load
-/// in order, a tab, and patterns of the devices it is for. A guest loads what it has a device
-/// for: each module costs an emulated one up to 15 ms.
+/// in order, a tab, and patterns of what it is for. A guest loads what it has a device for, and
+/// file systems as they are mounted: each module costs an emulated one up to 15 ms.
 fn add_modules(archive: &mut Archive, kernel: &Kernel, wanted: &[&str]) -> Result<(), ImageError> {
     let mut list = String::new();
     // Without any, all that is wanted must be built in, which nothing but booting can tell.
@@ -209,7 +219,7 @@ mod tests {
         // As a package has it: nothing says what needs what but the modules themselves.
         let mut archive = Archive::new();
         add_modules(&mut archive, &kernel(directory.path()), &["a", "base"]).unwrap();
-        let list = "/lib/modules/6.1/base.ko /lib/modules/6.1/a.ko\tvirtio:d1v* pci:v1*\n\
+        let list = "/lib/modules/6.1/base.ko /lib/modules/6.1/a.ko\tvirtio:d1v* fs-a pci:v1*\n\
                     /lib/modules/6.1/base.ko\t\n";
         assert_eq!(archive.contents(MODULE_LIST), Some(list.as_bytes()));
         assert_eq!(

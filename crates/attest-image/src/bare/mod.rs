@@ -80,10 +80,35 @@ pub fn build(
     options: &BareOptions<'_>,
 ) -> Result<BareGuest, ImageError> {
     let programs = Programs::find(options)?;
+    guest(cache, kernel, options, Some(&programs))
+}
+
+/// As [`build`], of the agent and modules alone: the first steps of a system whose root is on a
+/// disk.
+///
+/// # Errors
+/// As there, but for the programs.
+pub fn first_steps(
+    cache: &Cache,
+    kernel: &Kernel,
+    options: &BareOptions<'_>,
+) -> Result<BareGuest, ImageError> {
+    guest(cache, kernel, options, None)
+}
+
+fn guest(
+    cache: &Cache,
+    kernel: &Kernel,
+    options: &BareOptions<'_>,
+    programs: Option<&Programs>,
+) -> Result<BareGuest, ImageError> {
     let (image, started) = direct(cache, kernel)?;
-    let key = key::of_initramfs(kernel, options, &programs)?;
+    let key = key::of_initramfs(kernel, options, programs)?;
     let entry = cache.entry("initramfs", key, &mut |_| {}, |directory, _| {
-        let archive = layout::archive(kernel, options, &programs)?;
+        let archive = match programs {
+            Some(programs) => layout::archive(kernel, options, programs)?,
+            None => layout::first_steps(kernel, options)?,
+        };
         write(&directory.join("initrd"), &archive.pack())
     })?;
     let digests = [cache::digest(&image)?, cache::digest(&entry)?];
@@ -93,7 +118,7 @@ pub fn build(
         initrd: entry.join("initrd"),
         digest,
         release: kernel.release.clone(),
-        choices: choices(kernel, &started, &programs),
+        choices: choices(kernel, &started, programs),
     })
 }
 
@@ -153,10 +178,14 @@ fn direct(cache: &Cache, kernel: &Kernel) -> Result<(PathBuf, String), ImageErro
     Ok((entry, started))
 }
 
-fn choices(kernel: &Kernel, started: &str, programs: &Programs) -> Vec<Choice> {
+fn choices(kernel: &Kernel, started: &str, programs: Option<&Programs>) -> Vec<Choice> {
     let without = match kernel.modules {
         Some(_) => "",
         None => "; no modules were found for it, so all that is needed must be built in",
+    };
+    let kernel = choice_of_kernel(kernel, started, without);
+    let Some(programs) = programs else {
+        return vec![kernel];
     };
     let bash = match &programs.bash {
         Some(path) => (
@@ -169,7 +198,7 @@ fn choices(kernel: &Kernel, started: &str, programs: &Programs) -> Vec<Choice> {
         ),
     };
     vec![
-        choice_of_kernel(kernel, started, without),
+        kernel,
         Choice {
             what: "bash",
             choice: bash.0,

@@ -13,8 +13,9 @@ use super::either::text_or_table;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Machine {
-    /// What it boots. Default: `"bare"`, the built-in guest: attest's agent, busybox, and the
-    /// kernel modules that it needs. Example: `image = { initrd = "initrd.img" }`.
+    /// What it boots: the name of an image of `[images]`, or files. Default: `"bare"`, the built-in
+    /// guest: attest's agent, busybox, and the kernel modules that it needs.
+    /// Example: `image = "web"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
     /// The kernel: `"auto"` takes the host's or fetches one; else a path, relative to the
@@ -30,7 +31,8 @@ pub struct Machine {
     /// What executes the guest's instructions. Default: `"auto"`: KVM where it really works.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
-    /// Memory: whole MiB, 64M–16T. Default: `"256M"`. Example: `memory = "1G"`.
+    /// Memory: whole MiB, 64M–16T. Default: `"256M"`, and `"512M"` for images of `[images]`.
+    /// Example: `memory = "1G"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
     /// Virtual CPUs, 1–255. Default: 1. Example: `vcpus = 2`.
@@ -56,10 +58,16 @@ pub struct Machine {
     /// away. Example: `disks = [{ size = "1G" }, { source = "data.raw", read-only = true }]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
+    /// Where what is written to its root goes; the image is never changed. Default: `"auto"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_on_write: Option<CopyOnWrite>,
+    /// The host that it is, for `backend = "ssh"`. Example: `ssh = { host = "box.example" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<Ssh>,
 }
 
 /// What every machine has that does not say otherwise: the keys of a machine, but for
-/// `networks`, `files` and `disks`.
+/// `networks`, `files`, `disks` and `ssh`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Defaults {
@@ -78,7 +86,8 @@ pub struct Defaults {
     /// What executes the guests' instructions. Default: `"auto"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
-    /// Memory of each machine: whole MiB, 64M–16T. Default: `"256M"`. Example: `memory = "128M"`.
+    /// Memory of each machine: whole MiB, 64M–16T. Default: `"256M"`, and `"512M"` for images of
+    /// `[images]`. Example: `memory = "128M"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
     /// Virtual CPUs of each machine, 1–255. Default: 1.
@@ -92,13 +101,16 @@ pub struct Defaults {
     /// Example: `kernel-arguments = ["loglevel=7"]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel_arguments: Vec<String>,
+    /// Where what machines write to their roots goes. Default: `"auto"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copy_on_write: Option<CopyOnWrite>,
 }
 
-/// What a machine boots: the name of a built-in guest, or files.
+/// What a machine boots: the name of an image, or files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Image {
-    /// A built-in guest. There is one: `"bare"`.
+    /// One of `[images]`, or the built-in guest: `"bare"`.
     Name(String),
     /// Files of your own, with attest's agent in the initramfs.
     Files(ImageFiles),
@@ -140,6 +152,10 @@ pub enum Backend {
     /// A virtual machine under QEMU.
     #[default]
     Qemu,
+    /// A container of systemd-nspawn, on the host's kernel. Needs root.
+    Nspawn,
+    /// A host that runs already, over OpenSSH.
+    Ssh,
 }
 
 impl Backend {
@@ -147,8 +163,64 @@ impl Backend {
     pub fn name(self) -> &'static str {
         match self {
             Self::Qemu => "qemu",
+            Self::Nspawn => "nspawn",
+            Self::Ssh => "ssh",
         }
     }
+}
+
+/// Where what a machine writes to its root goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyOnWrite {
+    /// The best that image, backend and host allow: memory for images that attest built, a qcow2
+    /// overlay for ready disks.
+    #[default]
+    Auto,
+    /// Into the machine's memory, by an overlay of its own.
+    Memory,
+    /// To a sparse disk beside the image, by an overlay of its own.
+    Disk,
+    /// To a qcow2 file over the image.
+    Qcow2,
+    /// To a copy that shares all blocks with the image, where the file system of the cache can.
+    Reflink,
+    /// To a snapshot of the image by the host's device mapper.
+    DeviceMapper,
+}
+
+impl CopyOnWrite {
+    /// As in the manifest.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Qcow2 => "qcow2",
+            Self::Reflink => "reflink",
+            Self::DeviceMapper => "device-mapper",
+        }
+    }
+}
+
+/// A host that runs already. What OpenSSH's own configuration says of it counts, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Ssh {
+    /// Its name or address, or its alias in `~/.ssh/config`. Example: `host = "box.example"`.
+    pub host: String,
+    /// Default: 22, or as OpenSSH is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Default: root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A private key, relative to the manifest. Default: those that OpenSSH finds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
+    /// More options, as for `ssh -o`. Example: `options = ["StrictHostKeyChecking=accept-new"]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 /// QEMU's boards.

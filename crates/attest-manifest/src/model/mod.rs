@@ -1,6 +1,7 @@
 //! What a manifest says, as plain values: the same from TOML, JSON and code.
 
 mod either;
+mod image;
 mod machine;
 mod scalar;
 mod test;
@@ -9,9 +10,10 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use image::{Debian, ImageDefinition, Profile, RootFormat, Units, User};
 pub use machine::{
-    Accelerator, Backend, Defaults, Disk, FileEntry, FileSource, Image, ImageFiles, Kernel,
-    Machine, MachineNetwork, MachineNetworkSettings, MachineType,
+    Accelerator, Backend, CopyOnWrite, Defaults, Disk, FileEntry, FileSource, Image, ImageFiles,
+    Kernel, Machine, MachineNetwork, MachineNetworkSettings, MachineType, Ssh,
 };
 pub use scalar::{Size, SizeError, TimeSpan, TimeSpanError};
 pub use test::{Copy, OneOrMany, RustTest, Step, Test, Wait};
@@ -39,6 +41,10 @@ pub struct ManifestFile {
     /// table has none. Example: `[networks.lan]`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub networks: IndexMap<String, Network>,
+    /// The images that machines boot, by name, beside the built-in `bare`.
+    /// Example: `[images.web]` with `debian = { packages = ["nginx"] }`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub images: IndexMap<String, ImageDefinition>,
     /// The machines by host name, in order: the first has number 1. Example: `[machines.server]`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub machines: IndexMap<String, Machine>,

@@ -2,19 +2,26 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use super::cards::Owners;
+use super::images::BARE;
 use super::planner::{Planner, shortened};
-use super::{DiskContent, DiskPlan, FileContent, FilePlan, ImagePlan, MachinePlan, NetworkPlan};
-use crate::model::{Defaults, Disk, FileEntry, Image, Kernel, Machine, Size};
+use super::{
+    DiskContent, DiskPlan, FileContent, FilePlan, ImagePlan, KernelPlan, MachinePlan, NetworkPlan,
+    SshPlan, SystemPlan,
+};
+use crate::model::{Backend, Defaults, Disk, FileEntry, Image, Kernel, Machine, Size, Ssh};
 use crate::problem::{At, Part, did_you_mean};
 
 /// Each has its own VMM; more are a mistake, and every network has a card for each.
 const MACHINES_MAX: usize = 1024;
 const MIB: u64 = 1024 * 1024;
 const MEMORY_DEFAULT: Size = Size::from_mib(256);
+/// A distribution's services, and what is written to the root.
+const MEMORY_SYSTEM: Size = Size::from_mib(512);
 /// Kernel, initramfs and agent of the bare guest need this much to boot.
 const MEMORY_MIN: Size = Size::from_mib(64);
 /// More than any host that runs tests has.
@@ -23,15 +30,17 @@ const MEMORY_MAX: Size = Size::from_mib(16 * 1024 * 1024);
 const VCPUS_MAX: u32 = 255;
 /// A virtio disk counts in sectors of this many bytes.
 const SECTOR: u64 = 512;
-/// The built-in guests.
-const IMAGES: &[&str] = &["bare"];
 
 impl<'a> Planner<'a> {
-    pub(super) fn machines(&mut self, networks: &[NetworkPlan]) -> Vec<MachinePlan> {
+    pub(super) fn machines(
+        &mut self,
+        networks: &[NetworkPlan],
+        systems: &[Arc<SystemPlan>],
+    ) -> Vec<MachinePlan> {
         let file = self.file;
         let root = At::default();
         let machines = root.key("machines");
-        self.defaults(&root.key("defaults"));
+        let default_image = self.defaults(&root.key("defaults"), systems);
         if file.machines.is_empty() {
             let problem = machines.key_problem("the lab has no machine");
             self.problems.push(
@@ -59,40 +68,56 @@ impl<'a> Planner<'a> {
                     );
                 }
                 let cards = self.cards(&at, name, number, networks, &mut owners);
-                self.machine(&at, name, number, machine, cards)
+                let image = self.image(
+                    &at,
+                    machine.image.as_ref(),
+                    machine.kernel.as_ref(),
+                    systems,
+                );
+                let image = Self::merged_image(machine, image, &default_image);
+                self.machine(&at, (name, number), machine, cards, image)
             })
             .collect()
     }
 
     /// What is wrong in `[defaults]` is reported there, once.
-    fn defaults(&mut self, at: &At<'_>) {
+    fn defaults(&mut self, at: &At<'_>, systems: &[Arc<SystemPlan>]) -> ImagePlan {
         let defaults: &'a Defaults = &self.file.defaults;
         self.memory(&at.key("memory"), defaults.memory);
         self.vcpus(&at.key("vcpus"), defaults.vcpus);
-        self.image(at, defaults.image.as_ref(), defaults.kernel.as_ref());
         self.environment(&at.key("environment"), &defaults.environment);
         self.kernel_arguments(&at.key("kernel-arguments"), &defaults.kernel_arguments);
+        self.image(
+            at,
+            defaults.image.as_ref(),
+            defaults.kernel.as_ref(),
+            systems,
+        )
     }
 
     fn machine(
         &mut self,
         at: &At<'_>,
-        name: &str,
-        number: u32,
+        (name, number): (&str, u32),
         machine: &Machine,
         cards: Vec<super::CardPlan>,
+        image: ImagePlan,
     ) -> MachinePlan {
         let defaults: &'a Defaults = &self.file.defaults;
         self.memory(&at.key("memory"), machine.memory);
         self.vcpus(&at.key("vcpus"), machine.vcpus);
         self.environment(&at.key("environment"), &machine.environment);
         self.kernel_arguments(&at.key("kernel-arguments"), &machine.kernel_arguments);
-        let image = self.image(at, machine.image.as_ref(), machine.kernel.as_ref());
+        let backend = machine.backend.or(defaults.backend).unwrap_or_default();
+        let memory = match image.system {
+            Some(_) => MEMORY_SYSTEM,
+            None => MEMORY_DEFAULT,
+        };
         MachinePlan {
             name: name.to_owned(),
             number,
-            backend: machine.backend.or(defaults.backend).unwrap_or_default(),
-            image: self.merged_image(machine, image),
+            backend,
+            image,
             machine_type: machine
                 .machine_type
                 .or(defaults.machine_type)
@@ -101,11 +126,7 @@ impl<'a> Planner<'a> {
                 .accelerator
                 .or(defaults.accelerator)
                 .unwrap_or_default(),
-            memory: machine
-                .memory
-                .or(defaults.memory)
-                .unwrap_or(MEMORY_DEFAULT)
-                .bytes(),
+            memory: machine.memory.or(defaults.memory).unwrap_or(memory).bytes(),
             vcpus: machine.vcpus.or(defaults.vcpus).unwrap_or(1),
             cards,
             files: self.files(&at.key("files"), &machine.files),
@@ -121,6 +142,11 @@ impl<'a> Planner<'a> {
                 &machine.kernel_arguments[..],
             ]
             .concat(),
+            copy_on_write: machine
+                .copy_on_write
+                .or(defaults.copy_on_write)
+                .unwrap_or_default(),
+            ssh: self.ssh(at, backend, machine.ssh.as_ref()),
         }
     }
 
@@ -168,23 +194,26 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// What is written beside an `image` and a `kernel`, of a machine or of the defaults.
     fn image(
         &mut self,
         beside: &At<'_>,
         image: Option<&Image>,
         kernel: Option<&Kernel>,
+        systems: &[Arc<SystemPlan>],
     ) -> ImagePlan {
-        let mut plan = ImagePlan::default();
-        if let Some(Kernel(path)) = kernel.filter(|kernel| kernel.0 != "auto") {
-            plan.kernel = Some(self.existing_file(&beside.key("kernel"), Path::new(path)));
-        }
+        let mut plan = ImagePlan {
+            kernel: self.kernel(&beside.key("kernel"), kernel, false),
+            ..ImagePlan::default()
+        };
         let at_image = beside.key("image");
         match image {
-            Some(Image::Name(name)) if !IMAGES.contains(&name.as_str()) => {
-                let help = did_you_mean(name, "there is", IMAGES.iter().copied());
-                let problem = at_image.problem(format!("there is no image `{}`", shortened(name)));
-                self.problems
-                    .push(problem.label("unknown").maybe_help(help));
+            Some(Image::Name(name)) if name != BARE => {
+                plan.system = systems.iter().find(|system| system.name == *name).cloned();
+                // One that is there, but has no plan, was reported.
+                if !self.file.images.contains_key(name) {
+                    self.unknown_image(&at_image, name);
+                }
             }
             Some(Image::Files(files)) => {
                 if let Some(path) = &files.kernel {
@@ -201,7 +230,7 @@ impl<'a> Planner<'a> {
                                 .help("leave one out"),
                         );
                     }
-                    plan.kernel = Some(self.existing_file(&at, path));
+                    plan.kernel = KernelPlan::Path(self.existing_file(&at, path));
                 }
                 plan.initrd = files
                     .initrd
@@ -213,34 +242,74 @@ impl<'a> Planner<'a> {
         plan
     }
 
-    /// A machine's own image and kernel each replace the default one.
-    fn merged_image(&self, machine: &Machine, own: ImagePlan) -> ImagePlan {
-        let defaults = &self.file.defaults;
-        let default_files = match (&machine.image, &defaults.image) {
-            (None, Some(Image::Files(files))) => Some(files),
-            _ => None,
+    fn unknown_image(&mut self, at: &At<'_>, name: &str) {
+        let known = self.file.images.keys().map(String::as_str);
+        let help = did_you_mean(name, "there is", known.chain([BARE]));
+        let problem = at.problem(format!("there is no image `{}`", shortened(name)));
+        self.problems
+            .push(problem.label("not in `[images]`").maybe_help(help));
+    }
+
+    /// A machine's own image and kernel each replace the default one; an image's kernel comes
+    /// after both.
+    fn merged_image(machine: &Machine, own: ImagePlan, default: &ImagePlan) -> ImagePlan {
+        let mut plan = if machine.image.is_some() {
+            own
+        } else {
+            ImagePlan {
+                kernel: own.kernel,
+                ..default.clone()
+            }
         };
-        let path = |path: &PathBuf| self.resolve(path);
-        let default_kernel = || match (&machine.kernel, &defaults.kernel) {
-            // `kernel = "auto"` of the machine undoes the default.
-            (Some(_), _) => None,
-            (None, Some(Kernel(path))) if path != "auto" => Some(self.resolve(Path::new(path))),
-            _ => default_files
-                .and_then(|files| files.kernel.as_ref())
-                .map(path),
-        };
-        let default_initrd = || {
-            default_files
-                .and_then(|files| files.initrd.as_ref())
-                .map(path)
-        };
-        ImagePlan {
-            kernel: own.kernel.or_else(default_kernel),
-            initrd: own.initrd.or_else(default_initrd),
+        // `kernel = "auto"` of the machine undoes the default.
+        if plan.kernel == KernelPlan::Auto && machine.kernel.is_none() {
+            let of_image = plan.system.as_ref().map(|system| system.kernel.clone());
+            plan.kernel = match &default.kernel {
+                KernelPlan::Auto => of_image.unwrap_or_default(),
+                kernel => kernel.clone(),
+            };
+        }
+        plan
+    }
+
+    fn ssh(&mut self, at: &At<'_>, backend: Backend, ssh: Option<&Ssh>) -> Option<SshPlan> {
+        match (backend, ssh) {
+            (Backend::Ssh, None) => {
+                let problem = at.key_problem("`backend = \"ssh\"` needs to know the host");
+                self.problems
+                    .push(problem.help("add `ssh = { host = \"…\" }`"));
+                None
+            }
+            // Of another backend it is kept, for `--backend ssh`.
+            (_, Some(ssh)) => {
+                // OpenSSH would take it for an option.
+                if ssh.host.is_empty() || ssh.host.starts_with('-') {
+                    self.problems.push(
+                        at.key("ssh")
+                            .key("host")
+                            .problem("this is no name of a host"),
+                    );
+                }
+                Some(SshPlan {
+                    host: ssh.host.clone(),
+                    port: ssh.port,
+                    user: ssh.user.clone(),
+                    identity: ssh
+                        .identity
+                        .as_ref()
+                        .map(|path| self.existing_file(&at.key("ssh").key("identity"), path)),
+                    options: ssh.options.clone(),
+                })
+            }
+            (_, None) => None,
         }
     }
 
-    fn files(&mut self, at: &At<'_>, files: &IndexMap<String, FileEntry>) -> Vec<FilePlan> {
+    pub(super) fn files(
+        &mut self,
+        at: &At<'_>,
+        files: &IndexMap<String, FileEntry>,
+    ) -> Vec<FilePlan> {
         let mut seen: HashMap<PathBuf, &str> = HashMap::with_capacity(files.len());
         let mut plans = Vec::with_capacity(files.len());
         for (path, entry) in files {

@@ -1,6 +1,7 @@
 //! What a manifest comes to: every default filled in, every name resolved, everything checked.
 
 mod cards;
+mod images;
 mod machines;
 mod networks;
 mod planner;
@@ -9,11 +10,13 @@ mod text;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::model::{Accelerator, Backend, MachineType};
+use crate::model::{Accelerator, Backend, CopyOnWrite, MachineType};
+pub use images::{DebianPlan, KernelPlan, SourcePlan, SystemPlan};
 pub use networks::{Subnet, SubnetError};
 
 pub(crate) use planner::plan;
@@ -27,6 +30,8 @@ pub struct LabPlan {
     pub directory: Option<PathBuf>,
     /// In the manifest's order.
     pub networks: Vec<NetworkPlan>,
+    /// In the manifest's order, used or not.
+    pub images: Vec<Arc<SystemPlan>>,
     /// In the manifest's order: machine number n is at index n − 1.
     pub machines: Vec<MachinePlan>,
     /// In the manifest's order.
@@ -104,15 +109,36 @@ pub struct MachinePlan {
     pub environment: IndexMap<String, String>,
     /// Added to the kernel's command line.
     pub kernel_arguments: Vec<String>,
+    /// Where what it writes to its root goes.
+    pub copy_on_write: CopyOnWrite,
+    /// The host that it is; always there for [`Backend::Ssh`].
+    pub ssh: Option<SshPlan>,
 }
 
 /// What a machine boots.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImagePlan {
-    /// Absolute path; `None`: the host's kernel, or one that is fetched.
-    pub kernel: Option<PathBuf>,
-    /// Absolute path; `None`: the built-in bare guest.
+    /// What a virtual machine's processor begins with.
+    pub kernel: KernelPlan,
+    /// Absolute path of an initramfs of the user's own.
     pub initrd: Option<PathBuf>,
+    /// The system; `None`: the built-in bare guest.
+    pub system: Option<Arc<SystemPlan>>,
+}
+
+/// A host that runs already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SshPlan {
+    /// Name, address, or alias.
+    pub host: String,
+    /// `None`: as OpenSSH is configured.
+    pub port: Option<u16>,
+    /// `None`: root.
+    pub user: Option<String>,
+    /// A private key; absolute.
+    pub identity: Option<PathBuf>,
+    /// As for `ssh -o`.
+    pub options: Vec<String>,
 }
 
 /// A network card.

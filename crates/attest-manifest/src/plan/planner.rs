@@ -29,13 +29,15 @@ pub(crate) fn plan(file: &ManifestFile, base: Option<&Path>) -> (LabPlan, Proble
         problems: Problems::default(),
     };
     let networks = planner.networks();
-    let machines = planner.machines(&networks);
+    let images = planner.images();
+    let machines = planner.machines(&networks, &images);
     let tests = planner.tests();
     let timeouts = planner.timeouts();
     let plan = LabPlan {
         name: planner.name(),
         directory: base.map(Path::to_owned),
         networks,
+        images,
         machines,
         tests,
         timeouts,

@@ -75,7 +75,7 @@ impl Planner<'_> {
     }
 
     /// The one key that is there; anything else is a problem.
-    fn exactly_one<'k>(
+    pub(super) fn exactly_one<'k>(
         &mut self,
         at: &At<'_>,
         what: &str,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use attest_manifest::{Accelerator, LabPlan, Manifest, TestKind};
+use attest_manifest::{Accelerator, KernelPlan, LabPlan, Manifest, TestKind};
 
 use super::rust_test;
 use crate::error::Result;
@@ -22,7 +22,7 @@ impl Overrides {
     pub fn apply(&self, plan: &mut LabPlan) {
         for machine in &mut plan.machines {
             if let Some(kernel) = &self.kernel {
-                machine.image.kernel = Some(kernel.clone());
+                machine.image.kernel = KernelPlan::Path(kernel.clone());
             }
             if let Some(accelerator) = self.accelerator {
                 machine.accelerator = accelerator;

@@ -1,0 +1,138 @@
+//! Follows a machine that runs: its agent over all boots, and its end.
+
+use std::sync::Arc;
+
+use attest_events::{EventKind, MachineEnding, Phase};
+use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
+use attest_protocol::message::{Hello, Request, Setup};
+use attest_vmm::{EndingKind, Running};
+use tokio::time::Instant;
+
+use crate::copy;
+use crate::error::Error;
+use crate::recorder::Recorder;
+use crate::session::{Ready, Session, State};
+use crate::setup;
+
+/// Follows one agent over all boots of its machine.
+pub(super) struct Follower {
+    pub(super) port: HostPort,
+    pub(super) session: Arc<Session>,
+    pub(super) recorder: Recorder,
+    pub(super) setup: Setup,
+    pub(super) files: Vec<attest_manifest::FilePlan>,
+    pub(super) booting_since: Instant,
+}
+
+impl Follower {
+    pub(super) async fn follow(mut self) {
+        // The stream ends with the VMM; how that ended, the watcher of the VMM says.
+        while let Ok((link, hello)) = self.port.accept().await {
+            let name = self.session.machine.clone();
+            self.recorder
+                .machine_phase(&name, Phase::Boot, self.booting_since.elapsed());
+            self.recorder.record_machine(
+                &name,
+                EventKind::AgentUp {
+                    version: hello.version.clone(),
+                    generation: hello.generation,
+                },
+            );
+            let up = Instant::now();
+            self.session.state.send_if_modified(|state| {
+                let State::Booting(since) = *state else {
+                    return false;
+                };
+                *state = State::Up(since);
+                true
+            });
+            let state = match self.set_up(&link, &hello).await {
+                Ok(()) => State::Ready(Arc::new(Ready {
+                    link: link.clone(),
+                    hello,
+                })),
+                Err(Some(error)) => State::Broken(Arc::new(error)),
+                Err(None) => State::Booting(self.booting_since),
+            };
+            self.recorder
+                .machine_phase(&name, Phase::Agent, up.elapsed());
+            self.become_state(state);
+            let _ = link.ended().await;
+            self.booting_since = Instant::now();
+            self.become_state(State::Booting(self.booting_since));
+        }
+    }
+
+    /// An end that was seen meanwhile stays.
+    fn become_state(&self, next: State) {
+        self.session.state.send_if_modified(|state| {
+            let goes_on = !matches!(state, State::Off | State::Ended(..));
+            if goes_on {
+                *state = next;
+            }
+            goes_on
+        });
+    }
+
+    /// `Err(None)` when the link broke: the guest boots again or has ended.
+    async fn set_up(&self, link: &HostLink, hello: &Hello) -> Result<(), Option<Error>> {
+        self.request(link, &Request::Setup(setup::freshen(self.setup.clone())))
+            .await?;
+        for file in &self.files {
+            let channel = link
+                .open(&copy::upload_request(&file.path))
+                .map_err(|_| None)?;
+            copy::upload(&self.session, channel, copy::Source::of(file))
+                .await
+                .map_err(Some)?;
+        }
+        // Its own init begins with everything in place.
+        if hello.waits {
+            self.request(link, &Request::Boot).await?;
+        }
+        Ok(())
+    }
+
+    async fn request(&self, link: &HostLink, request: &Request) -> Result<(), Option<Error>> {
+        let lost = |_: LinkError| None;
+        let mut channel = link.open(request).map_err(lost)?;
+        loop {
+            if let Incoming::Finished(result) = channel.receiver.next().await.map_err(lost)? {
+                let failed = |failure| Some(self.session.failure("set-up", failure));
+                return result.map(drop).map_err(failed);
+            }
+        }
+    }
+}
+
+/// Tell the session how the VMM ended, unless attest ended it.
+pub(super) async fn follow_ending(running: &dyn Running, session: &Session, recorder: &Recorder) {
+    let ending = running.ended().await;
+    // Whoever hears of the end may look at the console's.
+    session.console.drained().await;
+    let kind = match ending.kind {
+        EndingKind::Killed => return,
+        EndingKind::PoweredOff => MachineEnding::PoweredOff,
+        EndingKind::Reset => MachineEnding::Reset,
+        EndingKind::Panic => MachineEnding::Panic,
+        EndingKind::TripleFault => MachineEnding::TripleFault,
+        EndingKind::VmmCrashed | EndingKind::LabEnded => MachineEnding::VmmCrashed,
+    };
+    let detail: Arc<str> = ending.detail.clone().into();
+    let news = session.state.send_if_modified(|state| {
+        let runs = !matches!(state, State::Off);
+        if runs {
+            *state = State::Ended(kind, detail);
+        }
+        runs
+    });
+    if news {
+        recorder.record_machine(
+            &session.machine,
+            EventKind::MachineEnded {
+                ending: kind,
+                detail: ending.detail,
+            },
+        );
+    }
+}

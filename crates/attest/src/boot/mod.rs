@@ -1,0 +1,127 @@
+//! From a plan to running machines: images, lab process, VMMs, agents.
+
+mod config;
+mod follow;
+mod images;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use attest_events::{EventKind, Phase};
+use attest_image::Cache;
+use attest_manifest::LabPlan;
+use attest_protocol::link::HostPort;
+use attest_vmm::{Backend, Running};
+use tokio::time::Instant;
+
+use self::follow::{Follower, follow_ending};
+pub(crate) use self::images::Images;
+use crate::error::Result;
+use crate::lab::Shared;
+use crate::machine::Inner;
+use crate::recorder::Recorder;
+use crate::runtime::Background;
+use crate::session::State;
+use crate::setup;
+
+/// What is known before anything is started.
+pub(crate) struct Prepared {
+    pub(crate) images: Images,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// A machine that was started, and the tasks that follow it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) running: Arc<dyn Running>,
+    /// That of the session, of the VMM's end, and of the console.
+    followers: [Background; 3],
+}
+
+impl Live {
+    /// Nothing is recorded of it after this.
+    pub(crate) async fn unfollow(self) {
+        for follower in self.followers {
+            follower.end().await;
+        }
+    }
+}
+
+/// Get the images and the backend.
+pub(crate) async fn prepare(
+    plan: &LabPlan,
+    recorder: &Recorder,
+    cache: Option<&Path>,
+) -> Result<Prepared> {
+    recorder.enter(Phase::Image);
+    let directory = match cache {
+        Some(directory) => directory.to_owned(),
+        None => Cache::default_directory()?,
+    };
+    let (machines, progress) = (plan.machines.clone(), recorder.clone());
+    let images = tokio::task::spawn_blocking(move || Images::get(&directory, &machines, &progress))
+        .await
+        .expect("building an image does not panic")?;
+    for choice in images.choices() {
+        recorder.record(EventKind::Chosen {
+            what: choice.what.to_string(),
+            choice: choice.choice.clone(),
+            reason: choice.reason.clone(),
+        });
+    }
+    let backend: Arc<dyn Backend> = Arc::new(attest_vmm::Qemu::new(images.cache.directory()));
+    Ok(Prepared { images, backend })
+}
+
+/// Start one machine: its disks and network cards, its VMM, and the tasks that follow it.
+pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
+    let name = inner.plan.name.as_str();
+    let began = Instant::now();
+    let config = config::machine(&inner.plan, lab).await?;
+    inner.session.state.send_replace(State::Booting(began));
+    let started = match lab.backend.start(config, &lab.process).await {
+        Ok(started) => started,
+        Err(error) => {
+            inner.session.state.send_replace(State::Off);
+            return Err(error.into());
+        }
+    };
+    for choice in started.chosen {
+        inner.recorder.record_machine(
+            name,
+            EventKind::Chosen {
+                what: choice.what.to_owned(),
+                choice: choice.choice,
+                reason: choice.reason,
+            },
+        );
+    }
+    inner
+        .recorder
+        .machine_phase(name, Phase::Spawn, began.elapsed());
+    let console = inner
+        .session
+        .console
+        .follow(started.console, inner.recorder.clone())
+        .await?;
+    let running: Arc<dyn Running> = Arc::from(started.running);
+    let (reader, writer) = started.agent.into_split();
+    let follower = Follower {
+        port: HostPort::new(reader, writer),
+        session: Arc::clone(&inner.session),
+        recorder: inner.recorder.clone(),
+        setup: setup::plan(&lab.plan, &inner.plan),
+        files: inner.plan.files.clone(),
+        booting_since: Instant::now(),
+    };
+    let (session, recorder) = (Arc::clone(&inner.session), inner.recorder.clone());
+    let watched = Arc::clone(&running);
+    Ok(Live {
+        running,
+        followers: [
+            Background::spawn(follower.follow()),
+            Background::spawn(async move { follow_ending(&*watched, &session, &recorder).await }),
+            console,
+        ],
+    })
+}
