@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use attest_image::{Cache, disks};
-use attest_lab::{LabProcess, NetworkSpec};
+use attest_lab::{LabContent, LabProcess, NetworkSpec};
 use nix::time::{ClockId, clock_gettime};
 
 use crate::Result;
@@ -99,7 +99,7 @@ async fn machines(report: &Report) -> Result<()> {
         addresses: Vec::new(),
     };
     let began = Instant::now();
-    let lab = LabProcess::start(attest_embed::LAB, &[network]).await?;
+    let lab = LabProcess::start(attest_embed::LAB, &[network], LabContent::Programs).await?;
     let lab_took = began.elapsed();
     let mut samples = Vec::new();
     for _ in 0..MACHINES {

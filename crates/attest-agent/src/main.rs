@@ -25,6 +25,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
         [stage::BESIDE, place] => {
+            // A login on the console hangs up whoever has it as the terminal of its session.
+            let _ = nix::unistd::setsid();
             let waiting = match stage::Waiting::from_stdout() {
                 Ok(waiting) => waiting,
                 Err(error) => return failed(&format!("stdout: {error}")),

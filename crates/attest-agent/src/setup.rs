@@ -66,6 +66,7 @@ fn card(interface: &Interface) -> Result<Card, Failure> {
     let addresses = interface.addresses.iter().map(address);
     Ok(Card {
         mac: interface.mac,
+        name: interface.name.clone(),
         mtu: Some(interface.mtu).filter(|mtu| *mtu > 0),
         addresses: addresses.collect::<Result<_, _>>()?,
     })

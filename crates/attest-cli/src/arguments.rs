@@ -73,6 +73,7 @@ Examples:
   attest run
   attest run examples/web/attest.toml
   attest run examples/web examples/dns ping
+  attest run --backend nspawn examples/web
   attest run --format json | jq 'select(.event == \"test-ended\")'
   attest run --junit results.xml --output out")]
 pub(crate) struct Run {
@@ -97,6 +98,9 @@ pub(crate) struct Lab {
     /// What executes the guests' instructions [default: chosen by a probe]
     #[arg(long, value_enum, value_name = "ACCEL", env = "ATTEST_ACCEL")]
     pub(crate) accel: Option<Accel>,
+    /// How machines run, whatever the manifest says
+    #[arg(long, value_enum, value_name = "BACKEND", env = "ATTEST_BACKEND")]
+    pub(crate) backend: Option<Backend>,
     /// Cache directory [default: $XDG_CACHE_HOME/attest or ~/.cache/attest]
     #[arg(long, value_name = "DIR", env = "ATTEST_CACHE")]
     pub(crate) cache: Option<PathBuf>,
@@ -192,6 +196,16 @@ pub(crate) enum Accel {
     Kvm,
     /// QEMU's translator
     Tcg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Backend {
+    /// Virtual machines under QEMU
+    Qemu,
+    /// Containers of systemd-nspawn
+    Nspawn,
+    /// Hosts that run already
+    Ssh,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

@@ -31,6 +31,11 @@ impl From<&arguments::Lab> for Overrides {
                 arguments::Accel::Kvm => attest::Accelerator::Kvm,
                 arguments::Accel::Tcg => attest::Accelerator::Tcg,
             }),
+            backend: lab.backend.map(|backend| match backend {
+                arguments::Backend::Qemu => attest::Backend::Qemu,
+                arguments::Backend::Nspawn => attest::Backend::Nspawn,
+                arguments::Backend::Ssh => attest::Backend::Ssh,
+            }),
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::launch::{Gone, Launched, launch};
 use crate::reader::{Answer, Waiting, read};
 use crate::socket::Socket;
 use crate::wire::{FDS_MAX, Failure, MESSAGE_MAX, Network, Order, Program, Request, encode};
-use crate::{LabEnd, LabError, NetworkSpec, Process, Spawn};
+use crate::{LabContent, LabEnd, LabError, NetworkSpec, Process, Spawn};
 
 /// A running lab process. Dropping it ends the lab.
 #[derive(Debug)]
@@ -29,13 +29,18 @@ pub struct LabProcess {
 }
 
 impl LabProcess {
-    /// Start the program (the bytes of the static `attest-lab`), with its networks made.
-    pub async fn start(program: &[u8], networks: &[NetworkSpec]) -> Result<Self, LabError> {
+    /// Start the program (the bytes of the static `attest-lab`), with its networks made. One for
+    /// containers has a control group of its own on the host, as long as it lives; that needs root.
+    pub async fn start(
+        program: &[u8],
+        networks: &[NetworkSpec],
+        content: LabContent,
+    ) -> Result<Self, LabError> {
         let Launched {
             pid: supervisor,
             control,
             ended: gone,
-        } = launch(program)?;
+        } = launch(program, content)?;
         let socket = Arc::new(Socket::new(control).map_err(LabError::Control)?);
         let (ready, is_ready) = oneshot::channel();
         let waiting = Arc::new(Waiting::new(ready));
@@ -86,13 +91,59 @@ impl LabProcess {
         answer.fds.into_iter().next().ok_or(LabError::Answer)
     }
 
+    /// A new virtual card on this network, up at the network's end; the name of the other end,
+    /// which has this hardware address.
+    pub async fn veth(&self, network: &str, mac: [u8; 6]) -> Result<String, LabError> {
+        let order = Order::Veth(network.to_owned(), mac);
+        let answer = self.ask(self.id(), order, &[]).await?;
+        answer
+            .outcome
+            .map_err(|failure| refused(network, failure))?;
+        answer.name.ok_or(LabError::Answer)
+    }
+
+    /// A new root for a machine of this name: the image (an erofs) below, and memory above for
+    /// what is written. Its path in the lab.
+    pub async fn root(&self, name: &str, image: BorrowedFd<'_>) -> Result<PathBuf, LabError> {
+        self.place(name, Order::Root(name.to_owned()), image).await
+    }
+
+    /// A new file of the lab's own, of this name and mode, with what can be read from the
+    /// descriptor. Its path in the lab.
+    pub async fn file(
+        &self,
+        name: &str,
+        mode: u32,
+        from: BorrowedFd<'_>,
+    ) -> Result<PathBuf, LabError> {
+        let order = Order::File(name.to_owned(), mode);
+        self.place(name, order, from).await
+    }
+
+    async fn place(
+        &self,
+        name: &str,
+        order: Order,
+        fd: BorrowedFd<'_>,
+    ) -> Result<PathBuf, LabError> {
+        let answer = self.ask(self.id(), order, &[fd]).await?;
+        answer.outcome.map_err(|failure| LabError::Root {
+            name: name.to_owned(),
+            source: failure.source(),
+            what: failure.what,
+        })?;
+        answer.name.map(PathBuf::from).ok_or(LabError::Answer)
+    }
+
     /// Run a program in the lab. It is leader of its own process group; all signals are at
     /// their defaults. When this future is dropped the program is killed, or never starts.
     pub async fn spawn(&self, spawn: Spawn) -> Result<Process, LabError> {
         let program = find(&spawn.program)?;
         let fds: Vec<BorrowedFd<'_>> = spawn
-            .output
+            .input
             .iter()
+            .chain(&spawn.output)
+            .chain(&spawn.errors)
             .chain(&spawn.fds)
             .map(AsFd::as_fd)
             .collect();
@@ -238,7 +289,10 @@ fn message(spawn: &Spawn, program: &Path) -> Program {
             })
             .collect(),
         directory: bytes(directory.as_os_str()),
+        has_input: spawn.input.is_some(),
         has_output: spawn.output.is_some(),
+        has_errors: spawn.errors.is_some(),
+        listens: spawn.listens,
     }
 }
 

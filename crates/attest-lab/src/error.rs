@@ -44,6 +44,16 @@ pub enum LabError {
         /// The kernel's answer.
         source: Option<io::Error>,
     },
+    /// A root or a file for a container could not be made.
+    #[error("cannot make `{name}` in the lab: cannot {what}")]
+    Root {
+        /// The machine, or the file.
+        name: String,
+        /// What was tried, and what it needs.
+        what: String,
+        /// The kernel's answer.
+        source: Option<io::Error>,
+    },
     /// The program is not in `PATH`.
     #[error("`{0}` is not in PATH; install it or give its whole path")]
     NotFound(PathBuf),

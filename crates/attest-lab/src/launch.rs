@@ -5,13 +5,15 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::sync::watch;
 
-use crate::LabError;
+use crate::cgroup::Group;
+use crate::{LabContent, LabError};
 
 /// How much of the lab's stderr is kept, bytes: the end, where a panic is.
 const LAST_WORDS: u64 = 4096;
@@ -32,7 +34,7 @@ pub(crate) struct Gone {
 }
 
 /// Run the bytes of the static `attest-lab`.
-pub(crate) fn launch(program: &[u8]) -> Result<Launched, LabError> {
+pub(crate) fn launch(program: &[u8], content: LabContent) -> Result<Launched, LabError> {
     let step = |what| {
         move |errno: Errno| LabError::Start {
             what,
@@ -51,14 +53,15 @@ pub(crate) fn launch(program: &[u8]) -> Result<Launched, LabError> {
     // A file, not a pipe: nobody has to read it, and writing to it never blocks.
     let stderr = rustix::fs::memfd_create("attest-lab-stderr", MemfdFlags::CLOEXEC)
         .map_err(step("memfd_create"))?;
-    let child = start(program, &inner, &stderr)?;
+    let group = (content == LabContent::Containers).then(group_name);
+    let child = start(program, group.as_deref(), &inner, &stderr)?;
     let pid = child.id();
     let (sender, ended) = watch::channel(None);
     // A thread of its own reaps it, whatever becomes of the runtime, so that no zombie is left.
     std::thread::Builder::new()
         .name("attest-lab-wait".into())
         .stack_size(64 * 1024)
-        .spawn(move || reap(child, stderr.into(), &sender))
+        .spawn(move || reap(child, group.as_deref(), stderr.into(), &sender))
         .map_err(|source| LabError::Start {
             what: "starting a thread",
             source,
@@ -70,8 +73,23 @@ pub(crate) fn launch(program: &[u8]) -> Result<Launched, LabError> {
     })
 }
 
-fn reap(mut child: Child, mut stderr: File, ended: &watch::Sender<Option<Gone>>) {
+/// A name for the control group of one more lab.
+fn group_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    Group::name(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn reap(
+    mut child: Child,
+    group: Option<&str>,
+    mut stderr: File,
+    ended: &watch::Sender<Option<Gone>>,
+) {
     let status = child.wait().ok();
+    // It removes its group itself, unless it was killed.
+    if let Some(group) = group.and_then(|name| Group::named(name).ok()) {
+        group.remove();
+    }
     let mut words = Vec::new();
     let length = stderr.seek(SeekFrom::End(0)).unwrap_or(0);
     let start = SeekFrom::Start(length.saturating_sub(LAST_WORDS));
@@ -83,21 +101,32 @@ fn reap(mut child: Child, mut stderr: File, ended: &watch::Sender<Option<Gone>>)
     let _ = ended.send(Some(Gone { status, last_words }));
 }
 
-fn start(program: &[u8], control: &OwnedFd, stderr: &OwnedFd) -> Result<Child, LabError> {
-    let from_memory = in_memory(program).and_then(|file| execute(&file, control, stderr));
+fn start(
+    program: &[u8],
+    group: Option<&str>,
+    control: &OwnedFd,
+    stderr: &OwnedFd,
+) -> Result<Child, LabError> {
+    let from_memory = in_memory(program).and_then(|file| execute(&file, group, control, stderr));
     match from_memory {
         // vm.memfd_noexec=2 or a security module forbids it.
         Err(refused) if refused.kind() == io::ErrorKind::PermissionDenied => {
             let file = in_temporary_file(program).map_err(LabError::Exec)?;
-            execute(&file, control, stderr).map_err(LabError::Exec)
+            execute(&file, group, control, stderr).map_err(LabError::Exec)
         }
         other => other.map_err(LabError::Exec),
     }
 }
 
-fn execute(program: &OwnedFd, control: &OwnedFd, stderr: &OwnedFd) -> io::Result<Child> {
+fn execute(
+    program: &OwnedFd,
+    group: Option<&str>,
+    control: &OwnedFd,
+    stderr: &OwnedFd,
+) -> io::Result<Child> {
     Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
         .arg0("attest-lab")
+        .args(group)
         .env_clear()
         .current_dir("/")
         // Ctrl-C in a terminal reaches the foreground process group: only the driver shall
@@ -150,7 +179,7 @@ mod tests {
             .open("/dev/null")
             .unwrap()
             .into();
-        let mut child = execute(&program.unwrap(), &null, &null).unwrap();
+        let mut child = execute(&program.unwrap(), None, &null, &null).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 
@@ -173,6 +202,9 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_program_are_refused() {
-        assert!(matches!(launch(b"no program"), Err(LabError::Exec(_))));
+        assert!(matches!(
+            launch(b"no program", LabContent::Programs),
+            Err(LabError::Exec(_))
+        ));
     }
 }

@@ -9,6 +9,7 @@
 //! attest as bytes and run from memory, so that it needs no file. What the binary runs is in
 //! [`inside`].
 
+mod cgroup;
 mod driver;
 mod error;
 pub mod inside;
@@ -22,4 +23,4 @@ mod wire;
 pub use driver::LabProcess;
 pub use error::{LabEnd, LabError};
 pub use process::{Process, ProcessExit};
-pub use spec::{NetworkSpec, Spawn};
+pub use spec::{LabContent, NetworkSpec, Spawn};

@@ -19,6 +19,7 @@ pub(crate) struct Answer {
     pub(crate) outcome: Result<(), Failure>,
     pub(crate) fds: Vec<OwnedFd>,
     pub(crate) pid: Option<u32>,
+    pub(crate) name: Option<String>,
 }
 
 /// What is waited for.
@@ -106,12 +107,13 @@ impl Waiting {
                 }
                 return Err(failure);
             }
-            Report::Done(id) => self.answered(
+            Report::Done(id, name) => self.answered(
                 id,
                 Answer {
                     outcome: Ok(()),
                     fds,
                     pid,
+                    name,
                 },
             ),
             Report::Refused(id, failure) => {
@@ -121,6 +123,7 @@ impl Waiting {
                         outcome: Err(failure),
                         fds,
                         pid,
+                        name: None,
                     },
                 );
             }

@@ -5,6 +5,16 @@ use std::net::IpAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 
+/// What will run in a lab.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LabContent {
+    /// Programs, as VMMs are.
+    #[default]
+    Programs,
+    /// Containers, too.
+    Containers,
+}
+
 /// A network to make: one bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkSpec {
@@ -28,8 +38,15 @@ pub struct Spawn {
     pub environment: Vec<(OsString, OsString)>,
     /// Working directory; `/` by default.
     pub directory: Option<PathBuf>,
-    /// stdout and stderr; `/dev/null` when absent. stdin is `/dev/null`.
+    /// stdin; `/dev/null` when absent.
+    pub input: Option<OwnedFd>,
+    /// stdout; `/dev/null` when absent.
     pub output: Option<OwnedFd>,
+    /// stderr; where stdout goes when absent.
+    pub errors: Option<OwnedFd>,
+    /// Whether it takes the descriptors that are passed by systemd's protocol for socket
+    /// activation (sd_listen_fds(3)).
+    pub listens: bool,
     pub(crate) fds: Vec<OwnedFd>,
 }
 

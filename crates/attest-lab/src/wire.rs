@@ -34,10 +34,21 @@ pub(crate) enum Order {
     /// Make a TAP on this network. The answer carries its descriptor.
     #[n(1)]
     Tap(#[n(0)] String),
-    /// Run a program. The message carries the descriptors: the output if there is one, then the
-    /// ones to pass. The answer carries a pidfd, and the process number as credentials.
+    /// Run a program. The answer carries a pidfd, and the process number as credentials.
     #[n(2)]
     Spawn(#[n(0)] Program),
+    /// Make a pair of virtual cards, one of them a port of this network, the other with this
+    /// hardware address. The answer carries the name of the other.
+    #[n(3)]
+    Veth(#[n(0)] String, #[n(1)] [u8; 6]),
+    /// Make a root of this name over the image whose descriptor the message carries. The answer
+    /// carries its path in the lab.
+    #[n(4)]
+    Root(#[n(0)] String),
+    /// Write what can be read from the descriptor of the message to a file of this name and mode.
+    /// The answer carries its path in the lab.
+    #[n(5)]
+    File(#[n(0)] String, #[n(1)] u32),
 }
 
 /// A bridge.
@@ -51,7 +62,8 @@ pub(crate) struct Network {
     pub(crate) addresses: Vec<(IpAddr, u8)>,
 }
 
-/// A program.
+/// A program. The message carries its descriptors in this order: stdin, stdout, stderr as far as
+/// it has them, then those to pass.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Program {
     /// Absolute path.
@@ -65,9 +77,16 @@ pub(crate) struct Program {
     pub(crate) environment: Vec<ByteVec>,
     #[n(3)]
     pub(crate) directory: ByteVec,
-    /// Whether the first descriptor is stdout and stderr.
     #[n(4)]
+    pub(crate) has_input: bool,
+    #[n(5)]
     pub(crate) has_output: bool,
+    /// Otherwise stderr goes where stdout goes.
+    #[n(6)]
+    pub(crate) has_errors: bool,
+    /// Whether it takes what is passed by systemd's protocol for socket activation.
+    #[n(7)]
+    pub(crate) listens: bool,
 }
 
 /// Lab to driver.
@@ -79,9 +98,9 @@ pub(crate) enum Report {
     /// It could not set itself up, or will not go on, and ends.
     #[n(1)]
     Failed(#[n(0)] Failure),
-    /// The request was carried out.
+    /// The request was carried out; for some, with a name.
     #[n(2)]
-    Done(#[n(0)] u32),
+    Done(#[n(0)] u32, #[n(1)] Option<String>),
     /// It was not.
     #[n(3)]
     Refused(#[n(0)] u32, #[n(1)] Failure),
@@ -174,18 +193,25 @@ mod tests {
                 })
             });
         let many = || proptest::collection::vec(bytes(), 0..5);
-        let program = (bytes(), many(), many(), bytes(), any::<bool>()).prop_map(
-            |(path, args, environment, directory, has_output)| {
+        let program = (bytes(), many(), many(), bytes(), any::<[bool; 4]>()).prop_map(
+            |(path, args, environment, directory, flags)| {
+                let [has_input, has_output, has_errors, listens] = flags;
                 Order::Spawn(Program {
                     path,
                     args,
                     environment,
                     directory,
+                    has_input,
                     has_output,
+                    has_errors,
+                    listens,
                 })
             },
         );
-        prop_oneof![network, ".*".prop_map(Order::Tap), program]
+        let veth = (".*", any::<[u8; 6]>()).prop_map(|(name, mac)| Order::Veth(name, mac));
+        let file = (".*", any::<u32>()).prop_map(|(name, mode)| Order::File(name, mode));
+        let named = prop_oneof![".*".prop_map(Order::Tap), ".*".prop_map(Order::Root)];
+        prop_oneof![network, named, program, veth, file]
     }
 
     proptest! {

@@ -20,6 +20,8 @@ use crate::NetError;
 pub struct Card {
     /// How it is found.
     pub mac: [u8; 6],
+    /// What to call it; `None` leaves the kernel's name.
+    pub name: Option<String>,
     /// Bytes; `None` leaves the driver's.
     pub mtu: Option<u32>,
     /// With prefix lengths. IPv6 comes without duplicate address detection, which would keep an
@@ -96,6 +98,14 @@ struct Batch {
 
 impl Batch {
     fn card(&mut self, card: &Card, link: &Found) {
+        // Set before it is switched on: older kernels do not rename one that is.
+        if let Some(name) = card.name.as_ref().filter(|name| **name != link.name) {
+            self.link(link, 0, "rename");
+            let mut text = name.clone().into_bytes();
+            text.push(0);
+            self.attribute(libc::IFLA_IFNAME, &text);
+            self.end();
+        }
         if let Some(mtu) = card.mtu {
             self.link(link, 0, "set the MTU of");
             self.attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
@@ -246,6 +256,7 @@ mod tests {
     fn requests_are_whole_and_follow_each_other() {
         let card = Card {
             mac: [2, 0, 0, 0, 0, 1],
+            name: Some("lan".to_owned()),
             mtu: Some(1400),
             addresses: vec![
                 ("10.0.0.1".parse().unwrap(), 8),

@@ -11,7 +11,9 @@ use rtnetlink::packet_route::link::{
     LinkMessage,
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 use tokio::task::JoinHandle;
 
 use crate::NetError;
@@ -106,6 +108,26 @@ impl Netlink {
         self.no_autoconf(&link).await?;
         self.up(&link).await?;
         Ok(Link { up: true, ..link })
+    }
+
+    /// Make a pair of virtual cards: `port`, and `card` with this hardware address. `card` gets the
+    /// MTU (bytes); the port takes that of its bridge.
+    pub async fn veth_add(
+        &self,
+        port: &str,
+        card: &str,
+        mac: [u8; 6],
+        mtu: u32,
+    ) -> Result<(), NetError> {
+        let request = self.handle.link().add(LinkVeth::new(card, port).build());
+        request
+            .execute()
+            .await
+            .map_err(|error| NetError::from_netlink("make the virtual card", card, error))?;
+        let link = self.link_by_name(card).await?;
+        let message = select(&link).address(mac.to_vec()).mtu(mtu).build();
+        self.set(message, "set the hardware address of", &link)
+            .await
     }
 
     /// Make `port` a port of `bridge`, with the bridge's MTU, and switch it on. The host takes

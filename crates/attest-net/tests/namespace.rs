@@ -84,6 +84,7 @@ fn a_guests_card_is_set_and_switched_on() {
         let before = net.link_by_name("eth9").await.unwrap();
         let card = Card {
             mac: before.mac.unwrap(),
+            name: Some("eth0".to_owned()),
             mtu: Some(1400),
             addresses: vec![
                 ("10.1.2.3".parse().unwrap(), 24),
@@ -94,7 +95,7 @@ fn a_guests_card_is_set_and_switched_on() {
             return eprintln!("skipped: /sys cannot be mounted: {own:?}");
         };
         configure(std::slice::from_ref(&card)).unwrap();
-        let link = net.link_by_name("eth9").await.unwrap();
+        let link = net.link_by_name("eth0").await.unwrap();
         assert_eq!((link.up, link.mtu), (true, 1400));
         let addresses = net.addresses(&link).await.unwrap();
         for declared in &card.addresses {
@@ -105,7 +106,7 @@ fn a_guests_card_is_set_and_switched_on() {
         let again = configure(std::slice::from_ref(&card)).unwrap_err();
         assert_eq!(
             again.to_string(),
-            "cannot add the address `10.1.2.3/24 on eth9`: one of that name is there already"
+            "cannot add the address `10.1.2.3/24 on eth0`: one of that name is there already"
         );
         let huge = Card {
             mtu: Some(70_000),
@@ -113,7 +114,7 @@ fn a_guests_card_is_set_and_switched_on() {
             ..card.clone()
         };
         let refused = configure(&[huge]).unwrap_err();
-        assert_eq!(refused.to_string(), "cannot set the MTU of `eth9`");
+        assert_eq!(refused.to_string(), "cannot set the MTU of `eth0`");
         let none = Card {
             mac: [2, 0, 0, 0, 0, 9],
             ..card

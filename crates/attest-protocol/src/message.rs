@@ -188,6 +188,9 @@ pub struct Interface {
     /// Bytes; 0 leaves the driver's default.
     #[n(2)]
     pub mtu: u32,
+    /// What to call it; absent leaves the kernel's name.
+    #[n(3)]
+    pub name: Option<String>,
 }
 
 /// A program to run.

@@ -5,15 +5,33 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 
-use crate::{BoxFuture, Launcher, MachineConfig, Running, VmmError};
+use crate::{Ability, BoxFuture, Launcher, MachineConfig, Running, VmmError, Wanted};
 
 /// A way to run machines.
 pub trait Backend: fmt::Debug + Send + Sync {
     /// As in the manifest: `qemu`.
     fn name(&self) -> &'static str;
 
-    /// Refuse what this backend cannot do, before anything starts.
-    fn check(&self, machine: &MachineConfig) -> Result<(), VmmError>;
+    /// Why it does not have this ability; `None` when it has.
+    fn lacks(&self, ability: Ability) -> Option<&'static str>;
+
+    /// Whether this host can run such a machine with it: programs, rights, accelerators.
+    fn host(&self, wanted: &Wanted) -> Result<(), VmmError>;
+
+    /// Refuse what this backend or this host cannot do, before anything starts.
+    fn check(&self, wanted: &Wanted) -> Result<(), VmmError> {
+        for ability in &wanted.abilities {
+            if let Some(reason) = self.lacks(*ability) {
+                return Err(VmmError::Lacks {
+                    machine: wanted.machine.clone(),
+                    backend: self.name(),
+                    ability: ability.name(),
+                    reason,
+                });
+            }
+        }
+        self.host(wanted)
+    }
 
     /// Start the machine where the launcher starts programs, usually inside a lab. Returns when
     /// the VMM has taken its configuration and the virtual CPUs run; the guest has not booted by

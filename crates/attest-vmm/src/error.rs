@@ -15,6 +15,34 @@ pub enum VmmError {
         #[source]
         source: qemu::QemuMissing,
     },
+    /// The backend cannot do what the machine asks for.
+    #[error("{machine}: the backend `{backend}` has no {}: {reason}", ability.trim_start_matches("a ").trim_start_matches("an "))]
+    Lacks {
+        /// Whose.
+        machine: String,
+        /// As in the manifest.
+        backend: &'static str,
+        /// What it lacks.
+        ability: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// This host cannot run it with this backend.
+    #[error("{machine}: {reason}")]
+    Unable {
+        /// Whose.
+        machine: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// It was given another kind of machine than it runs: a mistake of its caller.
+    #[error("{machine}: the backend `{backend}` runs no machines of this kind")]
+    WrongBody {
+        /// Whose.
+        machine: String,
+        /// As in the manifest.
+        backend: &'static str,
+    },
     /// An accelerator was asked for that cannot be had.
     #[error(
         "{machine}: KVM was asked for, but {reason}; leave the accelerator out, or ask for tcg"

@@ -17,10 +17,18 @@ pub struct Program {
     pub path: PathBuf,
     /// Arguments after its name.
     pub args: Vec<OsString>,
-    /// stdout and stderr; stdin is `/dev/null`.
+    /// Its whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// stdin; `/dev/null` when absent.
+    pub input: Option<OwnedFd>,
+    /// stdout.
     pub output: OwnedFd,
+    /// stderr; where stdout goes when absent.
+    pub errors: Option<OwnedFd>,
     /// What it finds under the numbers from 3 on, in order.
     pub fds: Vec<OwnedFd>,
+    /// Whether it takes them by systemd's protocol for socket activation.
+    pub listens: bool,
 }
 
 impl Program {
@@ -33,7 +41,7 @@ impl Program {
 
 /// Starts programs.
 pub trait Launcher: fmt::Debug + Send + Sync {
-    /// Start one. Its environment is empty.
+    /// Start one.
     fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>>;
 }
 
@@ -54,7 +62,11 @@ impl Launcher for LabProcess {
         let mut spawn = Spawn::default();
         spawn.program = program.path;
         spawn.args = program.args;
+        spawn.environment = program.environment;
+        spawn.input = program.input;
         spawn.output = Some(program.output);
+        spawn.errors = program.errors;
+        spawn.listens = program.listens;
         for fd in program.fds {
             spawn.pass(fd);
         }

@@ -1,24 +1,50 @@
-//! Virtual machine monitors behind one small surface: [`Backend`] builds, [`Running`] runs.
+//! Virtual machine monitors, containers and hosts behind one small surface: [`Backend`] builds, [`Running`] runs.
 //! Abilities that only some backends have are `Option`s.
 
+mod ability;
 mod backend;
 mod error;
 mod launcher;
 mod machine;
+pub mod nspawn;
+mod output;
 pub mod probe;
 pub mod qemu;
 pub mod qmp;
 mod running;
 
 use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
+pub use ability::{Ability, Wanted};
 pub use backend::{Backend, Choice, StartTimings, Started};
 pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
-pub use machine::{Accelerator, Card, Disk, MachineConfig, MachineType, QemuOptions};
+pub use machine::{
+    Accelerator, Body, Card, ContainerConfig, Disk, HostConfig, MachineConfig, MachineType, Plug,
+    QemuOptions, VirtualConfig,
+};
+pub use nspawn::Nspawn;
 pub use qemu::Qemu;
+pub(crate) use running::SIGKILL;
 pub use running::{Ending, EndingKind, Pause, Running};
 
 /// A boxed future: these traits are used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A program by its path, or by its name as a shell would find it.
+fn find_program(program: &Path) -> Option<PathBuf> {
+    let usable = |path: &PathBuf| {
+        std::fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    if program.components().count() > 1 {
+        return Some(program.to_owned()).filter(usable);
+    }
+    let directories = std::env::var_os("PATH")?;
+    std::env::split_paths(&directories)
+        .map(|directory| directory.join(program))
+        .find(usable)
+}

@@ -8,6 +8,28 @@ use std::path::PathBuf;
 pub struct MachineConfig {
     /// For messages and the VMM's process name.
     pub name: String,
+    /// What it is made of; each backend runs one kind.
+    pub body: Body,
+    /// Network cards, in order.
+    pub cards: Vec<Card>,
+    /// Where the log of what runs it may go (a file that the run keeps).
+    pub log: Option<PathBuf>,
+}
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub enum Body {
+    /// A virtual machine.
+    Virtual(Box<VirtualConfig>),
+    /// A container.
+    Container(ContainerConfig),
+    /// A host that runs already.
+    Host(HostConfig),
+}
+
+/// A virtual machine.
+#[derive(Debug)]
+pub struct VirtualConfig {
     /// Bytes, a multiple of 1 MiB.
     pub memory: u64,
     /// Virtual CPUs.
@@ -18,14 +40,38 @@ pub struct MachineConfig {
     pub initrd: PathBuf,
     /// Added to what the backend needs itself.
     pub kernel_arguments: Vec<String>,
-    /// Network cards, in order.
-    pub cards: Vec<Card>,
     /// Disks, in order.
     pub disks: Vec<Disk>,
     /// QEMU machine type and accelerator.
     pub qemu: QemuOptions,
-    /// Where the VMM's own log may go (a file that the run keeps).
-    pub log: Option<PathBuf>,
+}
+
+/// A container. Its paths are those of the lab, where it is started.
+#[derive(Debug)]
+pub struct ContainerConfig {
+    /// A directory that is its root, and may be written to.
+    pub root: PathBuf,
+    /// The static agent.
+    pub agent: PathBuf,
+    /// The system's init, in the root; `None`: the agent looks for it.
+    pub init: Option<String>,
+}
+
+/// A host that runs already, as OpenSSH reaches it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Name, address, or alias.
+    pub host: String,
+    /// `None`: as OpenSSH is configured.
+    pub port: Option<u16>,
+    /// `None`: root.
+    pub user: Option<String>,
+    /// A private key.
+    pub identity: Option<PathBuf>,
+    /// As for `ssh -o`.
+    pub options: Vec<String>,
+    /// The static agent, plain.
+    pub agent: Vec<u8>,
 }
 
 /// A network card.
@@ -33,8 +79,17 @@ pub struct MachineConfig {
 pub struct Card {
     /// Locally administered.
     pub mac: [u8; 6],
+    /// What it is plugged into.
+    pub plug: Plug,
+}
+
+/// The host's end of a network card.
+#[derive(Debug)]
+pub enum Plug {
     /// An open TAP queue.
-    pub tap: OwnedFd,
+    Tap(OwnedFd),
+    /// A virtual card of the lab, by its name: it becomes the machine's.
+    Veth(String),
 }
 
 /// A disk.

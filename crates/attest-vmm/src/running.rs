@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tokio::sync::watch;
+
 use crate::{BoxFuture, VmmError};
 
 /// A machine that runs.
@@ -56,4 +58,23 @@ pub enum EndingKind {
     VmmCrashed,
     /// The lab process died, and the VMM with it.
     LabEnded,
+}
+
+/// SIGKILL's number, the same on every Linux.
+pub(crate) const SIGKILL: i32 = 9;
+
+/// How a machine ended, from who finds it out.
+pub(crate) fn known(ending: &watch::Receiver<Option<Ending>>) -> BoxFuture<'static, Ending> {
+    let mut ending = ending.clone();
+    Box::pin(async move {
+        let known = ending.wait_for(Option::is_some).await;
+        known
+            .ok()
+            .and_then(|known| known.clone())
+            // Who finds it out goes without a word only with the whole driver.
+            .unwrap_or_else(|| Ending {
+                kind: EndingKind::LabEnded,
+                detail: "the driver is ending".to_owned(),
+            })
+    })
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use attest_events::EventKind;
-use attest_lab::{LabProcess, NetworkSpec};
-use attest_manifest::{LabPlan, Manifest, ManifestFile, NetworkPlan};
-use attest_vmm::Backend;
+use attest_lab::{LabContent, LabProcess, NetworkSpec};
+use attest_manifest::{Backend, LabPlan, Manifest, ManifestFile, NetworkPlan};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -36,7 +35,8 @@ pub(crate) struct Shared {
     pub(crate) plan: LabPlan,
     pub(crate) process: Arc<LabProcess>,
     pub(crate) images: boot::Images,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) backends: boot::Backends,
+    pub(crate) agent: tokio::sync::OnceCell<PathBuf>,
     pub(crate) recorder: Recorder,
     pub(crate) output: PathBuf,
 }
@@ -109,12 +109,14 @@ impl Lab {
         let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
         recorder.enter(attest_events::Phase::Spawn);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
-        let process = Arc::new(LabProcess::start(attest_embed::LAB, &networks).await?);
+        let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
+        let process = Arc::new(process);
         let shared = Arc::new(Shared {
             plan,
             process: Arc::clone(&process),
             images: prepared.images,
-            backend: prepared.backend,
+            backends: prepared.backends,
+            agent: tokio::sync::OnceCell::new(),
             recorder,
             output: context.output,
         });
@@ -214,6 +216,15 @@ impl Lab {
         }
         self.process.end().await;
         self.shared.recorder.record(EventKind::LabEnded);
+    }
+}
+
+fn content(plan: &LabPlan) -> LabContent {
+    let is_container = |machine: &attest_manifest::MachinePlan| machine.backend == Backend::Nspawn;
+    if plan.machines.iter().any(is_container) {
+        LabContent::Containers
+    } else {
+        LabContent::Programs
     }
 }
 

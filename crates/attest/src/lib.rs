@@ -53,7 +53,7 @@ mod wait;
 pub use attest_events as events;
 pub use attest_macros::test;
 pub use attest_manifest as manifest;
-pub use attest_manifest::Accelerator;
+pub use attest_manifest::{Accelerator, Backend};
 pub use attest_protocol::message::{ExitStatus, Stats, TerminalSize};
 pub use command::{Child, ChildEvent, ChildInput, Command, DEFAULT_OUTPUT_LIMIT, Output};
 pub use copy::{Download, Upload};

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use attest_manifest::{LabPlan, MachinePlan};
+use attest_manifest::{Backend, LabPlan, MachinePlan};
 use attest_protocol::message::{HostEntry, Interface, RawBytes, Setup};
 
 /// Bytes of the host's randomness given to each guest: a TCG guest without a hardware source
@@ -17,7 +17,8 @@ pub(crate) fn plan(lab: &LabPlan, machine: &MachinePlan) -> Setup {
         interfaces: machine
             .cards
             .iter()
-            .map(|card| interface(lab, card))
+            .enumerate()
+            .map(|(index, card)| interface(lab, machine, index, card))
             .collect(),
         environment: machine
             .environment
@@ -71,7 +72,14 @@ fn hosts(lab: &LabPlan, reader: &MachinePlan) -> Vec<HostEntry> {
     entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
-fn interface(lab: &LabPlan, card: &attest_manifest::CardPlan) -> Interface {
+fn interface(
+    lab: &LabPlan,
+    machine: &MachinePlan,
+    index: usize,
+    card: &attest_manifest::CardPlan,
+) -> Interface {
+    // A virtual machine's kernel names its cards itself; a container's come with names of the lab.
+    let name = (machine.backend == Backend::Nspawn).then(|| format!("eth{index}"));
     let network = lab
         .networks
         .iter()
@@ -84,5 +92,6 @@ fn interface(lab: &LabPlan, card: &attest_manifest::CardPlan) -> Interface {
             .map(|(address, prefix)| format!("{address}/{prefix}"))
             .collect(),
         mtu: network.map_or(0, |network| network.mtu),
+        name,
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn first_steps(
     // The kernel opens the console before there is a /dev.
     archive.device("dev/console", 0o600, 5, 1);
     archive.device("dev/null", 0o666, 1, 3);
-    archive.file("init", 0o755, agent(options.agent)?);
+    archive.file("init", 0o755, plain_agent(options.agent)?);
     add_modules(&mut archive, kernel, options.modules)?;
     Ok(archive)
 }
@@ -165,8 +165,11 @@ fn add_file(archive: &mut Archive, file: &GuestFile) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// The agent's plain bytes.
-fn agent(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
+/// The agent's plain bytes, of what may be compressed with gzip, xz or zstd.
+///
+/// # Errors
+/// It does not decompress.
+pub fn plain_agent(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ImageError> {
     let Some(packing) = Packing::of(bytes) else {
         return Ok(bytes.into());
     };

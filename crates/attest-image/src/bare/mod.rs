@@ -14,6 +14,7 @@ use crate::error::ImageError;
 use crate::kernel::{self, Kernel};
 use crate::vmlinux;
 
+pub use layout::plain_agent;
 use program::Programs;
 
 /// What goes into the guest.

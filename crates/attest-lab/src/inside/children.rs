@@ -12,6 +12,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, wait};
 
+use super::listener;
 use crate::wire::{Ended, Failure, Program};
 
 /// The number of the first passed descriptor.
@@ -29,18 +30,13 @@ impl Children {
         program: &Program,
         fds: Vec<OwnedFd>,
     ) -> Result<Pid, Failure> {
-        let path = text(&program.path)?;
-        let args = program
-            .args
-            .iter()
-            .map(|arg| text(arg))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (path, args) = command(program, fds.len())?;
         let environment = program
             .environment
             .iter()
             .map(|pair| text(pair))
             .collect::<Result<Vec<_>, _>>()?;
-        let (actions, kept) = descriptors(program.has_output, fds)?;
+        let (actions, kept) = descriptors(program, fds)?;
         let attributes = attributes().map_err(|errno| Failure::new("set its attributes", errno))?;
 
         let directory = OsStr::from_bytes(&program.directory);
@@ -80,6 +76,36 @@ impl Children {
     }
 }
 
+/// The path and the arguments, name included.
+fn command(program: &Program, fds: usize) -> Result<(CString, Vec<CString>), Failure> {
+    let path = text(&program.path)?;
+    let args = program.args.iter().map(|arg| text(arg));
+    let args = args.collect::<Result<Vec<_>, _>>()?;
+    if !program.listens {
+        return Ok((path, args));
+    }
+    let passed = fds.saturating_sub(own_descriptors(program));
+    let words = [
+        text(b"attest-lab")?,
+        text(listener::AS_LISTENER.as_bytes())?,
+        text(passed.to_string().as_bytes())?,
+        path,
+    ];
+    Ok((
+        text(listener::SELF.as_bytes())?,
+        words.into_iter().chain(args).collect(),
+    ))
+}
+
+/// Whether it has a stdin, a stdout, a stderr of its own.
+fn standard(program: &Program) -> [bool; 3] {
+    [program.has_input, program.has_output, program.has_errors]
+}
+
+fn own_descriptors(program: &Program) -> usize {
+    standard(program).into_iter().filter(|has| *has).count()
+}
+
 fn text(bytes: &[u8]) -> Result<CString, Failure> {
     CString::new(bytes).map_err(|_| {
         Failure::new(
@@ -89,11 +115,11 @@ fn text(bytes: &[u8]) -> Result<CString, Failure> {
     })
 }
 
-/// stdin from `/dev/null`, stdout and stderr to the output or there too, the others in order
+/// stdin, stdout and stderr as far as the program has them, else `/dev/null`, the others in order
 /// from 3. Everything else of ours is closed by exec. The returned descriptors must stay open
 /// until then.
 fn descriptors(
-    has_output: bool,
+    program: &Program,
     fds: Vec<OwnedFd>,
 ) -> Result<(PosixSpawnFileActions, Vec<OwnedFd>), Failure> {
     let failed = |errno| Failure::new("place its descriptors", errno);
@@ -105,7 +131,8 @@ fn descriptors(
             what: "open /dev/null".into(),
             errno: error.raw_os_error().unwrap_or(0),
         })?;
-    if has_output && fds.is_empty() {
+    let own = own_descriptors(program);
+    if own > fds.len() {
         return Err(failed(Errno::EBADF));
     }
     // Out of the way first: a source must not lie where another goes.
@@ -122,15 +149,13 @@ fn descriptors(
     drop(fds);
 
     let mut actions = PosixSpawnFileActions::init().map_err(failed)?;
-    let (output, passed) = if has_output {
-        (&kept[0], &kept[1..])
-    } else {
-        (&null, &kept[..])
-    };
+    let (mut given, passed) = (kept[..own].iter(), &kept[own..]);
+    let [input, output, errors] = standard(program).map(|has| has.then(|| given.next()).flatten());
+    let output = output.unwrap_or(&null);
     let mut place = |fd: &OwnedFd, number| actions.add_dup2(fd.as_raw_fd(), number).map_err(failed);
-    place(&null, 0)?;
+    place(input.unwrap_or(&null), 0)?;
     place(output, 1)?;
-    place(output, 2)?;
+    place(errors.unwrap_or(output), 2)?;
     for (fd, number) in passed.iter().zip(FIRST..) {
         place(fd, number)?;
     }

@@ -4,14 +4,20 @@
 //! of the lab: it makes networks and TAPs, starts programs, and reaps all that ends in there.
 
 mod children;
+mod listener;
+mod loop_device;
 mod namespaces;
+mod roots;
 mod serve;
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use rustix::net::SocketType;
 
+use self::namespaces::Stage;
+use crate::cgroup::Group;
 use crate::socket;
 use crate::wire::{Failure, Report, encode};
 
@@ -24,6 +30,13 @@ const REFUSED: u8 = 71;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    match words.split_first() {
+        Some((first, words)) if first == listener::AS_LISTENER => {
+            return listener::become_listener(words);
+        }
+        _ => {}
+    }
     // Stays readable in `ps`, where the path in memory would not be.
     let _ = nix::sys::prctl::set_name(c"attest-lab");
     let Some(control) = control_socket() else {
@@ -33,10 +46,33 @@ pub fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     };
     namespaces::keep_descriptors();
-    match namespaces::enter(control) {
-        Ok(code) => code,
-        Err((control, failure)) => refuse(&control, failure),
+    let group = match words.first().map(|name| group(name)).transpose() {
+        Ok(group) => group,
+        Err(failure) => return refuse(&control, failure),
+    };
+    let (stage, code) = match namespaces::enter(control) {
+        Ok(ended) => ended,
+        Err((control, failure)) => (Stage::Outer, refuse(&control, failure)),
+    };
+    if let (Stage::Outer, Some(group)) = (stage, group) {
+        group.leave();
+        group.remove();
     }
+    code
+}
+
+/// Be in the control group of this name from here on.
+fn group(name: &OsStr) -> Result<Group, Failure> {
+    let entered = Group::named(&name.to_string_lossy()).and_then(|group| {
+        group.sweep();
+        group.enter()?;
+        Ok(group)
+    });
+    entered.map_err(|error| Failure {
+        what: "make its control group, which containers need; /sys/fs/cgroup must be writable"
+            .into(),
+        errno: error.raw_os_error().unwrap_or(0),
+    })
 }
 
 /// Tell the driver why, and end.

@@ -18,8 +18,17 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::serve;
 use crate::wire::Failure;
 
+/// The two processes of a lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Outside of the new process namespace.
+    Outer,
+    /// Its PID 1.
+    Inner,
+}
+
 /// Does not return before the lab is over; twice, once in each stage.
-pub(super) fn enter(control: OwnedFd) -> Result<ExitCode, (OwnedFd, Failure)> {
+pub(super) fn enter(control: OwnedFd) -> Result<(Stage, ExitCode), (OwnedFd, Failure)> {
     let alive = match namespaces().and_then(|()| pipe().map_err(|e| Failure::new("make a pipe", e)))
     {
         Ok(pipe) => pipe,
@@ -34,13 +43,13 @@ pub(super) fn enter(control: OwnedFd) -> Result<ExitCode, (OwnedFd, Failure)> {
             drop(control);
             let status = hand_on(child);
             drop(alive);
-            Ok(status)
+            Ok((Stage::Outer, status))
         }
         Ok(ForkResult::Child) => {
             let (watch, alive) = alive;
             drop(alive);
             match bind_to_parent(&watch).and_then(|()| furnish()) {
-                Ok(()) => Ok(serve::run(control)),
+                Ok(()) => Ok((Stage::Inner, serve::run(control))),
                 Err(failure) => Err((control, failure)),
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use attest_net::{Link, NetError, Netlink, VnetHeader, bridge_name, tap, tap_name};
@@ -12,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::children::Children;
+use super::roots::Roots;
 use super::{PROTOCOL, REFUSED};
 use crate::socket::{Datagram, Socket};
 use crate::wire::{Failure, Network, Order, Report, Request, decode, encode};
@@ -22,8 +24,10 @@ struct Lab {
     socket: Socket,
     net: Netlink,
     bridges: HashMap<String, Link>,
-    taps: u32,
+    /// TAPs and virtual cards so far.
+    cards: u32,
     children: Children,
+    roots: Roots,
 }
 
 /// Why the loop ended.
@@ -92,8 +96,9 @@ impl Lab {
             socket,
             net,
             bridges: HashMap::new(),
-            taps: 0,
+            cards: 0,
             children: Children::default(),
+            roots: Roots::default(),
         })
     }
 
@@ -149,19 +154,30 @@ impl Lab {
             return Err(Stop::Garbage);
         };
         let outcome = match order {
-            Order::Network(network) => self.network(&network).await.map(|()| (None, None)),
-            Order::Tap(network) => self.tap(&network).await.map(|queue| (Some(queue), None)),
+            Order::Network(network) => self.network(&network).await.map(|()| Answer::default()),
+            Order::Tap(network) => self.tap(&network).await.map(Answer::with_fd),
+            Order::Veth(network, mac) => self.veth(&network, mac).await.map(Answer::with_name),
             Order::Spawn(program) => self.children.spawn(id, &program, fds).and_then(|pid| {
                 let (pidfd, credentials) = identity(pid)?;
-                Ok((Some(pidfd), Some(credentials)))
+                Ok(Answer {
+                    credentials: Some(credentials),
+                    ..Answer::with_fd(pidfd)
+                })
             }),
+            Order::Root(name) => only(fds)
+                .and_then(|image| self.roots.root(&name, &image))
+                .map(|path| Answer::with_path(&path)),
+            Order::File(name, mode) => only(fds)
+                .and_then(|from| self.roots.file(&name, mode, from))
+                .map(|path| Answer::with_path(&path)),
         };
         match outcome {
-            Ok((fd, credentials)) => {
-                let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+            Ok(answer) => {
+                let fds: Vec<_> = answer.fd.iter().map(AsFd::as_fd).collect();
+                let report = Report::Done(id, answer.name);
                 Ok(self
                     .socket
-                    .send(&encode(&Report::Done(id)), &fds, credentials)
+                    .send(&encode(&report), &fds, answer.credentials)
                     .await?)
             }
             Err(failure) => self.report(&Report::Refused(id, failure)).await,
@@ -196,19 +212,79 @@ impl Lab {
 
     async fn tap(&mut self, network: &str) -> Result<OwnedFd, Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
-        let Some(bridge) = self.bridges.get(network) else {
-            return Err(Failure {
-                what: "the lab has no such network".into(),
-                errno: 0,
-            });
-        };
-        let name = tap_name(network, self.taps);
-        self.taps += 1;
+        let bridge = self.bridge(network)?;
+        let name = tap_name(network, self.card());
         let queue = tap(&name, VnetHeader::Yes).map_err(failed)?;
         let port = self.net.link_by_name(&name).await.map_err(failed)?;
-        self.net.port_up(&port, bridge).await.map_err(failed)?;
+        self.net.port_up(&port, &bridge).await.map_err(failed)?;
         Ok(queue)
     }
+
+    /// The name of the card that is no port.
+    async fn veth(&mut self, network: &str, mac: [u8; 6]) -> Result<String, Failure> {
+        let failed = |error: NetError| Failure::from_error(&error);
+        let bridge = self.bridge(network)?;
+        let (port, card) = (
+            tap_name(network, self.card()),
+            format!("card{}", self.cards),
+        );
+        self.net
+            .veth_add(&port, &card, mac, bridge.mtu)
+            .await
+            .map_err(failed)?;
+        let port = self.net.link_by_name(&port).await.map_err(failed)?;
+        self.net.port_up(&port, &bridge).await.map_err(failed)?;
+        Ok(card)
+    }
+
+    fn bridge(&self, network: &str) -> Result<Link, Failure> {
+        let bridge = self.bridges.get(network).cloned();
+        bridge.ok_or_else(|| Failure {
+            what: "the lab has no such network".into(),
+            errno: 0,
+        })
+    }
+
+    /// A number for one more card.
+    fn card(&mut self) -> u32 {
+        let number = self.cards;
+        self.cards += 1;
+        number
+    }
+}
+
+/// What an answer carries.
+#[derive(Default)]
+struct Answer {
+    fd: Option<OwnedFd>,
+    credentials: Option<UCred>,
+    name: Option<String>,
+}
+
+impl Answer {
+    fn with_fd(fd: OwnedFd) -> Self {
+        Self {
+            fd: Some(fd),
+            ..Self::default()
+        }
+    }
+
+    fn with_name(name: String) -> Self {
+        Self {
+            name: Some(name),
+            ..Self::default()
+        }
+    }
+
+    /// Paths in the lab are made of names that came as text.
+    fn with_path(path: &Path) -> Self {
+        Self::with_name(path.to_string_lossy().into_owned())
+    }
+}
+
+fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
+    let first = fds.into_iter().next();
+    first.ok_or_else(|| Failure::new("take its descriptor", Errno::EBADF))
 }
 
 /// A child's pidfd, and credentials that name it: the kernel translates the number for the

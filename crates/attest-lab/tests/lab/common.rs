@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use attest_lab::{LabError, LabProcess, NetworkSpec, ProcessExit, Spawn};
+use attest_lab::{LabContent, LabError, LabProcess, NetworkSpec, ProcessExit, Spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
@@ -25,7 +25,7 @@ pub(crate) fn network(name: &str) -> NetworkSpec {
 
 /// A lab, or a printed reason why this host has none.
 pub(crate) async fn lab(networks: &[NetworkSpec]) -> Option<LabProcess> {
-    match LabProcess::start(&program(), networks).await {
+    match LabProcess::start(&program(), networks, LabContent::Programs).await {
         Ok(lab) => Some(lab),
         Err(LabError::Setup {
             what,

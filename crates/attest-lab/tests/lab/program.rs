@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use crate::common::{OpenEnd as _, end_of, lab, network, run, shell, start};
-use attest_lab::{LabError, ProcessExit};
+use attest_lab::{LabContent, LabError, ProcessExit};
 
 #[tokio::test]
 async fn starts_and_ends_and_leaves_nothing() {
@@ -227,9 +227,10 @@ async fn a_network_twice_is_refused() {
     let Some(probe) = lab(&[]).await else { return };
     probe.end().await;
     let networks = [network("lan"), network("lan")];
-    let refused = attest_lab::LabProcess::start(&crate::common::program(), &networks)
-        .await
-        .unwrap_err();
+    let refused =
+        attest_lab::LabProcess::start(&crate::common::program(), &networks, LabContent::Programs)
+            .await
+            .unwrap_err();
     assert_eq!(
         refused.to_string(),
         "network `lan`: cannot make the bridge `br-lan`: one of that name is there already"

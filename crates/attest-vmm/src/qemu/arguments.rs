@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::{Accelerator, Disk, MachineConfig, MachineType};
+use crate::{Accelerator, Disk, MachineType, VirtualConfig};
 
 /// Numbers of the descriptors under which QEMU finds its sockets.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,9 @@ fn escaped(value: &str) -> String {
 
 /// The arguments for this machine; `pass` hands QEMU a descriptor and returns its number there.
 pub(super) fn build(
-    machine: MachineConfig,
+    name: &str,
+    machine: VirtualConfig,
+    taps: Vec<([u8; 6], OwnedFd)>,
     chosen: Chosen<'_>,
     sockets: Sockets,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
@@ -73,7 +75,7 @@ pub(super) fn build(
         .args
         .extend(["-no-user-config", "-nodefaults"].map(OsString::from));
     builder.add("-display", "none");
-    builder.add("-name", format!("guest=attest-{}", escaped(&machine.name)));
+    builder.add("-name", format!("guest=attest-{}", escaped(name)));
     builder.add(
         "-machine",
         board_options(machine.qemu.machine, chosen.calibrates),
@@ -95,9 +97,9 @@ pub(super) fn build(
     builder.virtio("serial", "");
     builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
     builder.virtio("rng", "");
-    for (index, card) in machine.cards.into_iter().enumerate() {
-        let fd = pass(card.tap);
-        let mac = card.mac.map(|byte| format!("{byte:02x}")).join(":");
+    for (index, (mac, tap)) in taps.into_iter().enumerate() {
+        let fd = pass(tap);
+        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         // QEMU asks the TAP itself whether it has headers for offloads.
         builder.add("-netdev", format!("tap,id=net{index},fd={fd},vhost=off"));
         // Without a boot ROM on PCI: it costs time, and its file is in another package.
@@ -193,34 +195,25 @@ fn add_disk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Card, QemuOptions};
+    use crate::QemuOptions;
 
     fn null() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()
     }
 
     fn lines(board: MachineType, accelerator: Accelerator, full: bool) -> String {
-        let card = || Card {
-            mac: [2, 0, 0, 0, 0, 0xab],
-            tap: null(),
-        };
+        let card = || ([2, 0, 0, 0, 0, 0xab], null());
         let disk = |serial: &str, read_only| Disk {
             file: null(),
             read_only,
             serial: serial.to_owned(),
         };
-        let machine = MachineConfig {
-            name: "web,1".to_owned(),
+        let machine = VirtualConfig {
             memory: 256 << 20,
             vcpus: 2,
             kernel: "/k/vmlinux".into(),
             initrd: "/k/initrd".into(),
             kernel_arguments: vec!["loglevel=7".to_owned()],
-            cards: if full {
-                vec![card(), card()]
-            } else {
-                Vec::new()
-            },
             disks: if full {
                 vec![disk("root", true), disk("data", false)]
             } else {
@@ -230,7 +223,11 @@ mod tests {
                 machine: board,
                 ..QemuOptions::default()
             },
-            log: None,
+        };
+        let cards = if full {
+            vec![card(), card()]
+        } else {
+            Vec::new()
         };
         let mut next = 5;
         let fast = ["norandmaps".to_owned()];
@@ -244,7 +241,7 @@ mod tests {
             console: 4,
             agent: 5,
         };
-        let args = build(machine, chosen, sockets, &mut |_| {
+        let args = build("web,1", machine, cards, chosen, sockets, &mut |_| {
             next += 1;
             next
         });

@@ -4,7 +4,6 @@ mod arguments;
 mod choices;
 mod console;
 mod ending;
-mod output;
 mod running;
 mod survey;
 mod tsc;
@@ -19,18 +18,18 @@ use attest_lab::ProcessExit;
 use tokio::net::UnixStream;
 use tokio::sync::{OnceCell, mpsc};
 
+use crate::output::Output;
 use crate::probe;
 use crate::qmp::{Qmp, QmpError};
 use crate::{
-    Accelerator, Backend, BoxFuture, Launched, Launcher, MachineConfig, Program, StartTimings,
-    Started, VmmError,
+    Ability, Accelerator, Backend, Body, BoxFuture, Card, Launched, Launcher, MachineConfig, Plug,
+    Program, SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
 };
 
 use arguments::{Chosen, Sockets};
-use output::Output;
 use running::{Machine, Parts};
 
-pub use survey::{Ability, survey};
+pub use survey::{Feature, survey};
 pub use version::{PROGRAM, QemuMissing, QemuProgram, find};
 
 /// A QEMU greets after about 20 ms; a program that says nothing for this long is none.
@@ -57,10 +56,10 @@ impl Qemu {
         }
     }
 
-    fn find(&self, machine: &MachineConfig) -> Result<QemuProgram, VmmError> {
+    fn find(&self, name: &str, machine: &VirtualConfig) -> Result<QemuProgram, VmmError> {
         version::find(machine.qemu.program.as_deref(), &self.memo).map_err(|source| {
             VmmError::Missing {
-                machine: machine.name.clone(),
+                machine: name.to_owned(),
                 source,
             }
         })
@@ -77,9 +76,27 @@ impl Backend for Qemu {
         "qemu"
     }
 
-    fn check(&self, machine: &MachineConfig) -> Result<(), VmmError> {
-        self.find(machine)?;
-        choices::accelerator(&machine.name, machine.qemu.accelerator, probe::kvm()).map(drop)
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        match ability {
+            Ability::Image
+            | Ability::Kernel
+            | Ability::Size
+            | Ability::Disks
+            | Ability::Networks
+            | Ability::Console
+            | Ability::Clock
+            | Ability::Reboot
+            | Ability::Pause => None,
+        }
+    }
+
+    fn host(&self, wanted: &Wanted) -> Result<(), VmmError> {
+        let machine = wanted.machine.as_str();
+        version::find(None, &self.memo).map_err(|source| VmmError::Missing {
+            machine: machine.to_owned(),
+            source,
+        })?;
+        choices::accelerator(machine, wanted.accelerator, probe::kvm()).map(drop)
     }
 
     fn start<'a>(
@@ -97,7 +114,7 @@ struct Unfinished(Option<Arc<dyn Launched>>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(process) = &self.0 {
-            process.signal(running::SIGKILL);
+            process.signal(SIGKILL);
         }
     }
 }
@@ -109,8 +126,19 @@ impl Qemu {
         launcher: &dyn Launcher,
     ) -> Result<Started, VmmError> {
         let began = Instant::now();
-        let name = machine.name.clone();
-        let found = self.find(&machine)?;
+        let MachineConfig {
+            name,
+            body: Body::Virtual(machine),
+            cards,
+            log,
+        } = machine
+        else {
+            return Err(VmmError::WrongBody {
+                machine: machine.name,
+                backend: "qemu",
+            });
+        };
+        let found = self.find(&name, &machine)?;
         let (accelerator, choice) =
             choices::accelerator(&name, machine.qemu.accelerator, probe::kvm())?;
         let tsc_khz = self.tsc_khz(accelerator).await;
@@ -118,11 +146,12 @@ impl Qemu {
             choices::kernel_arguments(accelerator, &found, tsc_khz, &machine.kernel_arguments);
         chosen.insert(0, choice);
         let calibrates = accelerator == Accelerator::Tcg && tsc_khz.is_none();
-        let log = machine.log.clone();
         let path = found.path.clone();
         let ends = Ends::new(
             found.path,
-            machine,
+            &name,
+            *machine,
+            taps(cards),
             Chosen {
                 accelerator,
                 fast: &fast,
@@ -134,10 +163,12 @@ impl Qemu {
             action: "its sockets cannot be made",
             source,
         })?;
-        let output = Output::follow(ends.output, log).map_err(|source| VmmError::Host {
-            machine: name.clone(),
-            action: "QEMU's output cannot be read",
-            source,
+        let output = Output::follow(ends.output, log, Box::new(|_| ())).map_err(|source| {
+            VmmError::Host {
+                machine: name.clone(),
+                action: "QEMU's output cannot be read",
+                source,
+            }
         })?;
         let prepare = began.elapsed();
         let process = launcher
@@ -187,7 +218,13 @@ struct Ends {
 }
 
 impl Ends {
-    fn new(path: PathBuf, machine: MachineConfig, chosen: Chosen<'_>) -> std::io::Result<Self> {
+    fn new(
+        path: PathBuf,
+        name: &str,
+        machine: VirtualConfig,
+        taps: Vec<([u8; 6], OwnedFd)>,
+        chosen: Chosen<'_>,
+    ) -> std::io::Result<Self> {
         let (qmp, qmp_end) = pair()?;
         let (console, console_end) = pair()?;
         let (agent, agent_end) = pair()?;
@@ -195,15 +232,20 @@ impl Ends {
         let mut program = Program {
             path,
             args: Vec::new(),
+            environment: Vec::new(),
+            input: None,
             output: output_end.into(),
+            errors: None,
             fds: Vec::new(),
+            listens: false,
         };
         let sockets = Sockets {
             qmp: program.pass(qmp_end),
             console: program.pass(console_end),
             agent: program.pass(agent_end),
         };
-        program.args = arguments::build(machine, chosen, sockets, &mut |fd| program.pass(fd));
+        let pass = &mut |fd| program.pass(fd);
+        program.args = arguments::build(name, machine, taps, chosen, sockets, pass);
         Ok(Self {
             program,
             output: output.into(),
@@ -213,6 +255,15 @@ impl Ends {
             drivers_console: UnixStream::pair()?,
         })
     }
+}
+
+/// Cards of other kinds are not for a virtual machine, and nobody makes any.
+fn taps(cards: Vec<Card>) -> Vec<([u8; 6], OwnedFd)> {
+    let taps = cards.into_iter().filter_map(|card| match card.plug {
+        Plug::Tap(tap) => Some((card.mac, tap)),
+        Plug::Veth(_) => None,
+    });
+    taps.collect()
 }
 
 /// Our end of a socket pair, and QEMU's.
@@ -255,7 +306,7 @@ async fn refusal(
     // It closed its monitor after its last words; if it lives on, that does not matter.
     let by_itself = tokio::time::timeout(ENDS, process.exited()).await;
     if by_itself.is_err() {
-        process.signal(running::SIGKILL);
+        process.signal(SIGKILL);
     }
     let exit = match by_itself {
         Ok(exit) => exit,

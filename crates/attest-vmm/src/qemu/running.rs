@@ -9,11 +9,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::console::{Announced, Watch};
 use super::ending::Seen;
-use super::output::Output;
+use crate::output::Output;
 use crate::qmp::{Qmp, QmpError, QmpEvent};
-use crate::{Accelerator, BoxFuture, Ending, EndingKind, Launched, Pause, Running, VmmError};
-
-pub(super) const SIGKILL: i32 = 9;
+use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Running, SIGKILL, VmmError};
 
 /// How long a panicking kernel may take to print its trace and to reset, before it is taken for
 /// one that stays. With `panic=-1` it resets at once.
@@ -182,20 +180,7 @@ impl Running for Machine {
     }
 
     fn ended(&self) -> BoxFuture<'_, Ending> {
-        let mut ending = self.ending.clone();
-        Box::pin(async move {
-            match ending
-                .wait_for(Option::is_some)
-                .await
-                .map(|ending| ending.clone())
-            {
-                Ok(Some(ending)) => ending,
-                _ => Ending {
-                    kind: EndingKind::LabEnded,
-                    detail: "the driver is ending".to_owned(),
-                },
-            }
-        })
+        crate::running::known(&self.ending)
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {

@@ -8,7 +8,7 @@ use crate::{Accelerator, MachineType};
 
 /// Something that may be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ability {
+pub struct Feature {
     /// As in the manifest: `kvm`, `microvm`.
     pub name: &'static str,
     /// Why not; `None` when it is there.
@@ -16,19 +16,19 @@ pub struct Ability {
 }
 
 /// Accelerators, then boards. Runs QEMU twice: 10 ms each.
-pub fn survey(program: &QemuProgram) -> Vec<Ability> {
+pub fn survey(program: &QemuProgram) -> Vec<Feature> {
     let accelerators = ask(program, "-accel");
     let boards = ask(program, "-machine");
     let kvm = match probe::kvm() {
         KvmProbe::Usable => None,
         KvmProbe::Doubtful(reason) | KvmProbe::Unusable(reason) => Some(reason),
     };
-    let accelerator = |accelerator: Accelerator| Ability {
+    let accelerator = |accelerator: Accelerator| Feature {
         name: accelerator.name(),
         refusal: missing(&accelerators, accelerator.name(), program)
             .or_else(|| kvm.clone().filter(|_| accelerator == Accelerator::Kvm)),
     };
-    let board = |board: MachineType| Ability {
+    let board = |board: MachineType| Feature {
         name: board.name(),
         refusal: missing(&boards, board.name(), program),
     };
@@ -86,7 +86,7 @@ mod tests {
         let refused = |name: &str| {
             found
                 .iter()
-                .find(|ability| ability.name == name)
+                .find(|feature| feature.name == name)
                 .unwrap()
                 .refusal
                 .clone()

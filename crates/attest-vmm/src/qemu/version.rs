@@ -1,12 +1,13 @@
 //! Which QEMU there is, and its version without running it each time.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
+use crate::find_program;
 use crate::qmp::QemuVersion;
 
 /// The program's usual name.
@@ -45,25 +46,11 @@ struct Memo {
 /// remembered in `memo`, for as long as the program's file is the same.
 pub fn find(program: Option<&Path>, memo: &Path) -> Result<QemuProgram, QemuMissing> {
     let wanted = program.unwrap_or_else(|| Path::new(PROGRAM));
-    let path = locate(wanted).ok_or_else(|| QemuMissing {
+    let path = find_program(wanted).ok_or_else(|| QemuMissing {
         program: wanted.to_owned(),
     })?;
     let version = remembered(&path, &memo.join("qemu-version.json"));
     Ok(QemuProgram { path, version })
-}
-
-fn locate(program: &Path) -> Option<PathBuf> {
-    let usable = |path: &PathBuf| {
-        fs::metadata(path)
-            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    };
-    if program.components().count() > 1 {
-        return Some(program.to_owned()).filter(usable);
-    }
-    let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories)
-        .map(|directory| directory.join(program))
-        .find(usable)
 }
 
 fn remembered(path: &Path, memo: &Path) -> Option<QemuVersion> {
@@ -117,6 +104,8 @@ fn parse(text: &str) -> Option<QemuVersion> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

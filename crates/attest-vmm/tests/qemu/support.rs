@@ -1,13 +1,14 @@
 //! A launcher without a lab, and short ways to start and to read.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use attest_lab::{LabError, ProcessExit};
 use attest_vmm::{
-    Accelerator, Backend, BoxFuture, Ending, Launched, Launcher, MachineConfig, MachineType,
-    Program, Qemu, QemuOptions, Started, VmmError,
+    Accelerator, Backend, Body, BoxFuture, Ending, Launched, Launcher, MachineConfig, MachineType,
+    Program, Qemu, QemuOptions, Started, VirtualConfig, VmmError,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
@@ -91,27 +92,37 @@ pub(crate) fn no_qemu() -> bool {
 }
 
 /// A machine with a kernel, and nothing else.
-pub(crate) fn machine(kernel: &std::path::Path) -> MachineConfig {
-    MachineConfig {
-        name: "web".to_owned(),
+pub(crate) fn machine(kernel: &std::path::Path) -> VirtualConfig {
+    VirtualConfig {
         memory: 128 << 20,
         vcpus: 2,
         kernel: kernel.to_owned(),
         // QEMU wants one that is not empty; a bare-metal kernel does not look at it.
         initrd: kernel.to_owned(),
         kernel_arguments: Vec::new(),
-        cards: Vec::new(),
         disks: Vec::new(),
         qemu: QemuOptions {
             machine: MachineType::Microvm,
             accelerator: Some(Accelerator::Tcg),
             ..QemuOptions::default()
         },
-        log: None,
     }
 }
 
-pub(crate) async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
+pub(crate) async fn start(machine: VirtualConfig) -> Result<Started, VmmError> {
+    start_logged(machine, None).await
+}
+
+pub(crate) async fn start_logged(
+    machine: VirtualConfig,
+    log: Option<PathBuf>,
+) -> Result<Started, VmmError> {
+    let machine = MachineConfig {
+        name: "web".to_owned(),
+        body: Body::Virtual(Box::new(machine)),
+        cards: Vec::new(),
+        log,
+    };
     let memo = tempfile::tempdir().unwrap();
     Qemu::new(memo.path()).start(machine, &Children).await
 }

@@ -1,11 +1,20 @@
 //! From a machine's plan to what its backend is given.
 
-use attest_image::{Cache, disks};
-use attest_manifest::{DiskContent, DiskPlan, MachinePlan};
-use attest_vmm::{Card, Disk, MachineConfig, QemuOptions};
+use std::fs::File;
+use std::io::{self, Seek, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
+use attest_image::{Cache, disks};
+use attest_manifest::{Backend, DiskContent, DiskPlan, MachinePlan};
+use attest_vmm::{
+    Body, Card, ContainerConfig, Disk, MachineConfig, Plug, QemuOptions, VirtualConfig,
+};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::backends::accelerator;
 use super::images::Root;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lab::Shared;
 
 /// Serial number of the disk with the root; the agent is told of it by the kernel's command line.
@@ -14,11 +23,51 @@ const ROOT: &str = "root";
 pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineConfig> {
     let mut cards = Vec::with_capacity(plan.cards.len());
     for card in &plan.cards {
+        let plug = match plan.backend {
+            Backend::Nspawn => Plug::Veth(lab.process.veth(&card.network, card.mac).await?),
+            _ => Plug::Tap(lab.process.tap(&card.network).await?),
+        };
         cards.push(Card {
             mac: card.mac,
-            tap: lab.process.tap(&card.network).await?,
+            plug,
         });
     }
+    let body = match plan.backend {
+        Backend::Nspawn => Body::Container(container(plan, lab).await?),
+        _ => Body::Virtual(Box::new(virtual_machine(plan, lab)?)),
+    };
+    Ok(MachineConfig {
+        name: plan.name.clone(),
+        body,
+        cards,
+        log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
+    })
+}
+
+async fn container(plan: &MachinePlan, lab: &Shared) -> Result<ContainerConfig> {
+    let guest = lab.images.of(plan);
+    let root = guest.root.as_ref().expect("checked for every container");
+    let image = disks::read_only(&root.disk)?;
+    let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
+    Ok(ContainerConfig {
+        root: lab.process.root(&plan.name, image.as_fd()).await?,
+        agent: agent.clone(),
+        init: root.plan.init.clone(),
+    })
+}
+
+/// The agent as a file of the lab, for all of its containers.
+async fn agent(lab: &Shared) -> Result<PathBuf> {
+    let failed = || Error::io("the agent cannot be handed to the lab");
+    let plain = attest_image::bare::plain_agent(attest_embed::AGENT)?;
+    let memory = memfd_create(c"attest-agent", MFdFlags::MFD_CLOEXEC);
+    let mut file = File::from(memory.map_err(io::Error::from).map_err(failed())?);
+    file.write_all(&plain).map_err(failed())?;
+    file.rewind().map_err(failed())?;
+    Ok(lab.process.file("agent", 0o755, file.as_fd()).await?)
+}
+
+fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConfig> {
     let guest = lab.images.of(plan);
     let mut arguments = Vec::new();
     let mut disks = Vec::new();
@@ -34,17 +83,14 @@ pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineC
         disks.push(open_disk(disk, index, &lab.images.cache)?);
     }
     arguments.extend_from_slice(&plan.kernel_arguments);
-    Ok(MachineConfig {
-        name: plan.name.clone(),
+    Ok(VirtualConfig {
         memory: plan.memory,
         vcpus: plan.vcpus,
         kernel: guest.first.kernel.clone(),
         initrd: guest.first.initrd.clone(),
         kernel_arguments: arguments,
-        cards,
         disks,
         qemu: qemu_options(plan),
-        log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
     })
 }
 
@@ -83,10 +129,6 @@ fn qemu_options(plan: &MachinePlan) -> QemuOptions {
             attest_manifest::MachineType::Microvm => attest_vmm::MachineType::Microvm,
             attest_manifest::MachineType::Q35 => attest_vmm::MachineType::Q35,
         },
-        accelerator: match plan.accelerator {
-            attest_manifest::Accelerator::Auto => None,
-            attest_manifest::Accelerator::Kvm => Some(attest_vmm::Accelerator::Kvm),
-            attest_manifest::Accelerator::Tcg => Some(attest_vmm::Accelerator::Tcg),
-        },
+        accelerator: accelerator(plan),
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Follower {
     pub(super) session: Arc<Session>,
     pub(super) recorder: Recorder,
     pub(super) setup: Setup,
+    /// Otherwise its clock and entropy are the host's, and are left alone.
+    pub(super) has_own_clock: bool,
     pub(super) files: Vec<attest_manifest::FilePlan>,
     pub(super) booting_since: Instant,
 }
@@ -76,8 +78,11 @@ impl Follower {
 
     /// `Err(None)` when the link broke: the guest boots again or has ended.
     async fn set_up(&self, link: &HostLink, hello: &Hello) -> Result<(), Option<Error>> {
-        self.request(link, &Request::Setup(setup::freshen(self.setup.clone())))
-            .await?;
+        let mut setup = self.setup.clone();
+        if self.has_own_clock {
+            setup = setup::freshen(setup);
+        }
+        self.request(link, &Request::Setup(setup)).await?;
         for file in &self.files {
             let channel = link
                 .open(&copy::upload_request(&file.path))

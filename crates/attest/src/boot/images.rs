@@ -101,11 +101,7 @@ impl Images {
                 bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &modules))?
             }
         };
-        let root = plan
-            .system
-            .as_ref()
-            .map(root)
-            .transpose()?;
+        let root = plan.system.as_ref().map(root).transpose()?;
         Ok(Guest { first, root })
     }
 }

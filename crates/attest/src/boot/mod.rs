@@ -1,5 +1,6 @@
 //! From a plan to running machines: images, lab process, VMMs, agents.
 
+mod backends;
 mod config;
 mod follow;
 mod images;
@@ -11,9 +12,10 @@ use attest_events::{EventKind, Phase};
 use attest_image::Cache;
 use attest_manifest::LabPlan;
 use attest_protocol::link::HostPort;
-use attest_vmm::{Backend, Running};
+use attest_vmm::{Ability, Running};
 use tokio::time::Instant;
 
+pub(crate) use self::backends::Backends;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::Images;
 use crate::error::Result;
@@ -27,7 +29,7 @@ use crate::setup;
 /// What is known before anything is started.
 pub(crate) struct Prepared {
     pub(crate) images: Images,
-    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) backends: Backends,
 }
 
 /// A machine that was started, and the tasks that follow it.
@@ -58,6 +60,8 @@ pub(crate) async fn prepare(
         Some(directory) => directory.to_owned(),
         None => Cache::default_directory()?,
     };
+    let backends = Backends::new(&directory);
+    backends.check(plan)?;
     let (machines, progress) = (plan.machines.clone(), recorder.clone());
     let images = tokio::task::spawn_blocking(move || Images::get(&directory, &machines, &progress))
         .await
@@ -69,8 +73,7 @@ pub(crate) async fn prepare(
             reason: choice.reason.clone(),
         });
     }
-    let backend: Arc<dyn Backend> = Arc::new(attest_vmm::Qemu::new(images.cache.directory()));
-    Ok(Prepared { images, backend })
+    Ok(Prepared { images, backends })
 }
 
 /// Start one machine: its disks and network cards, its VMM, and the tasks that follow it.
@@ -79,7 +82,8 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
     let began = Instant::now();
     let config = config::machine(&inner.plan, lab).await?;
     inner.session.state.send_replace(State::Booting(began));
-    let started = match lab.backend.start(config, &lab.process).await {
+    let backend = lab.backends.of(inner.plan.backend);
+    let started = match backend.start(config, &lab.process).await {
         Ok(started) => started,
         Err(error) => {
             inner.session.state.send_replace(State::Off);
@@ -111,6 +115,7 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
         session: Arc::clone(&inner.session),
         recorder: inner.recorder.clone(),
         setup: setup::plan(&lab.plan, &inner.plan),
+        has_own_clock: backend.lacks(Ability::Clock).is_none(),
         files: inner.plan.files.clone(),
         booting_since: Instant::now(),
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use attest_manifest::{Accelerator, KernelPlan, LabPlan, Manifest, TestKind};
+use attest_manifest::{Accelerator, Backend, KernelPlan, LabPlan, Manifest, TestKind};
 
 use super::rust_test;
 use crate::error::Result;
@@ -15,6 +15,8 @@ pub struct Overrides {
     pub kernel: Option<PathBuf>,
     /// Use this accelerator.
     pub accelerator: Option<Accelerator>,
+    /// Run every machine with this backend.
+    pub backend: Option<Backend>,
 }
 
 impl Overrides {
@@ -26,6 +28,9 @@ impl Overrides {
             }
             if let Some(accelerator) = self.accelerator {
                 machine.accelerator = accelerator;
+            }
+            if let Some(backend) = self.backend {
+                machine.backend = backend;
             }
         }
     }

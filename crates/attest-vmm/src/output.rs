@@ -1,4 +1,4 @@
-//! QEMU's own stdout and stderr: kept in a log, with the last words at hand.
+//! What a VMM says on stdout and stderr: kept in a log, with the last words at hand.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -11,9 +11,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
-/// What QEMU says beside its monitor.
+/// What a VMM says.
 #[derive(Debug, Clone)]
-pub(super) struct Output {
+pub(crate) struct Output {
     kept: Arc<Mutex<Kept>>,
     ended: watch::Receiver<bool>,
 }
@@ -31,8 +31,12 @@ const LINES: usize = 20;
 const LONGEST: u64 = 4096;
 
 impl Output {
-    /// Drain the pipe: QEMU must never block on it.
-    pub(super) fn follow(pipe: OwnedFd, log: Option<PathBuf>) -> std::io::Result<Self> {
+    /// Drain the pipe, for the VMM must never block on it; each line is heard.
+    pub(crate) fn follow(
+        pipe: OwnedFd,
+        log: Option<PathBuf>,
+        mut hear: Box<dyn FnMut(&str) + Send>,
+    ) -> std::io::Result<Self> {
         let mut pipe = BufReader::new(pipe::Receiver::from_owned_fd(pipe)?);
         let kept = Arc::<Mutex<Kept>>::default();
         let (sender, ended) = watch::channel(false);
@@ -45,10 +49,9 @@ impl Output {
                 if let Some(file) = &mut log {
                     let _ = file.write_all(&line);
                 }
-                keeping
-                    .lock()
-                    .expect("not poisoned")
-                    .push(String::from_utf8_lossy(&line).trim());
+                let text = String::from_utf8_lossy(&line);
+                hear(text.trim());
+                keeping.lock().expect("not poisoned").push(text.trim());
                 line.clear();
             }
             sender.send_replace(true);
@@ -56,15 +59,15 @@ impl Output {
         Ok(Self { kept, ended })
     }
 
-    /// Resolves when QEMU has closed it.
-    pub(super) async fn at_end(&self) {
+    /// Resolves when the VMM has closed it.
+    pub(crate) async fn at_end(&self) {
         let mut ended = self.ended.clone();
         // An error would mean that nothing follows it any more.
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    /// What QEMU said last, as one line; call it after [`Self::at_end`].
-    pub(super) fn last_words(&self) -> String {
+    /// What it said last, as one line; call it after [`Self::at_end`].
+    pub(crate) fn last_words(&self) -> String {
         let kept = self.kept.lock().expect("not poisoned");
         let words: Vec<&str> = kept.lines.iter().map(String::as_str).collect();
         if words.is_empty() {
@@ -75,7 +78,7 @@ impl Output {
     }
 
     /// Whether QEMU told of a triple fault. Where it is a reset, no registers follow.
-    pub(super) fn faulted(&self) -> bool {
+    pub(crate) fn faulted(&self) -> bool {
         self.kept.lock().expect("not poisoned").faulted
     }
 }

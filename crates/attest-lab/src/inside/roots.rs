@@ -1,0 +1,154 @@
+//! Roots of containers: an image below, memory above, in a place that only the lab has.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+
+use super::loop_device;
+use crate::wire::Failure;
+
+/// Every Linux has this directory, and in a lab nothing else uses it.
+const PLACE: &str = "/dev/shm";
+/// systemd-nspawn keeps locks and links of its containers here: not among those of the host.
+const OF_SYSTEMD: [&str; 2] = ["/run/systemd", "/run"];
+
+/// The roots of a lab, and what containers are given.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    is_ready: bool,
+    /// Images that are mounted, by what identifies a file.
+    images: HashMap<(u64, u64), PathBuf>,
+}
+
+impl Roots {
+    /// A root of this name over this image; its directory.
+    pub(super) fn root(&mut self, name: &str, image: &OwnedFd) -> Result<PathBuf, Failure> {
+        self.prepare()?;
+        let lower = self.image(image)?;
+        let machine = Path::new(PLACE).join("machines").join(name);
+        let [changes, work, root] = ["changes", "work", "root"].map(|part| machine.join(part));
+        for directory in [&changes, &work, &root] {
+            make(directory)?;
+        }
+        // The root has the permissions of the layer above.
+        let metadata = fs::metadata(&lower).map_err(failed("read the image's root"))?;
+        fs::set_permissions(&changes, fs::Permissions::from_mode(metadata.mode()))
+            .map_err(failed("set the permissions of a root"))?;
+        let data = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            lower.display(),
+            changes.display(),
+            work.display()
+        );
+        mount_at("attest", &root, "overlay", MsFlags::empty(), &data)
+            .map_err(failed("mount an overlay; the kernel must have overlayfs"))?;
+        Ok(root)
+    }
+
+    /// A file that programs of the lab can name; its path.
+    pub(super) fn file(
+        &mut self,
+        name: &str,
+        mode: u32,
+        from: OwnedFd,
+    ) -> Result<PathBuf, Failure> {
+        self.prepare()?;
+        let path = Path::new(PLACE).join(name);
+        let written = || {
+            let mut to = File::options()
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&path)?;
+            io::copy(&mut File::from(from), &mut to)
+        };
+        written().map_err(failed("write a file for the lab"))?;
+        Ok(path)
+    }
+
+    fn prepare(&mut self) -> Result<(), Failure> {
+        if self.is_ready {
+            return Ok(());
+        }
+        let private = "mode=0700";
+        mount_at(
+            "attest",
+            Path::new(PLACE),
+            "tmpfs",
+            MsFlags::empty(),
+            private,
+        )
+        .map_err(failed("mount a place for its roots"))?;
+        let hidden = OF_SYSTEMD.into_iter().find(|path| Path::new(path).is_dir());
+        if let Some(path) = hidden {
+            mount_at(
+                "attest",
+                Path::new(path),
+                "tmpfs",
+                MsFlags::empty(),
+                "mode=0755",
+            )
+            .map_err(failed("hide the host's systemd"))?;
+        }
+        self.is_ready = true;
+        Ok(())
+    }
+
+    /// Where the image is mounted: once, however many machines have it.
+    fn image(&mut self, image: &OwnedFd) -> Result<PathBuf, Failure> {
+        let file = File::from(image.try_clone().map_err(failed("keep an image"))?);
+        let metadata = file.metadata().map_err(failed("read an image"))?;
+        let identity = (metadata.dev(), metadata.ino());
+        if let Some(path) = self.images.get(&identity) {
+            return Ok(path.clone());
+        }
+        let path = Path::new(PLACE).join(format!("images/{}", self.images.len()));
+        make(&path)?;
+        mount_image(&file, &path)?;
+        self.images.insert(identity, path.clone());
+        Ok(path)
+    }
+}
+
+/// Linux 6.12 and newer mount an erofs from its file; older ones through a loop device, which goes
+/// with its mount.
+fn mount_image(file: &File, path: &Path) -> Result<(), Failure> {
+    let source = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = MsFlags::MS_RDONLY;
+    if mount_at(&source, path, "erofs", flags, "").is_ok() {
+        return Ok(());
+    }
+    let device = loop_device::over(file).map_err(failed(
+        "make a loop device for an image; the kernel must have loop devices, and /dev/loop-control be there",
+    ))?;
+    mount_at(&device.path(), path, "erofs", flags, "")
+        .map_err(failed("mount an image; the kernel must have erofs"))
+}
+
+fn mount_at(
+    source: &str,
+    target: &Path,
+    kind: &str,
+    flags: MsFlags,
+    data: &str,
+) -> Result<(), io::Error> {
+    Ok(mount(Some(source), target, Some(kind), flags, Some(data))?)
+}
+
+fn make(directory: &Path) -> Result<(), Failure> {
+    let mut builder = DirBuilder::new();
+    let made = builder.recursive(true).mode(0o755).create(directory);
+    made.map_err(failed("make a directory for a root"))
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure {
+        what: what.to_owned(),
+        errno: error.raw_os_error().unwrap_or(0),
+    }
+}

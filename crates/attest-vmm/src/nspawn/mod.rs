@@ -1,0 +1,154 @@
+//! The `nspawn` backend: containers of systemd-nspawn.
+
+mod arguments;
+mod console;
+mod running;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tokio::net::UnixStream;
+
+use crate::{
+    Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
+    VmmError, Wanted, find_program,
+};
+
+use running::Container;
+
+/// The program's name.
+pub const PROGRAM: &str = "systemd-nspawn";
+/// Which packages have it.
+const PACKAGES: &str = "install it: `apt install systemd-container` (Debian), `dnf install systemd-container` \
+     (Fedora); Arch and NixOS have it";
+
+/// Runs machines as containers of systemd-nspawn.
+#[derive(Debug, Default)]
+pub struct Nspawn;
+
+/// Whether containers can be run here, and with what; else why not, and what to do.
+///
+/// # Errors
+/// The reason, for people.
+pub fn probe() -> Result<PathBuf, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(
+            "systemd-nspawn needs root: run attest as root, or choose the backend `qemu`"
+                .to_owned(),
+        );
+    }
+    find_program(Path::new(PROGRAM)).ok_or_else(|| format!("{PROGRAM} is not on PATH; {PACKAGES}"))
+}
+
+fn program(machine: &str) -> Result<PathBuf, VmmError> {
+    probe().map_err(|reason| VmmError::Unable {
+        machine: machine.to_owned(),
+        reason,
+    })
+}
+
+impl Backend for Nspawn {
+    fn name(&self) -> &'static str {
+        "nspawn"
+    }
+
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        match ability {
+            Ability::Kernel => {
+                Some("a container runs on the host's kernel; choose the backend `qemu`")
+            }
+            Ability::Disks => Some("a container has no disks; choose the backend `qemu`"),
+            Ability::Clock => Some("a container has the host's clock"),
+            Ability::Pause => Some("a container cannot be paused"),
+            Ability::Image
+            | Ability::Size
+            | Ability::Networks
+            | Ability::Console
+            | Ability::Reboot => None,
+        }
+    }
+
+    fn host(&self, wanted: &Wanted) -> Result<(), VmmError> {
+        program(&wanted.machine).map(drop)
+    }
+
+    fn start<'a>(
+        &'a self,
+        machine: MachineConfig,
+        launcher: &'a dyn Launcher,
+    ) -> BoxFuture<'a, Result<Started, VmmError>> {
+        Box::pin(start(machine, launcher))
+    }
+}
+
+async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Started, VmmError> {
+    let began = Instant::now();
+    let MachineConfig {
+        name,
+        body: Body::Container(container),
+        cards,
+        log,
+    } = machine
+    else {
+        return Err(VmmError::WrongBody {
+            machine: machine.name,
+            backend: "nspawn",
+        });
+    };
+    let path = program(&name)?;
+    let failed = |action| {
+        let machine = name.clone();
+        move |source| VmmError::Host {
+            machine,
+            action,
+            source,
+        }
+    };
+    let terminal = console::Terminal::open().map_err(failed("its console cannot be made"))?;
+    let (agent, agent_end) = pair().map_err(failed("its socket cannot be made"))?;
+    let (words, words_end) = std::io::pipe().map_err(failed("its pipe cannot be made"))?;
+    let input = terminal
+        .guest
+        .try_clone()
+        .map_err(failed("its console cannot be made"))?;
+    let program = Program {
+        path,
+        args: arguments::build(&name, &container, &cards),
+        environment: arguments::environment(),
+        input: Some(input),
+        output: terminal.guest,
+        errors: Some(words_end.into()),
+        fds: vec![agent_end],
+        listens: true,
+    };
+    let prepare = began.elapsed();
+    let process = launcher
+        .launch(program)
+        .await
+        .map_err(|source| VmmError::Lab {
+            machine: name.clone(),
+            source,
+        })?;
+    let vmm = began.elapsed().saturating_sub(prepare);
+    let console = terminal
+        .driver
+        .carry()
+        .map_err(failed("its console cannot be read"))?;
+    let running = Container::follow(process, words.into(), log)
+        .map_err(failed("systemd-nspawn's output cannot be read"))?;
+    Ok(Started {
+        running: Box::new(running),
+        agent,
+        console,
+        chosen: Vec::new(),
+        timings: StartTimings { prepare, vmm },
+    })
+}
+
+/// Our end of a socket pair, and the container's.
+fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
+    let (near, far) = std::os::unix::net::UnixStream::pair()?;
+    near.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(near)?, far.into()))
+}
