@@ -21,5 +21,5 @@ mod users;
 mod wait;
 
 pub use role::Role;
-pub use session::{Agent, serve};
+pub use session::{Agent, Stream, serve};
 pub use spawn::DEFAULT_PATH;

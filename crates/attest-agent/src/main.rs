@@ -5,9 +5,10 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use attest_agent::{Role, init, stage};
+use attest_agent::{Role, Stream, init, stage};
 
-const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --container N [INIT]";
+const USAGE: &str =
+    "usage: attest-agent --socket-fd N | --device PATH | --container N [INIT] | --stdio | --check";
 
 fn main() -> ExitCode {
     if std::process::id() == 1 && std::env::args_os().len() < 2 {
@@ -35,15 +36,25 @@ fn main() -> ExitCode {
                 "port" => return serve_port(Role::beside(waiting)),
                 _ => std::io::stdin().as_fd().try_clone_to_owned(),
             };
-            (stream, Role::beside(waiting))
+            (stream.map(Stream::Duplex), Role::beside(waiting))
+        }
+        // Whether the file that it is in may be executed.
+        ["--check"] => return ExitCode::SUCCESS,
+        ["--stdio"] => {
+            // It was put there to be run once.
+            if let Ok(own) = std::env::current_exe() {
+                let _ = std::fs::remove_file(own);
+            }
+            (stdio(), Role::Guest)
         }
         ["--socket-fd", number] => match number.parse() {
-            Ok(number) => (Ok(inherited(number)), Role::Guest),
+            Ok(number) => (Ok(Stream::Duplex(inherited(number))), Role::Guest),
             Err(_) => return usage(),
         },
         ["--device", path] => {
             let device = File::options().read(true).write(true).open(path);
-            (device.map(OwnedFd::from), Role::Guest)
+            let device = device.map(|device| Stream::Duplex(device.into()));
+            (device, Role::Guest)
         }
         _ => return usage(),
     };
@@ -73,7 +84,7 @@ fn serve_port(role: Role) -> ExitCode {
     let is_init = matches!(role, Role::Init);
     let error = match runtime.block_on(init::port()) {
         Ok(port) => runtime
-            .block_on(attest_agent::serve(port, role))
+            .block_on(attest_agent::serve(Stream::Duplex(port), role))
             .to_string(),
         Err(error) => error,
     };
@@ -81,6 +92,16 @@ fn serve_port(role: Role) -> ExitCode {
         init::give_up(&error);
     }
     failed(&error)
+}
+
+/// Both are taken away from those who print.
+fn stdio() -> std::io::Result<Stream> {
+    let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let output = std::io::stdout().as_fd().try_clone_to_owned()?;
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    Ok(Stream::Pipes(input, output))
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -51,15 +51,24 @@ impl Drop for Tracked {
     }
 }
 
+/// The stream to the host.
+#[derive(Debug)]
+pub enum Stream {
+    /// A device or socket.
+    Duplex(OwnedFd),
+    /// Two pipes: from the host, and to it.
+    Pipes(OwnedFd, OwnedFd),
+}
+
 /// Serve one host after the other on this stream; returns when it has ended for good.
-pub async fn serve(stream: OwnedFd, role: Role) -> LinkError {
+pub async fn serve(stream: Stream, role: Role) -> LinkError {
     let userspace_ns = system::uptime_ns();
     LocalSet::new()
         .run_until(serve_local(stream, role, userspace_ns))
         .await
 }
 
-async fn serve_local(stream: OwnedFd, role: Role, userspace_ns: u64) -> LinkError {
+async fn serve_local(stream: Stream, role: Role, userspace_ns: u64) -> LinkError {
     let reaper = match Reaper::start() {
         Ok(reaper) => reaper,
         Err(error) => return LinkError::Io(error.to_string()),
@@ -74,11 +83,10 @@ async fn serve_local(stream: OwnedFd, role: Role, userspace_ns: u64) -> LinkErro
         connected_ns: Cell::new(0),
         role,
     });
-    let (input, output) = match Port::new(stream) {
-        Ok(port) => tokio::io::split(port),
+    let mut port = match open(stream) {
+        Ok(port) => port,
         Err(error) => return LinkError::Io(error.to_string()),
     };
-    let mut port = AgentPort::new(input, output);
     if matches!(agent.role, Role::Init) {
         spawn_local(crate::init::follow_signals());
     }
@@ -101,6 +109,16 @@ async fn serve_local(stream: OwnedFd, role: Role, userspace_ns: u64) -> LinkErro
             ));
         }
     }
+}
+
+fn open(stream: Stream) -> io::Result<AgentPort> {
+    Ok(match stream {
+        Stream::Duplex(fd) => {
+            let (input, output) = tokio::io::split(Port::new(fd)?);
+            AgentPort::new(input, output)
+        }
+        Stream::Pipes(input, output) => AgentPort::new(Port::new(input)?, Port::new(output)?),
+    })
 }
 
 fn hello(role: &Role) -> Hello {
@@ -148,7 +166,7 @@ async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: 
     let _ = sender.finish(&result);
 }
 
-/// A device or socket as an asynchronous stream.
+/// A device, socket or pipe as an asynchronous stream.
 struct Port(AsyncFd<OwnedFd>);
 
 impl Port {

@@ -234,6 +234,8 @@ pub enum MachineEnding {
     VmmCrashed,
     /// The VMM could not be started.
     VmmMissing,
+    /// The connection to a host that runs already ended.
+    Disconnected,
 }
 
 /// The verdict on a test.

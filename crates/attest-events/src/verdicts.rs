@@ -98,6 +98,7 @@ impl MachineEnding {
             Self::TripleFault => "triple fault",
             Self::VmmCrashed => "VMM crashed",
             Self::VmmMissing => "VMM missing",
+            Self::Disconnected => "disconnected",
         }
     }
 }

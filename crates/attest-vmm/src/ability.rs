@@ -21,13 +21,15 @@ pub enum Ability {
     Clock,
     /// Boot again, through the guest's own shutdown.
     Reboot,
+    /// Off, through the guest's own shutdown.
+    PowerOff,
     /// Stop and continue its processors.
     Pause,
 }
 
 impl Ability {
     /// All, in the order of tables.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Image,
         Self::Kernel,
         Self::Size,
@@ -36,20 +38,22 @@ impl Ability {
         Self::Console,
         Self::Clock,
         Self::Reboot,
+        Self::PowerOff,
         Self::Pause,
     ];
 
-    /// As messages and tables have it: what a backend can, or cannot, have.
+    /// As messages and tables have it: a backend has it, or has none.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Image => "an image",
-            Self::Kernel => "a kernel of its own",
+            Self::Image => "image",
+            Self::Kernel => "kernel of its own",
             Self::Size => "memory and processors of its own",
             Self::Disks => "disks",
             Self::Networks => "networks of the lab",
-            Self::Console => "a console",
-            Self::Clock => "a clock of its own",
+            Self::Console => "console",
+            Self::Clock => "clock of its own",
             Self::Reboot => "reboots",
+            Self::PowerOff => "power-offs",
             Self::Pause => "pauses",
         }
     }

@@ -16,7 +16,7 @@ pub enum VmmError {
         source: qemu::QemuMissing,
     },
     /// The backend cannot do what the machine asks for.
-    #[error("{machine}: the backend `{backend}` has no {}: {reason}", ability.trim_start_matches("a ").trim_start_matches("an "))]
+    #[error("{machine}: the backend `{backend}` has no {ability}: {reason}")]
     Lacks {
         /// Whose.
         machine: String,
@@ -117,4 +117,12 @@ pub enum VmmError {
         #[source]
         source: qmp::QmpError,
     },
+}
+
+impl VmmError {
+    /// What a probe found against a backend, for this machine.
+    pub(crate) fn unable(machine: &str) -> impl FnOnce(String) -> Self + use<> {
+        let machine = machine.to_owned();
+        move |reason| Self::Unable { machine, reason }
+    }
 }

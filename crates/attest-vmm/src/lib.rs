@@ -12,6 +12,7 @@ pub mod probe;
 pub mod qemu;
 pub mod qmp;
 mod running;
+pub mod ssh;
 
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -30,6 +31,7 @@ pub use nspawn::Nspawn;
 pub use qemu::Qemu;
 pub(crate) use running::SIGKILL;
 pub use running::{Ending, EndingKind, Pause, Running};
+pub use ssh::Ssh;
 
 /// A boxed future: these traits are used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,4 +49,9 @@ fn find_program(program: &Path) -> Option<PathBuf> {
     std::env::split_paths(&directories)
         .map(|directory| directory.join(program))
         .find(usable)
+}
+
+/// A program that a backend stands on; else why not, and which packages have it.
+fn installed_program(name: &str, packages: &str) -> Result<PathBuf, String> {
+    find_program(Path::new(name)).ok_or_else(|| format!("{name} is not on PATH; {packages}"))
 }

@@ -56,6 +56,8 @@ pub enum EndingKind {
     TripleFault,
     /// The VMM failed by itself or was killed by someone else.
     VmmCrashed,
+    /// The connection to a host ended.
+    Disconnected,
     /// The lab process died, and the VMM with it.
     LabEnded,
 }

@@ -70,7 +70,7 @@ pub enum Error {
         last_console: String,
     },
     /// The machine's backend cannot do this.
-    #[error("{machine}: backend `{backend}` cannot {ability}")]
+    #[error("{machine}: the backend `{backend}` has no {ability}: {reason}")]
     Unsupported {
         /// Which.
         machine: String,
@@ -78,6 +78,8 @@ pub enum Error {
         backend: &'static str,
         /// The ability, as `attest doctor` lists it.
         ability: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
     },
     /// The connection to the agent broke while the machine ran.
     #[error("{machine}: the connection to the agent broke")]
@@ -356,5 +358,6 @@ fn ending_name(ending: MachineEnding) -> &'static str {
         MachineEnding::TripleFault => "triple fault",
         MachineEnding::VmmCrashed => "the VMM crashed",
         MachineEnding::VmmMissing => "the VMM is missing",
+        MachineEnding::Disconnected => "the connection ended",
     }
 }

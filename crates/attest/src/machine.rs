@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use attest_events::{EventKind, MachineEnding, nanoseconds};
 use attest_manifest::{MachinePlan, TimeoutPlan};
 use attest_protocol::message::{Condition, Request, Response, Stats};
-use attest_vmm::Running;
+use attest_vmm::{Ability, Running};
 
 use crate::boot::{self, Live};
 use crate::command::{Command, raw};
@@ -183,6 +183,7 @@ impl Machine {
 
     /// Type bytes at the serial console.
     pub async fn send_console(&self, bytes: impl AsRef<[u8]>) -> Result<()> {
+        self.needs(Ability::Console)?;
         self.console().send(bytes.as_ref()).await
     }
 
@@ -217,12 +218,14 @@ impl Machine {
 
     /// Set the guest's wall clock to the host's.
     pub async fn sync_clock(&self) -> Result<()> {
+        self.needs(Ability::Clock)?;
         self.call(&Request::SetClock(crate::setup::wall_clock_ns()))
             .await
     }
 
     /// Mix these bytes into the guest's entropy pool, credited in full.
     pub async fn reseed(&self, entropy: impl Into<Vec<u8>>) -> Result<()> {
+        self.needs(Ability::Clock)?;
         self.call(&Request::Reseed(entropy.into().into())).await
     }
 
@@ -259,6 +262,7 @@ impl Machine {
 
     /// Boot the guest again, through its own shutdown, and wait until it is ready.
     pub async fn reboot(&self) -> Result<()> {
+        self.needs(Ability::Reboot)?;
         let machine = self.clone();
         self.operation("reboot", "", |_| async move { machine.reboot_now().await })
             .await
@@ -284,6 +288,7 @@ impl Machine {
     /// Switch the guest off through its own shutdown, and wait until it is off; after the lab's
     /// shutdown time-out the plug is pulled.
     pub async fn power_off(&self) -> Result<()> {
+        self.needs(Ability::PowerOff)?;
         let machine = self.clone();
         self.operation("power-off", "", |_| async move {
             let running = machine.running().await?;
@@ -328,15 +333,21 @@ impl Machine {
 
     /// Stop the virtual CPUs where the backend can: nothing answers until [`Machine::resume`].
     pub async fn pause(&self) -> Result<()> {
+        self.needs(Ability::Pause)?;
         let running = self.running().await?;
-        let pause = running.pause().ok_or_else(|| self.cannot("pause"))?;
+        let Some(pause) = running.pause() else {
+            return Err(self.off());
+        };
         Ok(pause.pause().await?)
     }
 
     /// Continue after [`Machine::pause`].
     pub async fn resume(&self) -> Result<()> {
+        self.needs(Ability::Pause)?;
         let running = self.running().await?;
-        let pause = running.pause().ok_or_else(|| self.cannot("pause"))?;
+        let Some(pause) = running.pause() else {
+            return Err(self.off());
+        };
         Ok(pause.resume().await?)
     }
 
@@ -369,11 +380,18 @@ impl Machine {
         }
     }
 
-    fn cannot(&self, ability: &'static str) -> Error {
-        Error::Unsupported {
-            machine: self.name().to_owned(),
-            backend: self.inner.plan.backend.name(),
-            ability,
+    /// Refuse what its backend cannot.
+    fn needs(&self, ability: Ability) -> Result<()> {
+        let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
+        let backend = lab.backends.of(self.inner.plan.backend);
+        match backend.lacks(ability) {
+            None => Ok(()),
+            Some(reason) => Err(Error::Unsupported {
+                machine: self.name().to_owned(),
+                backend: backend.name(),
+                ability: ability.name(),
+                reason,
+            }),
         }
     }
 

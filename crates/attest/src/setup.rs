@@ -11,9 +11,19 @@ const ENTROPY: usize = 64;
 
 /// The set-up of one machine, without what must be fresh.
 pub(crate) fn plan(lab: &LabPlan, machine: &MachinePlan) -> Setup {
+    // A host that runs already keeps its own name and names.
+    let is_ours = machine.backend != Backend::Ssh;
     Setup {
-        hostname: machine.name.clone(),
-        hosts: hosts(lab, machine),
+        hostname: if is_ours {
+            machine.name.clone()
+        } else {
+            String::new()
+        },
+        hosts: if is_ours {
+            hosts(lab, machine)
+        } else {
+            Vec::new()
+        },
         interfaces: machine
             .cards
             .iter()

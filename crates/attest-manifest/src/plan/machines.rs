@@ -67,7 +67,11 @@ impl<'a> Planner<'a> {
                             .label("choose another name"),
                     );
                 }
-                let cards = self.cards(&at, name, number, networks, &mut owners);
+                // A host that runs already has networks of its own.
+                let backend = machine.backend.or(file.defaults.backend);
+                let is_apart = backend == Some(Backend::Ssh) && machine.networks.is_none();
+                let own = if is_apart { &[] } else { networks };
+                let cards = self.cards(&at, name, number, own, &mut owners);
                 let image = self.image(
                     &at,
                     machine.image.as_ref(),

@@ -5,14 +5,14 @@ mod console;
 mod running;
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use tokio::net::UnixStream;
 
 use crate::{
     Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
-    VmmError, Wanted, find_program,
+    VmmError, Wanted, installed_program,
 };
 
 use running::Container;
@@ -38,14 +38,7 @@ pub fn probe() -> Result<PathBuf, String> {
                 .to_owned(),
         );
     }
-    find_program(Path::new(PROGRAM)).ok_or_else(|| format!("{PROGRAM} is not on PATH; {PACKAGES}"))
-}
-
-fn program(machine: &str) -> Result<PathBuf, VmmError> {
-    probe().map_err(|reason| VmmError::Unable {
-        machine: machine.to_owned(),
-        reason,
-    })
+    installed_program(PROGRAM, PACKAGES)
 }
 
 impl Backend for Nspawn {
@@ -65,12 +58,13 @@ impl Backend for Nspawn {
             | Ability::Size
             | Ability::Networks
             | Ability::Console
-            | Ability::Reboot => None,
+            | Ability::Reboot
+            | Ability::PowerOff => None,
         }
     }
 
     fn host(&self, wanted: &Wanted) -> Result<(), VmmError> {
-        program(&wanted.machine).map(drop)
+        probe().map(drop).map_err(VmmError::unable(&wanted.machine))
     }
 
     fn start<'a>(
@@ -96,7 +90,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
             backend: "nspawn",
         });
     };
-    let path = program(&name)?;
+    let path = probe().map_err(VmmError::unable(&name))?;
     let failed = |action| {
         let machine = name.clone();
         move |source| VmmError::Host {

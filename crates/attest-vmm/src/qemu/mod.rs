@@ -86,6 +86,7 @@ impl Backend for Qemu {
             | Ability::Console
             | Ability::Clock
             | Ability::Reboot
+            | Ability::PowerOff
             | Ability::Pause => None,
         }
     }

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use attest_manifest::{Backend as Kind, KernelPlan, LabPlan, MachinePlan};
-use attest_vmm::{Ability, Accelerator, Backend, Nspawn, Qemu, Wanted};
+use attest_manifest::{
+    ActionPlan, Backend as Kind, KernelPlan, LabPlan, MachinePlan, StepPlan, TestKind, WaitTarget,
+};
+use attest_vmm::{Ability, Accelerator, Backend, Nspawn, Qemu, Ssh, Wanted};
 
 use crate::error::Result;
 
@@ -12,6 +14,7 @@ use crate::error::Result;
 pub(crate) struct Backends {
     qemu: Qemu,
     nspawn: Nspawn,
+    ssh: Ssh,
 }
 
 impl Backends {
@@ -20,28 +23,33 @@ impl Backends {
         Self {
             qemu: Qemu::new(memo),
             nspawn: Nspawn,
+            ssh: Ssh,
         }
     }
 
     pub(crate) fn of(&self, kind: Kind) -> &dyn Backend {
         match kind {
             Kind::Qemu => &self.qemu,
-            Kind::Nspawn | Kind::Ssh => &self.nspawn,
+            Kind::Nspawn => &self.nspawn,
+            Kind::Ssh => &self.ssh,
         }
     }
 
     /// Refuse what cannot be run, before anything is started.
     pub(super) fn check(&self, plan: &LabPlan) -> Result<()> {
         for machine in &plan.machines {
-            self.of(machine.backend).check(&wanted(machine))?;
+            self.of(machine.backend).check(&wanted(plan, machine))?;
         }
         Ok(())
     }
 }
 
-/// What a machine asks for beyond what every backend gives.
-fn wanted(machine: &MachinePlan) -> Wanted {
+/// What a machine and its tests ask for beyond what every backend gives.
+fn wanted(plan: &LabPlan, machine: &MachinePlan) -> Wanted {
     let of_user = matches!(machine.image.kernel, KernelPlan::Path(_));
+    let any_step = |is: fn(&ActionPlan) -> bool| {
+        steps(plan).any(|step| step.machines.contains(&machine.name) && is(&step.action))
+    };
     let abilities = [
         (
             Ability::Kernel,
@@ -49,6 +57,9 @@ fn wanted(machine: &MachinePlan) -> Wanted {
         ),
         (Ability::Disks, !machine.disks.is_empty()),
         (Ability::Image, machine.image.system.is_some()),
+        (Ability::Networks, !machine.cards.is_empty()),
+        (Ability::Reboot, any_step(is_reboot)),
+        (Ability::Console, any_step(is_of_console)),
     ];
     let wanted = abilities.into_iter().filter(|(_, wanted)| *wanted);
     Wanted {
@@ -56,6 +67,26 @@ fn wanted(machine: &MachinePlan) -> Wanted {
         abilities: wanted.map(|(ability, _)| ability).collect(),
         accelerator: accelerator(machine),
     }
+}
+
+/// Every step of every test, and those within steps that are parallel.
+fn steps(plan: &LabPlan) -> impl Iterator<Item = &StepPlan> {
+    let tests = plan.tests.iter().flat_map(|test| match &test.kind {
+        TestKind::Steps(steps) => steps.as_slice(),
+        TestKind::Rust(_) => &[],
+    });
+    tests.flat_map(|step| match &step.action {
+        ActionPlan::Parallel(steps) => steps.iter(),
+        _ => std::slice::from_ref(step).iter(),
+    })
+}
+
+fn is_reboot(action: &ActionPlan) -> bool {
+    matches!(action, ActionPlan::Reboot)
+}
+
+fn is_of_console(action: &ActionPlan) -> bool {
+    matches!(action, ActionPlan::Wait(wait) if matches!(wait.target, WaitTarget::Console(_)))
 }
 
 /// The accelerator that was asked for; `None`: a probe chooses.

@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use attest_image::{Cache, disks};
-use attest_manifest::{Backend, DiskContent, DiskPlan, MachinePlan};
+use attest_manifest::{Backend, DiskContent, DiskPlan, MachinePlan, SshPlan};
 use attest_vmm::{
-    Body, Card, ContainerConfig, Disk, MachineConfig, Plug, QemuOptions, VirtualConfig,
+    Body, Card, ContainerConfig, Disk, HostConfig, MachineConfig, Plug, QemuOptions, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -34,7 +34,8 @@ pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineC
     }
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(plan, lab).await?),
-        _ => Body::Virtual(Box::new(virtual_machine(plan, lab)?)),
+        Backend::Ssh => Body::Host(host(plan)?),
+        Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab)?)),
     };
     Ok(MachineConfig {
         name: plan.name.clone(),
@@ -44,9 +45,27 @@ pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineC
     })
 }
 
+fn host(plan: &MachinePlan) -> Result<HostConfig> {
+    let SshPlan {
+        host,
+        port,
+        user,
+        identity,
+        options,
+    } = plan.ssh.clone().expect("planned for every host");
+    Ok(HostConfig {
+        host,
+        port,
+        user,
+        identity,
+        options,
+        agent: attest_image::bare::plain_agent(attest_embed::AGENT)?.into_owned(),
+    })
+}
+
 async fn container(plan: &MachinePlan, lab: &Shared) -> Result<ContainerConfig> {
-    let guest = lab.images.of(plan);
-    let root = guest.root.as_ref().expect("checked for every container");
+    let root = lab.images.root_of(plan);
+    let root = root.expect("checked for every container");
     let image = disks::read_only(&root.disk)?;
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
     Ok(ContainerConfig {
@@ -68,10 +87,10 @@ async fn agent(lab: &Shared) -> Result<PathBuf> {
 }
 
 fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConfig> {
-    let guest = lab.images.of(plan);
+    let first = lab.images.first_of(plan);
     let mut arguments = Vec::new();
     let mut disks = Vec::new();
-    if let Some(root) = &guest.root {
+    if let Some(root) = lab.images.root_of(plan) {
         disks.push(Disk {
             file: disks::read_only(&root.disk)?,
             read_only: true,
@@ -86,8 +105,8 @@ fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConfig> {
     Ok(VirtualConfig {
         memory: plan.memory,
         vcpus: plan.vcpus,
-        kernel: guest.first.kernel.clone(),
-        initrd: guest.first.initrd.clone(),
+        kernel: first.kernel.clone(),
+        initrd: first.initrd.clone(),
         kernel_arguments: arguments,
         disks,
         qemu: qemu_options(plan),

@@ -121,6 +121,7 @@ pub(super) async fn follow_ending(running: &dyn Running, session: &Session, reco
         EndingKind::Reset => MachineEnding::Reset,
         EndingKind::Panic => MachineEnding::Panic,
         EndingKind::TripleFault => MachineEnding::TripleFault,
+        EndingKind::Disconnected => MachineEnding::Disconnected,
         EndingKind::VmmCrashed | EndingKind::LabEnded => MachineEnding::VmmCrashed,
     };
     let detail: Arc<str> = ending.detail.clone().into();

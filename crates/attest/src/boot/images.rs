@@ -6,7 +6,7 @@ use std::sync::Arc;
 use attest_events::EventKind;
 use attest_image::bare::{self, BareGuest, BareOptions};
 use attest_image::{Cache, Choice, Kernel, KernelSource};
-use attest_manifest::{ImagePlan, KernelPlan, MachinePlan, SourcePlan, SystemPlan};
+use attest_manifest::{Backend, ImagePlan, KernelPlan, MachinePlan, SourcePlan, SystemPlan};
 
 use crate::error::{Error, Result};
 use crate::recorder::Recorder;
@@ -27,20 +27,13 @@ const MODULES_OF_ROOTS: [&str; 3] = ["erofs", "ext4", "overlay"];
 #[derive(Debug)]
 pub(crate) struct Images {
     pub(crate) cache: Cache,
-    /// One for each image that is used.
-    guests: Vec<(ImagePlan, Guest)>,
+    /// For each image of a virtual machine: the kernel, and the initramfs.
+    firsts: Vec<(ImagePlan, BareGuest)>,
+    /// Each system that is used.
+    roots: Vec<Root>,
 }
 
-/// What a virtual machine boots from.
-#[derive(Debug)]
-pub(crate) struct Guest {
-    /// The kernel, and the initramfs.
-    pub(crate) first: BareGuest,
-    /// What the initramfs boots; `None`: it is all there is.
-    pub(crate) root: Option<Root>,
-}
-
-/// A system on a disk.
+/// A system that is ready to be booted.
 #[derive(Debug)]
 pub(crate) struct Root {
     /// Never written to.
@@ -56,33 +49,51 @@ impl Images {
     ) -> Result<Self> {
         let mut images = Self {
             cache: Cache::open(directory)?,
-            guests: Vec::new(),
+            firsts: Vec::new(),
+            roots: Vec::new(),
         };
-        for MachinePlan { image, .. } in machines {
-            if images.guests.iter().all(|(known, _)| known != image) {
-                let guest = images.guest(image, recorder)?;
-                images.guests.push((image.clone(), guest));
-            }
+        for machine in machines {
+            images.add(machine, recorder)?;
         }
         Ok(images)
     }
 
-    pub(super) fn of(&self, machine: &MachinePlan) -> &Guest {
-        let found = self
-            .guests
-            .iter()
-            .find(|(known, _)| *known == machine.image);
-        &found.expect("made for every machine of the plan").1
+    fn add(&mut self, machine: &MachinePlan, recorder: &Recorder) -> Result<()> {
+        if machine.backend == Backend::Ssh {
+            return Ok(());
+        }
+        if let Some(system) = &machine.image.system
+            && self.root_of(machine).is_none()
+        {
+            self.roots.push(root(system)?);
+        }
+        let is_known = self.firsts.iter().any(|(known, _)| *known == machine.image);
+        if machine.backend == Backend::Qemu && !is_known {
+            let first = self.first_steps(&machine.image, recorder)?;
+            self.firsts.push((machine.image.clone(), first));
+        }
+        Ok(())
+    }
+
+    /// The kernel and the initramfs of a virtual machine.
+    pub(super) fn first_of(&self, machine: &MachinePlan) -> &BareGuest {
+        let mut firsts = self.firsts.iter();
+        let found = firsts.find(|(known, _)| *known == machine.image);
+        &found.expect("made for every virtual machine of the plan").1
+    }
+
+    /// The system of a machine that has one. Their names tell them apart.
+    pub(super) fn root_of(&self, machine: &MachinePlan) -> Option<&Root> {
+        let system = machine.image.system.as_ref()?;
+        self.roots.iter().find(|root| root.plan.name == system.name)
     }
 
     /// What was chosen for them, and why.
     pub(super) fn choices(&self) -> impl Iterator<Item = &Choice> {
-        self.guests
-            .iter()
-            .flat_map(|(_, guest)| &guest.first.choices)
+        self.firsts.iter().flat_map(|(_, first)| &first.choices)
     }
 
-    fn guest(&self, plan: &ImagePlan, recorder: &Recorder) -> Result<Guest> {
+    fn first_steps(&self, plan: &ImagePlan, recorder: &Recorder) -> Result<BareGuest> {
         let source = match &plan.kernel {
             KernelPlan::Path(path) => KernelSource::Path(path.clone()),
             KernelPlan::Auto | KernelPlan::Image => KernelSource::Auto,
@@ -93,16 +104,14 @@ impl Images {
             });
         })?;
         let agent = attest_embed::AGENT;
-        let first = match (&plan.initrd, &plan.system) {
+        Ok(match (&plan.initrd, &plan.system) {
             (Some(initrd), _) => bare::with_initrd(&self.cache, &kernel, initrd)?,
             (None, None) => bare::build(&self.cache, &kernel, &BareOptions::new(agent, &MODULES))?,
             (None, Some(_)) => {
                 let modules = [&MODULES[..], &MODULES_OF_ROOTS].concat();
                 bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &modules))?
             }
-        };
-        let root = plan.system.as_ref().map(root).transpose()?;
-        Ok(Guest { first, root })
+        })
     }
 }
 

@@ -31,6 +31,10 @@ impl Overrides {
             }
             if let Some(backend) = self.backend {
                 machine.backend = backend;
+                if backend == Backend::Ssh {
+                    // Those of the lab; it has networks of its own.
+                    machine.cards.clear();
+                }
             }
         }
     }
