@@ -1,10 +1,11 @@
-//! systemd of a guest, seen from the host: states, waits, jobs, the boot's times.
+//! systemd of a guest, seen from the host: states, waits, jobs, the boot's times, the journal.
 //!
 //! It speaks D-Bus over a stream of bytes to the private socket of a manager, which is there
 //! from the first moment of the boot, needs no bus and sends every signal unasked. How the
 //! stream gets there is the caller's business: this crate knows no machines.
 //!
-//! [`Manager`] is the way in. [`detect`] tells what runs where systemd does not.
+//! [`Manager`] is the way in. [`journal`] reads the journal's export format. [`detect`] tells
+//! what runs where systemd does not.
 
 mod boot;
 mod dbus;
@@ -15,6 +16,7 @@ mod failure;
 mod fake;
 mod files;
 mod job;
+pub mod journal;
 mod manager;
 mod name;
 mod near;
