@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::modules::ModuleError;
+use crate::tree::TreeError;
 
 /// What can go wrong with images.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,32 @@ pub enum ImageError {
         path: String,
         /// Why.
         reason: &'static str,
+    },
+    /// Something that is not in a tree, or cannot be.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// Something that no image can hold.
+    #[error("`{path}` cannot be in an image: {reason}")]
+    Unstorable {
+        /// Of the tree.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A file that cannot be read, or that changed meanwhile.
+    #[error("`{path}` cannot be put into the image")]
+    Contents {
+        /// Of the tree.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory of the host, or something in it, was changed while it was read.
+    #[error("{} changed while it was read; leave it alone meanwhile, and try again", path.display())]
+    Changed {
+        /// Which.
+        path: PathBuf,
     },
     /// There is no place for a cache.
     #[error("no cache directory: neither ATTEST_CACHE nor XDG_CACHE_HOME nor HOME is set")]

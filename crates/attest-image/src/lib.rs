@@ -6,11 +6,14 @@ mod cache;
 pub mod cpio;
 pub mod disks;
 mod elf;
+pub mod erofs;
 mod error;
 mod fetch;
 mod kernel;
 mod modules;
 mod packing;
+pub mod source;
+pub mod tree;
 mod vmlinux;
 
 pub use cache::Cache;

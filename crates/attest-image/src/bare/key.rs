@@ -11,7 +11,7 @@ use crate::error::ImageError;
 use crate::kernel::Kernel;
 
 /// Raised when the layout of the guest changes.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 /// Raised when more kernels can be started directly.
 const EXTRACTION: u64 = 2;
 

@@ -1,0 +1,5 @@
+//! Where root file systems come from.
+
+mod directory;
+
+pub use directory::directory;
