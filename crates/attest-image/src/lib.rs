@@ -10,13 +10,15 @@ pub mod erofs;
 mod error;
 mod fetch;
 mod kernel;
+mod key;
 mod modules;
 mod packing;
 pub mod source;
 pub mod tree;
+mod unpacking;
 mod vmlinux;
 
-pub use cache::Cache;
+pub use cache::{Cache, CacheEntry, Keep, Lease, SealedFile};
 pub use error::ImageError;
 pub use kernel::{Amount, Kernel, KernelSource, Step};
 pub use modules::{ModuleError, ModulePlan, plan_modules};

@@ -9,6 +9,7 @@
 mod dirents;
 mod format;
 mod plan;
+mod read;
 mod xattrs;
 
 use std::fs::File;
@@ -16,8 +17,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+pub use read::read;
+
 use crate::error::ImageError;
-use crate::kernel::{Amount, Step};
+use crate::kernel::Step;
+use crate::source::Progress;
 use crate::tree::{Kind, Tree, shown};
 
 use format::{BLOCK, Superblock};
@@ -96,17 +100,10 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn places(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
         let total: u64 = self.plan.places.iter().map(|place| place.size).sum();
-        let (mut done, mut told) = (0_u64, None);
+        let mut progress = Progress::new("writing the image".to_owned(), total, progress);
+        let mut done = 0;
         for (at, place) in self.plan.places.iter().enumerate() {
-            // Each twentieth is enough for eyes.
-            let part = (done * 20).checked_div(total);
-            if told != part {
-                told = part;
-                progress(Step {
-                    what: "writing the image".to_owned(),
-                    bytes: Some(Amount { done, total }),
-                });
-            }
+            progress.at(done);
             self.place(at, place)?;
             done += place.size;
         }

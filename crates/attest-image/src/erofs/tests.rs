@@ -164,8 +164,12 @@ fn round_trip(tree: &Tree) {
 }
 
 fn compare(tree: &Tree, image: &Path) {
-    let back = mounted(image).unwrap();
-    let (wanted, got) = (seen(tree), seen(&back));
+    same(tree, &mounted(image).unwrap());
+    same(tree, &read(image).unwrap());
+}
+
+fn same(tree: &Tree, back: &Tree) {
+    let (wanted, got) = (seen(tree), seen(back));
     for (wanted, got) in wanted.iter().zip(&got) {
         assert_eq!(wanted, got);
     }
@@ -482,6 +486,48 @@ fn any_tree_comes_back() {
             })
             .unwrap();
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Also without mounting anything.
+    #[test]
+    fn any_tree_can_be_read_back(tree in any_tree()) {
+        let directory = tempfile::tempdir().unwrap();
+        let image = write_to(directory.path(), &tree);
+        same(&tree, &read(&image).unwrap());
+    }
+
+    #[test]
+    fn a_damaged_image_is_no_danger(tree in any_tree(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..20)) {
+        let directory = tempfile::tempdir().unwrap();
+        let image = write_to(directory.path(), &tree);
+        let mut bytes = std::fs::read(&image).unwrap();
+        for (at, value) in flips {
+            // Where the inodes are.
+            let most = bytes.len().min(40_000);
+            bytes[1024 + at.index(most - 1024)] = value;
+        }
+        std::fs::write(&image, bytes).unwrap();
+        if let Ok(tree) = read(&image) {
+            prop_assert!(tree.walk().count() < 100_000);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_image_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("other");
+    for (bytes, reason) in [
+        (vec![0; 100], "cut short"),
+        (vec![0; 5000], "no erofs image"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("other") && error.contains(reason), "{error}");
+    }
 }
 
 #[test]

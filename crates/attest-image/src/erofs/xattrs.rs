@@ -47,6 +47,43 @@ pub(super) fn data(xattrs: &BTreeMap<Box<[u8]>, Box<[u8]>>) -> Result<Vec<u8>, &
     Ok(data)
 }
 
+/// The attributes that are in such bytes.
+///
+/// # Errors
+/// They are damaged, or shared with other inodes.
+pub(super) fn read(data: &[u8]) -> Result<BTreeMap<Box<[u8]>, Box<[u8]>>, &'static str> {
+    const DAMAGED: &str = "it has damaged extended attributes";
+    let mut xattrs = BTreeMap::new();
+    let Some((header, mut left)) = data.split_at_checked(HEADER) else {
+        return if data.is_empty() {
+            Ok(xattrs)
+        } else {
+            Err(DAMAGED)
+        };
+    };
+    if header[4] != 0 {
+        return Err("it has extended attributes of a form that attest does not write");
+    }
+    while let [named, number, low, high, rest @ ..] = left {
+        let prefix = PREFIXES
+            .iter()
+            .find(|(_, own)| own == number)
+            .ok_or(DAMAGED)?
+            .0;
+        let size = usize::from(u16::from_le_bytes([*low, *high]));
+        let (name, rest) = rest.split_at_checked(usize::from(*named)).ok_or(DAMAGED)?;
+        let value = rest.get(..size).ok_or(DAMAGED)?;
+        xattrs.insert([prefix, name].concat().into(), value.into());
+        let used = (4 + name.len() + size).next_multiple_of(4);
+        left = left.get(used..).ok_or(DAMAGED)?;
+    }
+    if left.is_empty() {
+        Ok(xattrs)
+    } else {
+        Err(DAMAGED)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 10;
 
 /// Extended attributes that mean something in an image. The others are the host's own: of its
 /// file system, or of its network shares.
-const KEPT: [&[u8]; 4] = [b"security.", b"system.posix_acl_", b"trusted.", b"user."];
+pub(super) const KEPT: [&[u8]; 4] = [b"security.", b"system.posix_acl_", b"trusted.", b"user."];
 
 /// Read a directory.
 ///
@@ -191,7 +191,7 @@ fn contents(
         identity: Identity::of(metadata),
         keeps,
     };
-    Ok(Contents::host(size, extents.collect(), file))
+    Ok(Contents::host(size, extents.collect(), Arc::new(file)))
 }
 
 /// Where a file with holes has data, and how much.

@@ -161,11 +161,11 @@ impl Contents {
     }
 
     /// A file of the host. The extents are as for a spool file.
-    pub(crate) fn host(length: u64, extents: Vec<Extent>, file: HostFile) -> Self {
+    pub(crate) fn host(length: u64, extents: Vec<Extent>, file: Arc<HostFile>) -> Self {
         Self {
             length,
             extents: extents.into(),
-            source: Source::Host(Arc::new(file)),
+            source: Source::Host(file),
         }
     }
 
@@ -399,7 +399,7 @@ mod tests {
             length: 5,
             offset: 0,
         };
-        let contents = Contents::host(5, vec![whole], file);
+        let contents = Contents::host(5, vec![whole], Arc::new(file));
         assert_eq!(contents.read(5).unwrap(), b"first");
         let opened = contents.open().unwrap();
         std::fs::write(&path, "second").unwrap();

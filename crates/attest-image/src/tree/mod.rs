@@ -15,6 +15,7 @@ pub use error::TreeError;
 pub use layer::Layer;
 pub use node::{Attributes, Device, Entries, Kind, Node, Time};
 pub use path::shown;
+pub(crate) use spool::Position;
 pub use spool::Spool;
 
 /// Symbolic links on the way of one path, as many as Linux follows (path_resolution(7)).

@@ -1,25 +1,38 @@
-//! Contents of files that come in a stream: kept on disk, in a file without a name that goes with
-//! its last user, so that a tree of gigabytes needs no memory.
+//! Contents of files that come in a stream. They are kept on disk, in a file without a name that
+//! goes with its last user, so that a tree of gigabytes needs no memory; or they stay where they
+//! are, in a plain archive.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use super::contents::{Contents, Extent};
+use super::contents::{Contents, Extent, HostFile};
 use crate::error::ImageError;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 256 * 1024;
 
-/// A spool file.
+/// Where contents of a stream go.
 #[derive(Debug)]
 pub struct Spool {
-    file: Arc<File>,
-    end: u64,
+    place: Place,
     buffer: Vec<u8>,
 }
+
+#[derive(Debug)]
+enum Place {
+    /// Copied, and how much is there.
+    Copied(Arc<File>, u64),
+    /// Left in the file that the stream is, and how much of it was read.
+    Left(Arc<HostFile>, Position),
+}
+
+/// How much of a stream was read.
+pub(crate) type Position = Rc<Cell<u64>>;
 
 impl Spool {
     /// An empty one on the file system of a directory.
@@ -29,11 +42,19 @@ impl Spool {
     pub fn new(directory: &Path) -> Result<Self, ImageError> {
         let file = tempfile::tempfile_in(directory);
         let file = file.map_err(ImageError::file(directory, "no file can be made there"))?;
-        Ok(Self {
-            file: Arc::new(file),
-            end: 0,
+        Ok(Self::at(Place::Copied(Arc::new(file), 0)))
+    }
+
+    /// For a stream that is a file itself, of which this says how much was read.
+    pub(crate) fn over(file: Arc<HostFile>, position: Position) -> Self {
+        Self::at(Place::Left(file, position))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
             buffer: vec![0; BUFFER],
-        })
+        }
     }
 
     /// Take so many bytes of a stream.
@@ -57,11 +78,17 @@ impl Spool {
     ) -> io::Result<Contents> {
         let mut extents = Vec::with_capacity(places.len());
         for (at, length) in places.iter().copied().filter(|(_, length)| *length > 0) {
-            let offset = self.end;
+            let offset = match &self.place {
+                Place::Copied(_, end) => *end,
+                Place::Left(_, position) => position.get(),
+            };
             self.take(stream, length)?;
             extents.push(Extent { at, length, offset });
         }
-        Ok(Contents::spooled(length, extents, Arc::clone(&self.file)))
+        Ok(match &self.place {
+            Place::Copied(file, _) => Contents::spooled(length, extents, Arc::clone(file)),
+            Place::Left(file, _) => Contents::host(length, extents, Arc::clone(file)),
+        })
     }
 
     fn take(&mut self, stream: &mut impl Read, length: u64) -> io::Result<()> {
@@ -74,8 +101,10 @@ impl Spool {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
-            self.file.write_all_at(&self.buffer[..count], self.end)?;
-            self.end += count as u64;
+            if let Place::Copied(file, end) = &mut self.place {
+                file.write_all_at(&self.buffer[..count], *end)?;
+                *end += count as u64;
+            }
             left -= count as u64;
         }
         Ok(())
