@@ -1,156 +1,108 @@
 //! An initramfs as the kernel takes it: a cpio archive in the "new ASCII" format
 //! (Documentation/driver-api/early-userspace/buffer-format.rst), uncompressed: under TCG the
-//! kernel copies faster than it decompresses. Equal inputs give equal bytes.
+//! kernel copies faster than it decompresses. Equal trees give equal bytes.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 
-/// A file tree to pack.
-#[derive(Debug, Default)]
-pub struct Archive {
-    entries: BTreeMap<String, Entry>,
+use crate::error::ImageError;
+use crate::tree::{Kind, Node, NodeId, Tree, shown};
+
+/// The archive of a tree. Extended attributes have no place in it.
+///
+/// # Errors
+/// A file of 4 GiB or more, or contents that cannot be read.
+pub fn pack(tree: &Tree) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = Vec::new();
+    let mut packed = HashSet::new();
+    // The kernel has the top already. A directory comes before what is in it.
+    for visit in tree.walk().skip(1) {
+        let contents = if packed.insert(visit.id) {
+            contents(visit.node, &visit.path)?
+        } else {
+            // One more name of what is there; its bytes are not repeated.
+            Vec::new()
+        };
+        Header::of(tree, visit.id, &contents).put(&mut bytes, &visit.path, &contents);
+    }
+    Header::default().put(&mut bytes, b"TRAILER!!!", &[]);
+    Ok(bytes)
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// Of user and group, which are the same.
-    owner: u32,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Directory(u32),
-    File(u32, Vec<u8>),
-    Symlink(String),
-    Device(u32, u32, u32),
-}
-
-const DIRECTORY: u32 = 0o040_000;
-const REGULAR: u32 = 0o100_000;
-const SYMLINK: u32 = 0o120_000;
-const CHARACTER: u32 = 0o020_000;
-
-impl Archive {
-    /// An empty one.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Add a directory, with its parents.
-    pub fn directory(&mut self, path: &str, mode: u32) {
-        self.put(path, Kind::Directory(mode));
-    }
-
-    /// Add a file, with its parents. Paths have no leading slash.
-    pub fn file(&mut self, path: &str, mode: u32, contents: impl Into<Vec<u8>>) {
-        self.put(path, Kind::File(mode, contents.into()));
-    }
-
-    /// Add a symbolic link, with its parents.
-    pub fn symlink(&mut self, path: &str, target: &str) {
-        self.put(path, Kind::Symlink(target.to_owned()));
-    }
-
-    /// Add a character device.
-    pub fn device(&mut self, path: &str, mode: u32, major: u32, minor: u32) {
-        self.put(path, Kind::Device(mode, major, minor));
-    }
-
-    /// Give what is at this path to a user and the group of the same number; root has the rest.
-    pub fn owner(&mut self, path: &str, owner: u32) {
-        if let Some(entry) = self.entries.get_mut(path) {
-            entry.owner = owner;
+fn contents(node: &Node, path: &[u8]) -> Result<Vec<u8>, ImageError> {
+    match &node.kind {
+        Kind::Symlink(target) => Ok(target.to_vec()),
+        Kind::File(contents) if contents.len() > u64::from(u32::MAX) => {
+            Err(ImageError::Unstorable {
+                path: shown(path),
+                reason: "an initramfs holds no file of 4 GiB",
+            })
         }
-    }
-
-    /// Whether something is at this path.
-    pub fn contains(&self, path: &str) -> bool {
-        self.entries.contains_key(path)
-    }
-
-    /// A file's bytes.
-    #[cfg(test)]
-    pub(crate) fn contents(&self, path: &str) -> Option<&[u8]> {
-        match &self.entries.get(path)?.kind {
-            Kind::File(_, bytes) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    fn put(&mut self, path: &str, kind: Kind) {
-        for (at, _) in path.match_indices('/') {
-            let parent = || Entry {
-                owner: 0,
-                kind: Kind::Directory(0o755),
-            };
-            self.entries
-                .entry(path[..at].to_owned())
-                .or_insert_with(parent);
-        }
-        self.entries
-            .insert(path.to_owned(), Entry { owner: 0, kind });
-    }
-
-    /// The archive's bytes.
-    pub fn pack(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        // Sorted by name, so a directory comes before what is in it.
-        for (inode, (path, Entry { owner, kind })) in (1_u32..).zip(&self.entries) {
-            let mut header = Header {
-                inode,
-                owner: *owner,
-                ..Header::default()
-            };
-            let mut contents: &[u8] = &[];
-            match kind {
-                Kind::Directory(mode) => header.mode = DIRECTORY | mode,
-                Kind::File(mode, bytes) => {
-                    header.mode = REGULAR | mode;
-                    contents = bytes;
-                }
-                Kind::Symlink(target) => {
-                    header.mode = SYMLINK | 0o777;
-                    contents = target.as_bytes();
-                }
-                Kind::Device(mode, major, minor) => {
-                    header.mode = CHARACTER | mode;
-                    header.device = (*major, *minor);
-                }
-            }
-            header.put(&mut bytes, path, contents);
-        }
-        Header::default().put(&mut bytes, "TRAILER!!!", &[]);
-        bytes
+        Kind::File(contents) => contents
+            .read(u64::MAX)
+            .map_err(|source| ImageError::Contents {
+                path: shown(path),
+                source,
+            }),
+        _ => Ok(Vec::new()),
     }
 }
 
-/// What differs between the headers here. All times are 0: equal inputs give equal bytes.
+/// A file's header, as numbers in the order in which they stand.
 #[derive(Default)]
 struct Header {
     inode: u32,
     mode: u32,
     owner: u32,
+    group: u32,
+    links: u32,
+    modified: u32,
+    size: u32,
     device: (u32, u32),
 }
 
 impl Header {
-    fn put(&self, bytes: &mut Vec<u8>, path: &str, contents: &[u8]) {
-        let links = if self.mode & DIRECTORY == DIRECTORY {
-            2
-        } else {
-            1
+    fn of(tree: &Tree, id: NodeId, contents: &[u8]) -> Self {
+        let node = tree.node(id);
+        let attributes = &node.attributes;
+        let device = match node.kind {
+            Kind::Character(device) | Kind::Block(device) => (device.major, device.minor),
+            _ => (0, 0),
         };
-        let size = u32::try_from(contents.len()).expect("files of an initramfs are small");
+        Self {
+            inode: id.number(),
+            mode: u32::from(node.st_mode()),
+            owner: attributes.uid,
+            group: attributes.gid,
+            links: tree.links(id),
+            // The format ends in 2106 and begins in 1970.
+            modified: u32::try_from(attributes.modified.seconds.max(0)).unwrap_or(u32::MAX),
+            size: u32::try_from(contents.len()).expect("larger files were refused"),
+            device,
+        }
+    }
+
+    fn put(&self, bytes: &mut Vec<u8>, path: &[u8], contents: &[u8]) {
         let name_size = u32::try_from(path.len() + 1).expect("paths are short");
         let (major, minor) = self.device;
-        let (owner, group) = (self.owner, self.owner);
         bytes.extend_from_slice(b"070701");
         for field in [
-            self.inode, self.mode, owner, group, links, 0, size, 0, 0, major, minor, name_size, 0,
+            self.inode,
+            self.mode,
+            self.owner,
+            self.group,
+            self.links,
+            self.modified,
+            self.size,
+            0,
+            0,
+            major,
+            minor,
+            name_size,
+            0,
         ] {
             bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
-        bytes.extend_from_slice(path.as_bytes());
+        bytes.extend_from_slice(path);
         bytes.push(0);
         pad(bytes);
         bytes.extend_from_slice(contents);
@@ -164,12 +116,22 @@ fn pad(bytes: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    /// A second reading of the format: (path, mode, contents).
-    fn read(mut bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
+    struct Read {
+        name: String,
+        mode: u32,
+        inode: u32,
+        links: u32,
+        contents: Vec<u8>,
+    }
+
+    /// A second reading of the format.
+    fn read(mut bytes: &[u8]) -> Vec<Read> {
         let mut entries = Vec::new();
         loop {
             assert_eq!(&bytes[..6], b"070701");
@@ -180,44 +142,48 @@ mod tests {
                 )
                 .unwrap()
             };
-            let (mode, size, name_size) = (field(1), field(6) as usize, field(11) as usize);
+            let (size, name_size) = (field(6) as usize, field(11) as usize);
             let name = String::from_utf8(bytes[110..110 + name_size - 1].to_vec()).unwrap();
             let data = (110 + name_size).next_multiple_of(4);
             if name == "TRAILER!!!" {
                 return entries;
             }
-            entries.push((name, mode, bytes[data..data + size].to_vec()));
+            entries.push(Read {
+                name,
+                mode: field(1),
+                inode: field(0),
+                links: field(4),
+                contents: bytes[data..data + size].to_vec(),
+            });
             bytes = &bytes[(data + size).next_multiple_of(4)..];
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_packed_can_be_read(files in prop::collection::btree_map("[a-z]{1,8}(/[a-z]{1,8}x){0,2}y", prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
-            let mut archive = Archive::new();
+        fn what_is_packed_can_be_read(files in prop::collection::btree_map("([a-z]{1,8}x/){0,2}[a-z]{1,8}y", prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
+            let mut tree = Tree::new();
             for (path, contents) in &files {
-                archive.file(path, 0o644, contents.clone());
+                tree.insert(path, Node::file(0o644, contents.clone())).unwrap();
             }
-            let entries = read(&archive.pack());
-            let back: std::collections::BTreeMap<_, _> = entries
-                .iter()
-                .filter(|(_, mode, _)| mode & REGULAR == REGULAR)
-                .map(|(path, _, contents)| (path.clone(), contents.clone()))
-                .collect();
+            let entries = read(&pack(&tree).unwrap());
+            let regular = entries.into_iter().filter(|entry| entry.mode & 0o170_000 == 0o100_000);
+            let back: BTreeMap<_, _> = regular.map(|entry| (entry.name, entry.contents)).collect();
             prop_assert_eq!(back, files);
         }
     }
 
     #[test]
     fn parents_come_before_their_children() {
-        let mut archive = Archive::new();
-        archive.file("a/b/c", 0o755, "x");
-        archive.symlink("a/link", "b/c");
-        archive.device("dev/console", 0o600, 5, 1);
-        let entries = read(&archive.pack());
+        let mut tree = Tree::new();
+        tree.insert("a/b/c", Node::file(0o755, "x")).unwrap();
+        tree.insert("a/link", Node::symlink("b/c")).unwrap();
+        tree.insert("dev/console", Node::character(0o600, 5, 1))
+            .unwrap();
+        let entries = read(&pack(&tree).unwrap());
         let paths: Vec<_> = entries
             .iter()
-            .map(|(path, mode, _)| (path.as_str(), *mode))
+            .map(|entry| (entry.name.as_str(), entry.mode))
             .collect();
         assert_eq!(
             paths,
@@ -229,6 +195,20 @@ mod tests {
                 ("dev", 0o040_755),
                 ("dev/console", 0o020_600),
             ]
+        );
+    }
+
+    #[test]
+    fn names_of_one_file_share_its_bytes() {
+        let mut tree = Tree::new();
+        tree.insert("a", Node::file(0o755, "text")).unwrap();
+        tree.link("b", "a").unwrap();
+        let entries = read(&pack(&tree).unwrap());
+        assert_eq!(entries[0].inode, entries[1].inode);
+        assert_eq!((entries[0].links, entries[1].links), (2, 2));
+        assert_eq!(
+            (&*entries[0].contents, &*entries[1].contents),
+            (&b"text"[..], &b""[..])
         );
     }
 }

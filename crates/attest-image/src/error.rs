@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::modules::ModuleError;
+use crate::source::TarError;
+use crate::tree::TreeError;
 
 /// What can go wrong with images.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,71 @@ pub enum ImageError {
         path: String,
         /// Why.
         reason: &'static str,
+    },
+    /// Something that is not in a tree, or cannot be.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// An archive that is damaged or makes no sense.
+    #[error("the archive {archive} cannot be used")]
+    Archive {
+        /// Which.
+        archive: String,
+        /// Why.
+        #[source]
+        source: TarError,
+    },
+    /// Something that no image can hold.
+    #[error("`{path}` cannot be in an image: {reason}")]
+    Unstorable {
+        /// Of the tree.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A file that is no image, or damaged.
+    #[error("{} is no image that attest wrote, or damaged: {reason}", path.display())]
+    NotAnImage {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// A file that cannot be read, or that changed meanwhile.
+    #[error("`{path}` cannot be put into the image")]
+    Contents {
+        /// Of the tree.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory of the host, or something in it, was changed while it was read.
+    #[error("{} changed while it was read; leave it alone meanwhile, and try again", path.display())]
+    Changed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// No such entry of the cache.
+    #[error("the cache has no entry `{name}`; `attest image ls` lists them")]
+    NoEntry {
+        /// As asked for.
+        name: String,
+    },
+    /// A name that does not tell which.
+    #[error("the cache has {count} entries whose names begin with `{name}`; name more of it")]
+    ManyEntries {
+        /// As asked for.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// An entry that cannot be removed now.
+    #[error(
+        "the cache's entry `{name}` is in use; it can be removed when the labs that use it have ended"
+    )]
+    InUse {
+        /// Which.
+        name: String,
     },
     /// There is no place for a cache.
     #[error("no cache directory: neither ATTEST_CACHE nor XDG_CACHE_HOME nor HOME is set")]

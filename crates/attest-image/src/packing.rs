@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use ruzstd::decoding::StreamingDecoder;
 
 /// What a decompressor may keep of the plain bytes; kernels are packed with 8 to 128 MiB.
-const WINDOW_KIB: u32 = 192 * 1024;
+pub(crate) const WINDOW_KIB: u32 = 192 * 1024;
 
 /// How something is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,18 @@ impl Packing {
             [0x89, b'L', b'Z', b'O', ..] => Self::Other("lzo"),
             _ => return None,
         })
+    }
+
+    /// For messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Lzma => "lzma",
+            Self::Lz4 => "lz4",
+            Self::Other(name) => name,
+        }
     }
 
     /// The plain bytes, of which there may be at most `most`. What follows the packed bytes is

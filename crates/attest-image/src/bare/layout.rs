@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::program::Programs;
 use super::{BareOptions, GuestFile};
-use crate::cpio::Archive;
 use crate::error::ImageError;
 use crate::kernel::Kernel;
 use crate::modules::{self, ModulePlan, plan_modules};
 use crate::packing::Packing;
+use crate::tree::{Node, Tree};
 
 /// Where the agent reads which modules to load.
 const MODULE_LIST: &str = "lib/attest/modules";
@@ -18,7 +18,7 @@ const MODULE_LIST: &str = "lib/attest/modules";
 const MOST_AGENT: usize = 64 * 1024 * 1024;
 
 /// Empty directories, with their permissions.
-const DIRECTORIES: [(&str, u32); 8] = [
+const DIRECTORIES: [(&str, u16); 8] = [
     ("dev", 0o755),
     ("home/user", 0o755),
     ("proc", 0o555),
@@ -50,52 +50,53 @@ const FILES: [(&str, &str); 5] = [
 const USER: u32 = 1000;
 
 /// A guest that is a system of its own.
-pub(super) fn archive(
+pub(super) fn tree(
     kernel: &Kernel,
     options: &BareOptions<'_>,
     programs: &Programs,
-) -> Result<Archive, ImageError> {
-    let mut archive = first_steps(kernel, options)?;
+) -> Result<Tree, ImageError> {
+    let mut tree = first_steps(kernel, options)?;
     for (directory, mode) in DIRECTORIES {
-        archive.directory(directory, mode);
+        tree.insert(directory, Node::directory(mode))?;
     }
-    archive.owner("home/user", USER);
+    tree.insert("home/user", Node::directory(0o755).owned(USER, USER))?;
     for (path, text) in FILES {
-        archive.file(path, 0o644, text);
+        tree.insert(path, Node::file(0o644, text))?;
     }
-    archive.file("bin/busybox", 0o755, programs.busybox()?);
+    tree.insert("bin/busybox", Node::file(0o755, programs.busybox()?))?;
     if let Some(bash) = programs.bash()? {
-        archive.file("bin/bash", 0o755, bash);
+        tree.insert("bin/bash", Node::file(0o755, bash))?;
     }
     for applet in programs.applets()? {
-        if !archive.contains(&applet) {
-            archive.symlink(&applet, "/bin/busybox");
+        if tree.find(&applet)?.is_none() {
+            tree.insert(&applet, Node::symlink("/bin/busybox"))?;
         }
     }
     for file in options.files {
-        add_file(&mut archive, file)?;
+        add_file(&mut tree, file)?;
     }
-    Ok(archive)
+    Ok(tree)
 }
 
 /// What it takes to find a root and to mount it: the agent, and modules.
 pub(super) fn first_steps(
     kernel: &Kernel,
     options: &BareOptions<'_>,
-) -> Result<Archive, ImageError> {
-    let mut archive = Archive::new();
+) -> Result<Tree, ImageError> {
+    let mut tree = Tree::new();
     // The kernel opens the console before there is a /dev.
-    archive.device("dev/console", 0o600, 5, 1);
-    archive.device("dev/null", 0o666, 1, 3);
-    archive.file("init", 0o755, plain_agent(options.agent)?);
-    add_modules(&mut archive, kernel, options.modules)?;
-    Ok(archive)
+    tree.insert("dev/console", Node::character(0o600, 5, 1))?;
+    tree.insert("dev/null", Node::character(0o666, 1, 3))?;
+    let agent = plain_agent(options.agent)?.into_owned();
+    tree.insert("init", Node::file(0o755, agent))?;
+    add_modules(&mut tree, kernel, options.modules)?;
+    Ok(tree)
 }
 
 /// Adds the modules, and the list of them: for each that is wanted a line with the files to load
 /// in order, a tab, and patterns of what it is for. A guest loads what it has a device for, and
 /// file systems as they are mounted: each module costs an emulated one up to 15 ms.
-fn add_modules(archive: &mut Archive, kernel: &Kernel, wanted: &[&str]) -> Result<(), ImageError> {
+fn add_modules(tree: &mut Tree, kernel: &Kernel, wanted: &[&str]) -> Result<(), ImageError> {
     let mut list = String::new();
     // Without any, all that is wanted must be built in, which nothing but booting can tell.
     if let Some(directory) = &kernel.modules {
@@ -112,8 +113,8 @@ fn add_modules(archive: &mut Archive, kernel: &Kernel, wanted: &[&str]) -> Resul
                     modules::plain_name(file)
                 );
                 places.push(format!("/{place}"));
-                if !archive.contains(&place) {
-                    archive.file(&place, 0o644, module);
+                if tree.find(&place)?.is_none() {
+                    tree.insert(&place, Node::file(0o644, module))?;
                 }
             }
             if !places.is_empty() {
@@ -121,7 +122,7 @@ fn add_modules(archive: &mut Archive, kernel: &Kernel, wanted: &[&str]) -> Resul
             }
         }
     }
-    archive.file(MODULE_LIST, 0o644, list);
+    tree.insert(MODULE_LIST, Node::file(0o644, list))?;
     Ok(())
 }
 
@@ -143,7 +144,7 @@ fn plans(
     plans.collect()
 }
 
-fn add_file(archive: &mut Archive, file: &GuestFile) -> Result<(), ImageError> {
+fn add_file(tree: &mut Tree, file: &GuestFile) -> Result<(), ImageError> {
     let refused = |reason| ImageError::GuestPath {
         path: file.path.clone(),
         reason,
@@ -161,7 +162,9 @@ fn add_file(archive: &mut Archive, file: &GuestFile) -> Result<(), ImageError> {
     if u32::try_from(file.contents.len()).is_err() {
         return Err(refused("an initramfs holds no file of 4 GiB"));
     }
-    archive.file(path, file.mode & 0o7777, file.contents.as_slice());
+    // Of 32 bits; the upper say what it is.
+    let mode = (file.mode & 0o7777) as u16;
+    tree.insert(path, Node::file(mode, file.contents.as_slice()))?;
     Ok(())
 }
 
@@ -199,12 +202,8 @@ mod tests {
     fn a_kernel_without_a_driver_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("modules.dep"), "kernel/virtio.ko:\n").unwrap();
-        let error = add_modules(
-            &mut Archive::new(),
-            &kernel(directory.path()),
-            &["virtio_net"],
-        )
-        .unwrap_err();
+        let error =
+            add_modules(&mut Tree::new(), &kernel(directory.path()), &["virtio_net"]).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(
             error.to_string().contains("6.1") && cause.contains("`virtio_net`"),
@@ -220,14 +219,15 @@ mod tests {
         fs::write(directory.path().join("a.ko.gz"), packed).unwrap();
         fs::write(directory.path().join("base.ko"), b"\x7fELF\0depends=\0").unwrap();
         // As a package has it: nothing says what needs what but the modules themselves.
-        let mut archive = Archive::new();
-        add_modules(&mut archive, &kernel(directory.path()), &["a", "base"]).unwrap();
+        let mut tree = Tree::new();
+        add_modules(&mut tree, &kernel(directory.path()), &["a", "base"]).unwrap();
         let list = "/lib/modules/6.1/base.ko /lib/modules/6.1/a.ko\tvirtio:d1v* fs-a pci:v1*\n\
                     /lib/modules/6.1/base.ko\t\n";
-        assert_eq!(archive.contents(MODULE_LIST), Some(list.as_bytes()));
+        let contents = |path: &str| tree.get(path)?.contents()?.read(1000).ok();
+        assert_eq!(contents(MODULE_LIST).as_deref(), Some(list.as_bytes()));
         assert_eq!(
-            archive.contents("lib/modules/6.1/a.ko"),
-            Some(module.as_slice())
+            contents("lib/modules/6.1/a.ko").as_deref(),
+            Some(&module[..])
         );
     }
 
@@ -239,10 +239,10 @@ mod tests {
                 mode: 0o644,
                 contents: b"x".to_vec(),
             };
-            let mut archive = Archive::new();
-            add_file(&mut archive, &file).map(|()| archive)
+            let mut tree = Tree::new();
+            add_file(&mut tree, &file).map(|()| tree)
         };
-        assert!(add("/etc/motd").unwrap().contains("etc/motd"));
+        assert!(add("/etc/motd").unwrap().get("etc/motd").is_some());
         for path in ["etc/motd", "/", "/etc/../x", "/etc//x", "/init", "/a\0b"] {
             let error = add(path).unwrap_err();
             assert!(

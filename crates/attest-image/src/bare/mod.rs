@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Choice;
 use crate::cache::{self, Cache};
+use crate::cpio;
 use crate::error::ImageError;
 use crate::kernel::{self, Kernel};
 use crate::vmlinux;
@@ -106,11 +107,11 @@ fn guest(
     let (image, started) = direct(cache, kernel)?;
     let key = key::of_initramfs(kernel, options, programs)?;
     let entry = cache.entry("initramfs", key, &mut |_| {}, |directory, _| {
-        let archive = match programs {
-            Some(programs) => layout::archive(kernel, options, programs)?,
+        let tree = match programs {
+            Some(programs) => layout::tree(kernel, options, programs)?,
             None => layout::first_steps(kernel, options)?,
         };
-        write(&directory.join("initrd"), &archive.pack())
+        write(&directory.join("initrd"), &cpio::pack(&tree)?)
     })?;
     let digests = [cache::digest(&image)?, cache::digest(&entry)?];
     let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());

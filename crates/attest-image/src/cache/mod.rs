@@ -1,0 +1,225 @@
+//! The content-addressed cache: a directory per key, made whole or not at all.
+
+mod entries;
+mod lease;
+mod lock;
+mod seal;
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub(crate) use entries::ABOUT;
+pub use entries::{CacheEntry, Keep};
+pub use lease::Lease;
+pub use seal::SealedFile;
+
+use crate::error::ImageError;
+use crate::kernel::Step;
+use lock::Lock;
+use seal::{DIGESTS, seal, sync};
+
+/// Names the cache directory.
+pub(crate) const CACHE_VARIABLE: &str = "ATTEST_CACHE";
+
+/// What is not finished ends with this.
+const UNFINISHED: &str = "new";
+/// The lock of one who builds ends with this.
+const LOCK: &str = "lock";
+
+/// A cache directory.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    /// `$ATTEST_CACHE`, else `$XDG_CACHE_HOME/attest`, else `~/.cache/attest`.
+    ///
+    /// # Errors
+    /// None of these is set.
+    pub fn default_directory() -> Result<PathBuf, ImageError> {
+        let set = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        set(CACHE_VARIABLE)
+            .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("attest")))
+            .or_else(|| set("HOME").map(|home| home.join(".cache/attest")))
+            .ok_or(ImageError::NoCacheDirectory)
+    }
+
+    /// Open it, made when missing, for its owner only. What killed builds left is removed.
+    ///
+    /// # Errors
+    /// The directory cannot be made, or others may write to it: what is booted is taken from it.
+    pub fn open(directory: &Path) -> Result<Self, ImageError> {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory);
+        made.map_err(ImageError::file(
+            directory,
+            "the cache directory cannot be made",
+        ))?;
+        let unusable = || ImageError::file(directory, "the cache directory cannot be used");
+        let directory = directory.canonicalize().map_err(unusable())?;
+        let metadata = fs::metadata(&directory).map_err(unusable())?;
+        let user = nix::unistd::geteuid().as_raw();
+        if metadata.mode() & 0o022 != 0 || (user != 0 && metadata.uid() != user) {
+            return Err(ImageError::SharedCache { path: directory });
+        }
+        let cache = Self { directory };
+        cache.sweep()?;
+        Ok(cache)
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The entry of this kind under this key, made by `make` when it is not there. Builders of
+    /// the same key, in this process or another, wait for the first; a builder that fails or is
+    /// killed leaves nothing that would be taken for an entry. `progress` hears of a wait, and
+    /// is handed on to `make`.
+    ///
+    /// # Errors
+    /// Those of `make`, and files that cannot be written.
+    pub fn entry(
+        &self,
+        kind: &str,
+        key: blake3::Hash,
+        progress: &mut dyn FnMut(Step),
+        make: impl FnOnce(&Path, &mut dyn FnMut(Step)) -> Result<(), ImageError>,
+    ) -> Result<PathBuf, ImageError> {
+        let name = format!("{kind}-{}", &key.to_hex()[..32]);
+        let entry = self.directory.join(&name);
+        if used(&entry) {
+            return Ok(entry);
+        }
+        let lock = self.directory.join(format!("{name}.{LOCK}"));
+        let attempt = Lock::attempt(&lock)?;
+        let _lock = if let Some(lock) = attempt {
+            lock
+        } else {
+            progress(Step::new(format!(
+                "waiting for another attest that builds the {kind}"
+            )));
+            Lock::wait(&lock)?
+        };
+        if !entry.join(DIGESTS).exists() {
+            // Only the holder of the lock is here: what lies there was left by a killed builder.
+            let unfinished = self.directory.join(format!("{name}.{UNFINISHED}"));
+            clear(&unfinished)?;
+            clear(&entry)?;
+            let built = build(&unfinished, &entry, |directory| make(directory, progress));
+            if built.is_err() {
+                // The first error says more than this one could.
+                let _ = clear(&unfinished);
+            }
+            built?;
+        }
+        Ok(entry)
+    }
+
+    /// As [`Cache::entry`], and the entry stays as long as the lease.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn hold(
+        &self,
+        kind: &str,
+        key: blake3::Hash,
+        progress: &mut dyn FnMut(Step),
+        mut make: impl FnMut(&Path, &mut dyn FnMut(Step)) -> Result<(), ImageError>,
+    ) -> Result<Lease, ImageError> {
+        loop {
+            let entry = self.entry(kind, key, progress, &mut make)?;
+            // Between the two, it may be removed by one who clears the cache.
+            if let Some(lease) = Lease::take(&entry)? {
+                return Ok(lease);
+            }
+        }
+    }
+
+    /// Compare every file of every entry with its digest; how many there are.
+    ///
+    /// # Errors
+    /// [`ImageError::Corrupt`] names the first file that differs or is missing.
+    pub fn verify(&self) -> Result<usize, ImageError> {
+        let entries = list(&self.directory)?;
+        entries.iter().map(|entry| seal::verify(entry)).sum()
+    }
+
+    /// Remove what killed builds left: that whose lock nobody holds.
+    fn sweep(&self) -> Result<(), ImageError> {
+        for path in list(&self.directory)? {
+            if path.extension().is_none_or(|extension| extension != LOCK) {
+                continue;
+            }
+            if let Some(_lock) = Lock::attempt(&path)? {
+                clear(&path.with_extension(UNFINISHED))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The digest of all files of an entry.
+///
+/// # Errors
+/// The entry cannot be read.
+pub(crate) fn digest(entry: &Path) -> Result<blake3::Hash, ImageError> {
+    let path = entry.join(DIGESTS);
+    let digests = fs::read(&path).map_err(ImageError::file(&path, "it cannot be read"))?;
+    Ok(blake3::hash(&digests))
+}
+
+/// Whether an entry is there; then it counts as used.
+fn used(entry: &Path) -> bool {
+    let Ok(file) = File::open(entry.join(DIGESTS)) else {
+        return false;
+    };
+    // Where that is not allowed, the entry only seems older than it is.
+    let _ = file.set_modified(SystemTime::now());
+    true
+}
+
+fn build(
+    unfinished: &Path,
+    entry: &Path,
+    make: impl FnOnce(&Path) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    fs::create_dir(unfinished).map_err(ImageError::file(unfinished, "it cannot be made"))?;
+    make(unfinished)?;
+    seal(unfinished)?;
+    fs::rename(unfinished, entry).map_err(ImageError::file(entry, "it cannot be put in place"))?;
+    let directory = entry.parent().unwrap_or(entry);
+    sync(directory)
+}
+
+fn clear(path: &Path) -> Result<(), ImageError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ImageError::file(
+            path,
+            "what a killed build left cannot be removed",
+        )(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What is in a directory, sorted.
+fn list(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
+    let listed: io::Result<Vec<_>> = fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut listed = listed.map_err(ImageError::file(directory, "it cannot be listed"))?;
+    listed.sort();
+    Ok(listed)
+}
+
+#[cfg(test)]
+mod tests;
