@@ -79,7 +79,7 @@ pub enum ImageError {
         /// Why.
         reason: &'static str,
     },
-    /// A disk image that is not raw.
+    /// A disk image that is neither raw nor qcow2.
     #[error(
         "the disk image {} is of the format {format}; make it raw: `qemu-img convert -O raw {} disk.img`",
         path.display(), path.display()
@@ -89,6 +89,26 @@ pub enum ImageError {
         path: PathBuf,
         /// Its format.
         format: &'static str,
+    },
+    /// A qcow2 image that cannot be used.
+    #[error("the disk image {} cannot be used: {reason}", path.display())]
+    Qcow2 {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// Blocks that cannot be shared.
+    #[error(
+        "the disk image {} cannot be reflinked: {reason}; leave the choice to attest, or write \
+         `copy-on-write = \"qcow2\"`",
+        path.display()
+    )]
+    NoReflink {
+        /// Of the image.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A path that cannot be a file of the guest.
     #[error("`{path}` cannot be a file of the guest: {reason}")]

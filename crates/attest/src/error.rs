@@ -81,6 +81,16 @@ pub enum Error {
         /// Why, and what to do.
         reason: &'static str,
     },
+    /// What a machine writes to its root cannot go there.
+    #[error("{machine}: `copy-on-write = \"{strategy}\"` cannot be: {reason}")]
+    CopyOnWrite {
+        /// Which.
+        machine: String,
+        /// As in the manifest.
+        strategy: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// The connection to the agent broke while the machine ran.
     #[error("{machine}: the connection to the agent broke")]
     AgentLost {
@@ -283,6 +293,8 @@ impl Error {
     pub fn machine(&self) -> Option<&str> {
         match self {
             Self::MachineOff { machine }
+            | Self::Unsupported { machine, .. }
+            | Self::CopyOnWrite { machine, .. }
             | Self::MachineEnded { machine, .. }
             | Self::BootTimedOut { machine, .. }
             | Self::AgentLost { machine, .. }

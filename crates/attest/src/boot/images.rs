@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use attest_events::EventKind;
 use attest_image::bare::{self, BareGuest, BareOptions};
-use attest_image::{Cache, Choice, Kernel, KernelSource};
+use attest_image::disks::DiskImage;
+use attest_image::{Cache, Choice, Kernel, KernelSource, Step};
 use attest_manifest::{Backend, ImagePlan, KernelPlan, MachinePlan, SourcePlan, SystemPlan};
 
+use super::strategy;
 use crate::error::{Error, Result};
 use crate::recorder::Recorder;
 
@@ -27,10 +29,19 @@ const MODULES_OF_ROOTS: [&str; 3] = ["erofs", "ext4", "overlay"];
 #[derive(Debug)]
 pub(crate) struct Images {
     pub(crate) cache: Cache,
-    /// For each image of a virtual machine: the kernel, and the initramfs.
-    firsts: Vec<(ImagePlan, BareGuest)>,
+    /// For each image of a virtual machine.
+    firsts: Vec<(ImagePlan, First)>,
     /// Each system that is used.
     roots: Vec<Root>,
+}
+
+/// What a virtual machine's processor begins with.
+#[derive(Debug)]
+struct First {
+    /// The kernel, and the initramfs.
+    guest: BareGuest,
+    /// The kernel's modules as a disk, for a system without.
+    modules: Option<PathBuf>,
 }
 
 /// A system that is ready to be booted.
@@ -38,6 +49,10 @@ pub(crate) struct Images {
 pub(crate) struct Root {
     /// Never written to.
     pub(crate) disk: PathBuf,
+    /// Absolute path in it; `None`: looked for.
+    pub(crate) init: Option<String>,
+    /// Whether its file system can be written to at all.
+    pub(crate) is_writable: bool,
     pub(crate) plan: Arc<SystemPlan>,
 }
 
@@ -67,6 +82,9 @@ impl Images {
         {
             self.roots.push(root(system)?);
         }
+        if let Some(root) = self.root_of(machine) {
+            strategy::decide(machine, root.is_writable)?;
+        }
         let is_known = self.firsts.iter().any(|(known, _)| *known == machine.image);
         if machine.backend == Backend::Qemu && !is_known {
             let first = self.first_steps(&machine.image, recorder)?;
@@ -77,6 +95,15 @@ impl Images {
 
     /// The kernel and the initramfs of a virtual machine.
     pub(super) fn first_of(&self, machine: &MachinePlan) -> &BareGuest {
+        &self.first(machine).guest
+    }
+
+    /// The disk with the modules of a virtual machine's kernel, if its system needs one.
+    pub(super) fn modules_of(&self, machine: &MachinePlan) -> Option<&Path> {
+        self.first(machine).modules.as_deref()
+    }
+
+    fn first(&self, machine: &MachinePlan) -> &First {
         let mut firsts = self.firsts.iter();
         let found = firsts.find(|(known, _)| *known == machine.image);
         &found.expect("made for every virtual machine of the plan").1
@@ -90,35 +117,43 @@ impl Images {
 
     /// What was chosen for them, and why.
     pub(super) fn choices(&self) -> impl Iterator<Item = &Choice> {
-        self.firsts.iter().flat_map(|(_, first)| &first.choices)
+        self.firsts
+            .iter()
+            .flat_map(|(_, first)| &first.guest.choices)
     }
 
-    fn first_steps(&self, plan: &ImagePlan, recorder: &Recorder) -> Result<BareGuest> {
+    fn first_steps(&self, plan: &ImagePlan, recorder: &Recorder) -> Result<First> {
         let source = match &plan.kernel {
             KernelPlan::Path(path) => KernelSource::Path(path.clone()),
             KernelPlan::Auto | KernelPlan::Image => KernelSource::Auto,
         };
-        let kernel = Kernel::find(&self.cache, &source, &mut |step| {
+        let progress = &mut |step: Step| {
             recorder.record(EventKind::Progress {
                 text: step.to_string(),
             });
-        })?;
+        };
+        let kernel = Kernel::find(&self.cache, &source, progress)?;
         let agent = attest_embed::AGENT;
-        Ok(match (&plan.initrd, &plan.system) {
+        let mut modules = None;
+        let guest = match (&plan.initrd, &plan.system) {
             (Some(initrd), _) => bare::with_initrd(&self.cache, &kernel, initrd)?,
             (None, None) => bare::build(&self.cache, &kernel, &BareOptions::new(agent, &MODULES))?,
             (None, Some(_)) => {
-                let modules = [&MODULES[..], &MODULES_OF_ROOTS].concat();
-                bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &modules))?
+                modules = kernel.module_image(&self.cache, progress)?;
+                let needed = [&MODULES[..], &MODULES_OF_ROOTS].concat();
+                bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &needed))?
             }
-        })
+        };
+        Ok(First { guest, modules })
     }
 }
 
 fn root(plan: &Arc<SystemPlan>) -> Result<Root> {
     match &plan.source {
         SourcePlan::Disk(path) => Ok(Root {
+            is_writable: !DiskImage::open(path)?.is_read_only()?,
             disk: path.clone(),
+            init: plan.init.clone(),
             plan: Arc::clone(plan),
         }),
         _ => Err(Error::Program {
