@@ -106,6 +106,12 @@ impl Systemd {
         .await
     }
 
+    /// systemd's version, as `252.39-1~deb12u2`.
+    pub async fn version(&self) -> Result<String> {
+        let ask = |manager: Manager| async move { manager.version().await };
+        self.act("version", "", ask).await
+    }
+
     /// All loaded units whose names match one of these patterns of a shell, or all when there
     /// is none.
     pub async fn units(&self, patterns: &[&str]) -> Result<Vec<UnitEntry>> {

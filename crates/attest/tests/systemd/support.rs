@@ -8,7 +8,7 @@ use attest::{Backend, Lab, LabContext, Recorder, Result, Run};
 use crate::system;
 
 /// Far more than anything here takes, so that a hang fails with a message of ours.
-pub(crate) const LONG: Duration = Duration::from_mins(2);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// Files of a machine: units and what belongs to them.
 pub(crate) type Files = &'static [(&'static str, &'static str)];
