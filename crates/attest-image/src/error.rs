@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::modules::ModuleError;
-use crate::source::TarError;
+use crate::source::{OciError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -109,6 +109,15 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: TarError,
+    },
+    /// An image for containers that is damaged, incomplete or of another kind.
+    #[error("the image {} cannot be used", path.display())]
+    Oci {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OciError,
     },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]

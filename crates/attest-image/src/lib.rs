@@ -13,6 +13,7 @@ mod kernel;
 mod key;
 mod modules;
 mod packing;
+mod progress;
 pub mod source;
 pub mod tree;
 mod unpacking;
@@ -20,8 +21,9 @@ mod vmlinux;
 
 pub use cache::{Cache, CacheEntry, Keep, Lease, SealedFile};
 pub use error::ImageError;
-pub use kernel::{Amount, Kernel, KernelSource, Step};
+pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
+pub use progress::{Amount, Step};
 
 /// A choice and its reason, for the events.
 #[derive(Debug, Clone, PartialEq, Eq)]

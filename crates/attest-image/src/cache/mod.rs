@@ -17,7 +17,7 @@ pub use lease::Lease;
 pub use seal::SealedFile;
 
 use crate::error::ImageError;
-use crate::kernel::Step;
+use crate::progress::Step;
 use lock::Lock;
 use seal::{DIGESTS, seal, sync};
 

@@ -2,9 +2,11 @@
 
 mod archive;
 mod directory;
+mod meter;
+mod oci;
 mod tar;
 
-pub(crate) use archive::Progress;
 pub use archive::archive;
 pub use directory::directory;
+pub use oci::{OciError, oci};
 pub use tar::TarError;
