@@ -430,6 +430,55 @@ fn a_layer_that_stays_where_it_is_may_not_change() {
     );
 }
 
+/// Whether this ran; not where the program is missing.
+fn ran(directory: &Path, words: &[&str]) -> bool {
+    let mut command = std::process::Command::new(words[0]);
+    let output = command.args(&words[1..]).current_dir(directory).output();
+    let Ok(output) = output else {
+        eprintln!("SKIPPED: there is no {}", words[0]);
+        return false;
+    };
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    true
+}
+
+#[test]
+fn images_of_other_tools_are_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = |words: &str| {
+        let words: Vec<_> = words.split(' ').collect();
+        ran(directory.path(), &words)
+    };
+    let root = directory.path().join("bundle/rootfs");
+    if !run("umoci init --layout oci") {
+        return;
+    }
+    run("umoci new --image oci:t");
+    run("umoci unpack --rootless --image oci:t bundle");
+    fs::create_dir(root.join("etc")).unwrap();
+    for name in ["etc/gone", "etc/kept"] {
+        fs::write(root.join(name), name).unwrap();
+    }
+    run("umoci repack --refresh-bundle --image oci:t bundle");
+    fs::remove_file(root.join("etc/gone")).unwrap();
+    fs::write(root.join("etc/new"), "etc/new").unwrap();
+    run("umoci repack --image oci:t bundle");
+    let wanted = ["etc/kept", "etc/new"].map(|name| (name.to_owned(), name.to_owned()));
+    let read = |name: &str| {
+        let path = directory.path().join(name);
+        files(&oci(&path, directory.path(), &mut |_| {}).unwrap())
+    };
+    assert_eq!(read("oci"), wanted);
+    let copy = "skopeo copy --insecure-policy --quiet";
+    if run(&format!("{copy} oci:oci:t docker-archive:docker.tar:app:1")) {
+        run(&format!(
+            "{copy} --dest-compress-format zstd oci:oci:t oci-archive:oci.tar:t"
+        ));
+        assert_eq!(read("docker.tar"), wanted);
+        assert_eq!(read("oci.tar"), wanted);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
