@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::modules::ModuleError;
-use crate::source::{OciError, TarError};
+use crate::source::{NixError, OciError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -118,6 +118,15 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: OciError,
+    },
+    /// A path that is no system that Nix built, or one of which something is missing.
+    #[error("no NixOS can be taken from {}", path.display())]
+    Nix {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NixError,
     },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]

@@ -3,10 +3,12 @@
 mod archive;
 mod directory;
 mod meter;
+mod nix;
 mod oci;
 mod tar;
 
 pub use archive::archive;
 pub use directory::directory;
+pub use nix::{NixError, NixSystem, STORE, nix};
 pub use oci::{OciError, oci};
 pub use tar::TarError;
