@@ -193,14 +193,6 @@ pub enum ImageError {
         /// Which.
         path: PathBuf,
     },
-    /// A file of the cache is not what it was.
-    #[error("{}: it is not what was put there; remove {}, and it is built anew", path.display(), entry.display())]
-    Corrupt {
-        /// Which.
-        path: PathBuf,
-        /// The entry that it is of.
-        entry: PathBuf,
-    },
 }
 
 impl ImageError {

@@ -19,7 +19,7 @@ pub mod tree;
 mod unpacking;
 mod vmlinux;
 
-pub use cache::{Cache, CacheEntry, Keep, Lease, SealedFile};
+pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};

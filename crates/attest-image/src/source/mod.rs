@@ -9,6 +9,7 @@ mod tar;
 
 pub use archive::archive;
 pub use directory::directory;
+pub(crate) use meter::Told;
 pub use nix::{NixError, NixSystem, STORE, nix};
 pub use oci::{OciError, oci};
 pub use tar::TarError;

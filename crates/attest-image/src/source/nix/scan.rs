@@ -112,13 +112,11 @@ fn hashes(bytes: &[u8], mut give: impl FnMut(&Hash)) {
     let mut at = 0;
     while let Some(window) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HASH>()) {
         // From its end: what is no digit there ends all hashes that would go over it.
-        match window.iter().rposition(|byte| !DIGITS[usize::from(*byte)]) {
-            Some(other) => at += other + 1,
-            None => {
-                give(window);
-                at += 1;
-            }
+        let other = window.iter().rposition(|byte| !DIGITS[usize::from(*byte)]);
+        if other.is_none() {
+            give(window);
         }
+        at += other.unwrap_or(0) + 1;
     }
 }
 
