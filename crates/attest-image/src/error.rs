@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::modules::ModuleError;
-use crate::source::TarError;
+use crate::source::{NixError, OciError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -130,6 +130,24 @@ pub enum ImageError {
         #[source]
         source: TarError,
     },
+    /// An image for containers that is damaged, incomplete or of another kind.
+    #[error("the image {} cannot be used", path.display())]
+    Oci {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OciError,
+    },
+    /// A path that is no system that Nix built, or one of which something is missing.
+    #[error("no NixOS can be taken from {}", path.display())]
+    Nix {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NixError,
+    },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {
@@ -194,14 +212,6 @@ pub enum ImageError {
     SharedCache {
         /// Which.
         path: PathBuf,
-    },
-    /// A file of the cache is not what it was.
-    #[error("{}: it is not what was put there; remove {}, and it is built anew", path.display(), entry.display())]
-    Corrupt {
-        /// Which.
-        path: PathBuf,
-        /// The entry that it is of.
-        entry: PathBuf,
     },
 }
 

@@ -15,15 +15,17 @@ mod module_image;
 mod modules;
 mod packing;
 mod program;
+mod progress;
 pub mod source;
 pub mod tree;
 mod unpacking;
 mod vmlinux;
 
-pub use cache::{Cache, CacheEntry, Keep, Lease, SealedFile};
+pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
 pub use error::ImageError;
-pub use kernel::{Amount, Kernel, KernelSource, Step};
+pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
+pub use progress::{Amount, Step};
 
 /// A choice and its reason, for the events.
 #[derive(Debug, Clone, PartialEq, Eq)]

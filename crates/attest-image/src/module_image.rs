@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::erofs::{self, Volume};
 use crate::error::ImageError;
 use crate::kernel::Kernel;
-use crate::kernel::Step;
+use crate::progress::Step;
 use crate::key::Key;
 use crate::program;
 use crate::source;

@@ -2,9 +2,14 @@
 
 mod archive;
 mod directory;
+mod meter;
+mod nix;
+mod oci;
 mod tar;
 
-pub(crate) use archive::Progress;
 pub use archive::archive;
 pub use directory::directory;
+pub(crate) use meter::Told;
+pub use nix::{NixError, NixSystem, STORE, nix};
+pub use oci::{OciError, oci};
 pub use tar::TarError;

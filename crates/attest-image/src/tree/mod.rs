@@ -7,6 +7,7 @@ mod error;
 mod layer;
 mod node;
 mod path;
+mod reader;
 mod spool;
 
 pub use contents::Contents;
