@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::modules::ModuleError;
-use crate::source::TarError;
+use crate::source::{DebianError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -109,6 +109,15 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: TarError,
+    },
+    /// A Debian that cannot be made.
+    #[error("the Debian `{suite}` cannot be made")]
+    Debian {
+        /// Its suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: DebianError,
     },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]

@@ -4,6 +4,7 @@
 pub mod bare;
 mod cache;
 pub mod cpio;
+pub mod customize;
 pub mod disks;
 mod elf;
 pub mod erofs;
@@ -13,6 +14,8 @@ mod kernel;
 mod key;
 mod modules;
 mod packing;
+pub mod root;
+mod sandbox;
 pub mod source;
 pub mod tree;
 mod unpacking;

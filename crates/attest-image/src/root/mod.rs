@@ -1,0 +1,124 @@
+//! Root file systems of declared images: built once into an entry of the cache, then shared by
+//! all machines and changed by none.
+
+mod facts;
+mod key;
+mod spec;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub use facts::RootFacts;
+pub use spec::{
+    NewContent, NewFile, NewUser, OwnKernel, Profile, RootFormat, RootSource, RootSpec, Units,
+};
+
+use crate::cache::{ABOUT, Cache, Lease};
+use crate::erofs;
+use crate::error::ImageError;
+use crate::kernel::Step;
+use crate::source;
+use crate::tree::Tree;
+
+/// The kind of the entries in the cache.
+const KIND: &str = "root";
+
+/// A root that is ready. It stays in the cache as long as this or a clone of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootImage {
+    /// The use of its entry.
+    pub lease: Lease,
+    /// The image, never to be written to.
+    pub path: PathBuf,
+    /// Its file system.
+    pub format: RootFormat,
+    /// What it is.
+    pub facts: RootFacts,
+}
+
+/// Build a root, or take it from the cache. `progress` hears of what takes longer than a moment.
+///
+/// # Errors
+/// The source cannot be read, a change cannot be made, the disk is full: each names what, and
+/// what to do.
+pub fn build_root(
+    cache: &Cache,
+    spec: &RootSpec,
+    progress: &mut dyn FnMut(Step),
+) -> Result<RootImage, ImageError> {
+    let key = key::key(spec)?;
+    let lease = cache.hold(KIND, key, progress, |entry, progress| {
+        Builder { spec, key, entry }.build(progress)
+    })?;
+    let facts = RootFacts::of_entry(lease.entry())?.unwrap_or_default();
+    Ok(RootImage {
+        path: lease.entry().join(file_name(spec.format)),
+        format: spec.format,
+        facts,
+        lease,
+    })
+}
+
+fn file_name(format: RootFormat) -> &'static str {
+    match format {
+        RootFormat::Erofs => "root.erofs",
+        RootFormat::Ext4 => "root.ext4",
+    }
+}
+
+/// What one build has.
+struct Builder<'a> {
+    spec: &'a RootSpec,
+    key: blake3::Hash,
+    /// The entry, not yet in its place.
+    entry: &'a Path,
+}
+
+impl Builder<'_> {
+    fn build(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
+        let tree = self.source(progress)?;
+        let mut facts = RootFacts {
+            name: self.spec.name.clone(),
+            source: self.spec.source.to_string(),
+            init: self.spec.init.clone(),
+            ..RootFacts::default()
+        };
+        facts.look(&tree);
+        self.write(&tree, progress)?;
+        facts.write(self.entry)?;
+        self.about(&facts)
+    }
+
+    fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<Tree, ImageError> {
+        match &self.spec.source {
+            RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
+            RootSource::Directory(path) => {
+                progress(Step::new(format!("reading {}", path.display())));
+                source::directory(path)
+            }
+            RootSource::Tar(path) => source::archive(path, self.entry, progress),
+        }
+    }
+
+    fn write(&self, tree: &Tree, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
+        let path = self.entry.join(file_name(self.spec.format));
+        let mut uuid = [0; 16];
+        uuid.copy_from_slice(&self.key.as_bytes()[..16]);
+        let volume = erofs::Volume {
+            name: "attest-root".to_owned(),
+            uuid,
+        };
+        erofs::write(tree, &path, &volume, progress).map(drop)
+    }
+
+    /// In a line, for lists.
+    fn about(&self, facts: &RootFacts) -> Result<(), ImageError> {
+        let system = facts.system.as_deref().unwrap_or("an unknown system");
+        let about = format!("{}: {system}, {}", facts.name, facts.source);
+        let path = self.entry.join(ABOUT);
+        fs::write(&path, about).map_err(ImageError::file(&path, "it cannot be written"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
