@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::customize::CustomizeError;
 use crate::modules::ModuleError;
 use crate::source::{DebianError, TarError};
 use crate::tree::TreeError;
@@ -119,6 +120,9 @@ pub enum ImageError {
         #[source]
         source: DebianError,
     },
+    /// A declared change that cannot be made.
+    #[error(transparent)]
+    Customize(#[from] CustomizeError),
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {

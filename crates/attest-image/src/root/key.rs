@@ -78,7 +78,8 @@ fn add_source(key: &mut Key, source: &RootSource) -> Result<(), ImageError> {
         }
         RootSource::Debian(debian) => {
             key.part("debian");
-            debian.identify(key)
+            debian.identify(key);
+            Ok(())
         }
     }
 }

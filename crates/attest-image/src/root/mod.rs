@@ -14,6 +14,7 @@ pub use spec::{
 };
 
 use crate::cache::{ABOUT, Cache, Lease};
+use crate::customize;
 use crate::erofs;
 use crate::error::ImageError;
 use crate::kernel::Step;
@@ -76,13 +77,14 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn build(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
-        let tree = self.source(progress)?;
+        let mut tree = self.source(progress)?;
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
             init: self.spec.init.clone(),
             ..RootFacts::default()
         };
+        self.change(&mut tree, &mut facts)?;
         facts.look(&tree);
         self.write(&tree, progress)?;
         facts.write(self.entry)?;
@@ -98,6 +100,22 @@ impl Builder<'_> {
             }
             RootSource::Tar(path) => source::archive(path, self.entry, progress),
         }
+    }
+
+    /// What is declared beside the source, in the order that the declaration says.
+    fn change(&self, tree: &mut Tree, facts: &mut RootFacts) -> Result<(), ImageError> {
+        let spec = self.spec;
+        customize::add_users(tree, &spec.users)?;
+        customize::add_files(tree, &spec.files)?;
+        customize::prepare_first_boot(tree, spec.profile)?;
+        if spec.profile == Profile::Lean {
+            facts.masked = customize::make_lean(tree, &spec.units.enable)?;
+        }
+        facts.enabled = customize::set_units(tree, &spec.units)?;
+        // What comes along with an enabled unit is not masked any more.
+        let enabled = &facts.enabled;
+        facts.masked.retain(|unit| !enabled.contains(unit));
+        Ok(())
     }
 
     fn write(&self, tree: &Tree, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {

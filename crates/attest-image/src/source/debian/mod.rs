@@ -48,14 +48,13 @@ pub struct Debian {
 
 impl Debian {
     /// All that decides what is made.
-    pub(crate) fn identify(&self, key: &mut Key) -> Result<(), ImageError> {
+    pub(crate) fn identify(&self, key: &mut Key) {
         let sources = apt::sources(self, &apt::HostApt::read());
         key.part(&self.suite);
         key.parts(MINIMAL);
         key.parts(&self.packages);
         key.parts(sources.text());
         key.parts(&self.components);
-        Ok(())
     }
 }
 
