@@ -1,8 +1,11 @@
 //! Root file systems of declared images: built once into an entry of the cache, then shared by
 //! all machines and changed by none.
 
+mod ext4;
 mod facts;
+mod kernel;
 mod key;
+mod run;
 mod spec;
 
 use std::fs;
@@ -17,7 +20,7 @@ use crate::cache::{ABOUT, Cache, Lease};
 use crate::customize;
 use crate::erofs;
 use crate::error::ImageError;
-use crate::kernel::Step;
+use crate::kernel::{Kernel, Step};
 use crate::source;
 use crate::tree::Tree;
 
@@ -35,6 +38,8 @@ pub struct RootImage {
     pub format: RootFormat,
     /// What it is.
     pub facts: RootFacts,
+    /// Its own kernel, where that was to be brought out.
+    pub kernel: Option<Kernel>,
 }
 
 /// Build a root, or take it from the cache. `progress` hears of what takes longer than a moment.
@@ -55,6 +60,7 @@ pub fn build_root(
     Ok(RootImage {
         path: lease.entry().join(file_name(spec.format)),
         format: spec.format,
+        kernel: kernel::own_kernel(lease.entry()),
         facts,
         lease,
     })
@@ -85,7 +91,14 @@ impl Builder<'_> {
             ..RootFacts::default()
         };
         self.change(&mut tree, &mut facts)?;
+        if !self.spec.run.is_empty() {
+            let (name, run) = (&self.spec.name, &self.spec.run);
+            tree = run::commands(&tree, name, run, self.entry, progress)?;
+        }
         facts.look(&tree);
+        if self.spec.kernel == OwnKernel::BroughtOut {
+            kernel::bring_out(&tree, &self.spec.name, self.entry, progress)?;
+        }
         self.write(&tree, progress)?;
         facts.write(self.entry)?;
         self.about(&facts)
@@ -122,11 +135,16 @@ impl Builder<'_> {
         let path = self.entry.join(file_name(self.spec.format));
         let mut uuid = [0; 16];
         uuid.copy_from_slice(&self.key.as_bytes()[..16]);
-        let volume = erofs::Volume {
-            name: "attest-root".to_owned(),
-            uuid,
-        };
-        erofs::write(tree, &path, &volume, progress).map(drop)
+        match self.spec.format {
+            RootFormat::Ext4 => ext4::write(tree, &self.spec.name, &path, &uuid, progress),
+            RootFormat::Erofs => {
+                let volume = erofs::Volume {
+                    name: "attest-root".to_owned(),
+                    uuid,
+                };
+                erofs::write(tree, &path, &volume, progress).map(drop)
+            }
+        }
     }
 
     /// In a line, for lists.

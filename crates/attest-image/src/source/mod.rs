@@ -10,6 +10,6 @@ pub(crate) use archive::Progress;
 pub use archive::archive;
 pub use debian::{Debian, DebianError, debian};
 pub use directory::directory;
-pub(crate) use directory::file;
+pub(crate) use directory::{file, temporary};
 pub(crate) use identity::identify;
 pub use tar::TarError;
