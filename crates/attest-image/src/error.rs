@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
+use crate::customize::CustomizeError;
 use crate::modules::ModuleError;
-use crate::source::{NixError, OciError, TarError};
+use crate::source::{DebianError, NixError, OciError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -148,6 +150,60 @@ pub enum ImageError {
         #[source]
         source: NixError,
     },
+    /// A Debian that cannot be made.
+    #[error("the Debian `{suite}` cannot be made")]
+    Debian {
+        /// Its suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: DebianError,
+    },
+    /// A declared change that cannot be made.
+    #[error(transparent)]
+    Customize(#[from] CustomizeError),
+    /// An image that is to bring a kernel and has none.
+    #[error(
+        "the image `{image}` is to bring its own kernel, and has none with its modules; add the package \
+         (of Debian: `linux-image-cloud-amd64`), or leave `kernel` out"
+    )]
+    NoOwnKernel {
+        /// Its name.
+        image: String,
+    },
+    /// What only root may do.
+    #[error("{what} of the image `{image}` needs root; run attest as root, or leave it out")]
+    NeedsRoot {
+        /// The image's name.
+        image: String,
+        /// What was declared.
+        what: &'static str,
+    },
+    /// A command that was to be run in an image.
+    #[error(
+        "the command `{command}` of the image `{image}` ended with {status}{}",
+        last_words(output)
+    )]
+    Run {
+        /// The image's name.
+        image: String,
+        /// As declared.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its output.
+        output: Vec<String>,
+    },
+    /// A program that makes a file system.
+    #[error("the file system of {} cannot be made by `{program}`: {reason}", path.display())]
+    FileSystem {
+        /// The image.
+        path: PathBuf,
+        /// Of the host.
+        program: &'static str,
+        /// Its words, or what to install.
+        reason: String,
+    },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {
@@ -213,6 +269,13 @@ pub enum ImageError {
         /// Which.
         path: PathBuf,
     },
+}
+
+fn last_words(output: &[String]) -> String {
+    match output {
+        [] => "; it said nothing".to_owned(),
+        lines => format!("; its last words:\n  {}", lines.join("\n  ")),
+    }
 }
 
 impl ImageError {

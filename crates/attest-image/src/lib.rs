@@ -4,6 +4,7 @@
 pub mod bare;
 mod cache;
 pub mod cpio;
+pub mod customize;
 pub mod disks;
 mod elf;
 pub mod erofs;
@@ -16,6 +17,8 @@ mod modules;
 mod packing;
 mod program;
 mod progress;
+pub mod root;
+mod sandbox;
 pub mod source;
 pub mod tree;
 mod unpacking;

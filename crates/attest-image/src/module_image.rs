@@ -10,9 +10,9 @@ use crate::cache::Cache;
 use crate::erofs::{self, Volume};
 use crate::error::ImageError;
 use crate::kernel::Kernel;
-use crate::progress::Step;
 use crate::key::Key;
 use crate::program;
+use crate::progress::Step;
 use crate::source;
 use crate::tree::{Node, Tree};
 
