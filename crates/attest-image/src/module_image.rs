@@ -160,7 +160,7 @@ mod tests {
         assert!(error.contains("missing"), "{error}");
         match index(directory.path(), "6.1.0-test") {
             Err(ImageError::Program { program, reason }) => {
-                println!("skipped: {program}: {reason}")
+                println!("skipped: {program}: {reason}");
             }
             made => assert!(made.unwrap().iter().any(|(name, _)| name == INDEX)),
         }

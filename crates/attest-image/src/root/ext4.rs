@@ -1,6 +1,6 @@
 //! A root as ext4, by `mke2fs`: no library writes it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -76,6 +76,19 @@ fn add_source(key: &mut Key, source: &RootSource) -> Result<(), ImageError> {
             key.part("tar");
             key.file(path)
         }
+        RootSource::Oci(path) => {
+            key.part("oci");
+            source::identify(path, key)
+        }
+        RootSource::Nix(path) => {
+            key.part("nix");
+            // What is in a store never changes under its path; a link to it may.
+            let path = path.canonicalize().map_err(ImageError::file(
+                path,
+                "the system that Nix built cannot be read",
+            ))?;
+            source::identify(&path, key)
+        }
         RootSource::Debian(debian) => {
             key.part("debian");
             debian.identify(key);

@@ -84,13 +84,13 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn build(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
-        let mut tree = self.source(progress)?;
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
             init: self.spec.init.clone(),
             ..RootFacts::default()
         };
+        let mut tree = self.source(&mut facts, progress)?;
         self.change(&mut tree, &mut facts)?;
         if !self.spec.run.is_empty() {
             let (name, run) = (&self.spec.name, &self.spec.run);
@@ -105,7 +105,11 @@ impl Builder<'_> {
         self.about(&facts)
     }
 
-    fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<Tree, ImageError> {
+    fn source(
+        &self,
+        facts: &mut RootFacts,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Tree, ImageError> {
         match &self.spec.source {
             RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
             RootSource::Directory(path) => {
@@ -113,6 +117,12 @@ impl Builder<'_> {
                 source::directory(path)
             }
             RootSource::Tar(path) => source::archive(path, self.entry, progress),
+            RootSource::Oci(path) => source::oci(path, self.entry, progress),
+            RootSource::Nix(path) => {
+                let system = source::nix(path, Path::new(source::STORE), progress)?;
+                facts.init.get_or_insert(system.init);
+                Ok(system.tree)
+            }
         }
     }
 

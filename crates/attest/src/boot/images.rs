@@ -6,11 +6,12 @@ use std::sync::Arc;
 use attest_events::EventKind;
 use attest_image::bare::{self, BareGuest, BareOptions};
 use attest_image::disks::DiskImage;
+use attest_image::root::{RootFormat, RootImage, build_root};
 use attest_image::{Cache, Choice, Kernel, KernelSource, Step};
 use attest_manifest::{Backend, ImagePlan, KernelPlan, MachinePlan, SourcePlan, SystemPlan};
 
-use super::strategy;
-use crate::error::{Error, Result};
+use super::{spec, strategy};
+use crate::error::Result;
 use crate::recorder::Recorder;
 
 /// Kernel modules that the bare guest needs on any of QEMU's boards.
@@ -53,6 +54,8 @@ pub(crate) struct Root {
     pub(crate) init: Option<String>,
     /// Whether its file system can be written to at all.
     pub(crate) is_writable: bool,
+    /// One that was built stays in the cache as long as this.
+    built: Option<RootImage>,
     pub(crate) plan: Arc<SystemPlan>,
 }
 
@@ -80,14 +83,15 @@ impl Images {
         if let Some(system) = &machine.image.system
             && self.root_of(machine).is_none()
         {
-            self.roots.push(root(system)?);
+            let root = root(&self.cache, system, &mut progress(recorder))?;
+            self.roots.push(root);
         }
         if let Some(root) = self.root_of(machine) {
             strategy::decide(machine, root.is_writable)?;
         }
         let is_known = self.firsts.iter().any(|(known, _)| *known == machine.image);
         if machine.backend == Backend::Qemu && !is_known {
-            let first = self.first_steps(&machine.image, recorder)?;
+            let first = self.first_steps(machine, recorder)?;
             self.firsts.push((machine.image.clone(), first));
         }
         Ok(())
@@ -122,17 +126,17 @@ impl Images {
             .flat_map(|(_, first)| &first.guest.choices)
     }
 
-    fn first_steps(&self, plan: &ImagePlan, recorder: &Recorder) -> Result<First> {
-        let source = match &plan.kernel {
-            KernelPlan::Path(path) => KernelSource::Path(path.clone()),
-            KernelPlan::Auto | KernelPlan::Image => KernelSource::Auto,
+    fn first_steps(&self, machine: &MachinePlan, recorder: &Recorder) -> Result<First> {
+        let plan = &machine.image;
+        let progress = &mut progress(recorder);
+        let own = || self.root_of(machine)?.built.as_ref()?.kernel.clone();
+        let kernel = match (&plan.kernel, own()) {
+            (KernelPlan::Image, Some(kernel)) => kernel,
+            (KernelPlan::Path(path), _) => {
+                Kernel::find(&self.cache, &KernelSource::Path(path.clone()), progress)?
+            }
+            _ => Kernel::find(&self.cache, &KernelSource::Auto, progress)?,
         };
-        let progress = &mut |step: Step| {
-            recorder.record(EventKind::Progress {
-                text: step.to_string(),
-            });
-        };
-        let kernel = Kernel::find(&self.cache, &source, progress)?;
         let agent = attest_embed::AGENT;
         let mut modules = None;
         let guest = match (&plan.initrd, &plan.system) {
@@ -148,17 +152,34 @@ impl Images {
     }
 }
 
-fn root(plan: &Arc<SystemPlan>) -> Result<Root> {
-    match &plan.source {
-        SourcePlan::Disk(path) => Ok(Root {
-            is_writable: !DiskImage::open(path)?.is_read_only()?,
-            disk: path.clone(),
-            init: plan.init.clone(),
-            plan: Arc::clone(plan),
-        }),
-        _ => Err(Error::Program {
-            program: plan.name.clone(),
-            reason: "cannot be built yet".to_owned(),
-        }),
+/// The system's root, built or taken from the cache.
+fn root(cache: &Cache, plan: &Arc<SystemPlan>, progress: &mut dyn FnMut(Step)) -> Result<Root> {
+    let (disk, init, is_writable, built) = match (&plan.source, spec::root(plan)) {
+        (_, Some(spec)) => {
+            let built = build_root(cache, &spec, progress)?;
+            let is_writable = built.format == RootFormat::Ext4;
+            let (path, init) = (built.path.clone(), built.facts.init.clone());
+            (path, init, is_writable, Some(built))
+        }
+        (SourcePlan::Disk(path), None) => {
+            let is_writable = !DiskImage::open(path)?.is_read_only()?;
+            (path.clone(), plan.init.clone(), is_writable, None)
+        }
+        (_, None) => unreachable!("only disks are not built"),
+    };
+    Ok(Root {
+        disk,
+        init,
+        is_writable,
+        built,
+        plan: Arc::clone(plan),
+    })
+}
+
+fn progress(recorder: &Recorder) -> impl FnMut(Step) {
+    |step| {
+        recorder.record(EventKind::Progress {
+            text: step.to_string(),
+        });
     }
 }

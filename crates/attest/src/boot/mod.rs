@@ -5,6 +5,7 @@ mod config;
 mod disks;
 mod follow;
 mod images;
+mod spec;
 mod strategy;
 
 use std::path::Path;
