@@ -110,6 +110,12 @@ impl Roots {
             )
             .map_err(failed("hide the host's systemd"))?;
         }
+        // Where it could be written to, systemd-nspawn would wait for the host's udev to know the
+        // lab's cards, of which that never hears. What is mounted below stays as it is.
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        mount(None::<&str>, "/sys", None::<&str>, flags, None::<&str>)
+            .map_err(io::Error::from)
+            .map_err(failed("make /sys read-only"))?;
         self.is_ready = true;
         Ok(())
     }
