@@ -74,6 +74,16 @@ impl DiskImage {
         })
     }
 
+    /// An empty one, for trying things out.
+    pub(super) fn of_nothing(file: File, place: &Path) -> Self {
+        Self {
+            path: place.to_owned(),
+            file,
+            format: DiskFormat::Raw,
+            size: 0,
+        }
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -70,6 +70,15 @@ pub fn reflink(cache: &Cache, image: &DiskImage) -> Result<OwnedFd, ImageError> 
     Ok(file.into())
 }
 
+/// Whether the cache's file system can share blocks between files.
+///
+/// # Errors
+/// It cannot, or no file can be made there.
+pub fn probe_reflink(cache: &Cache) -> Result<(), ImageError> {
+    let image = DiskImage::of_nothing(nameless(cache)?, cache.directory());
+    reflink(cache, &image).map(drop)
+}
+
 /// A file that never has a name, in the cache's file system.
 fn nameless(cache: &Cache) -> Result<File, ImageError> {
     let directory = cache.directory();

@@ -11,9 +11,9 @@ use nix::errno::Errno;
 
 use super::failed;
 use super::loop_device::{self, Access};
+use crate::probe::MAPPER as CONTROL;
 use crate::wire::Failure;
 
-const CONTROL: &str = "/dev/mapper/control";
 /// Of the interface; the kernel refuses another first number.
 const VERSION: [u32; 3] = [4, 0, 0];
 /// `DM_DEFERRED_REMOVE`: when its last user closes it.
