@@ -23,7 +23,7 @@ pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
-pub use progress::{Amount, Step};
+pub use progress::{Amount, Pace, Step};
 
 /// A choice and its reason, for the events.
 #[derive(Debug, Clone, PartialEq, Eq)]
