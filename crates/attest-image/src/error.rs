@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::init::InitError;
 use crate::modules::ModuleError;
 use crate::source::{NixError, OciError, TarError};
 use crate::tree::TreeError;
@@ -128,6 +129,9 @@ pub enum ImageError {
         #[source]
         source: NixError,
     },
+    /// A tree without an init that can be started.
+    #[error("the system cannot be started")]
+    Init(#[source] InitError),
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {

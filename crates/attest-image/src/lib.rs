@@ -9,6 +9,7 @@ mod elf;
 pub mod erofs;
 mod error;
 mod fetch;
+pub mod init;
 mod kernel;
 mod key;
 mod modules;
