@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use crate::customize::CustomizeError;
+use crate::init::InitError;
 use crate::modules::ModuleError;
 use crate::source::{DebianError, NixError, OciError, TarError};
 use crate::tree::TreeError;
@@ -204,6 +205,9 @@ pub enum ImageError {
         /// Its words, or what to install.
         reason: String,
     },
+    /// A tree without an init that can be started.
+    #[error("the system cannot be started")]
+    Init(#[source] InitError),
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {

@@ -3,6 +3,8 @@
 use attest_image::{Cache, ImageError, disks};
 use attest_vmm::{nspawn, qemu, ssh};
 
+use crate::error::chain;
+
 /// One ability of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -184,15 +186,4 @@ fn copy_on_write() -> Vec<Finding> {
             "dm-snapshot",
         ),
     ]
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -264,6 +264,18 @@ impl From<ManifestError> for Error {
     }
 }
 
+/// An error and all its causes, joined by `: `.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 impl Error {
     pub(crate) fn in_step(self, step: u32) -> Self {
         Self::Step {
@@ -322,14 +334,7 @@ impl Error {
         if let Self::Step { step, source } = self {
             return format!("step {step}: {}", source.chain());
         }
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
 
     /// What a report shows of it.

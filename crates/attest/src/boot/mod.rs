@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use attest_events::{EventKind, Phase};
-use attest_image::Cache;
 use attest_manifest::LabPlan;
 use attest_protocol::link::HostPort;
 use attest_vmm::{Ability, Running};
@@ -59,10 +58,7 @@ pub(crate) async fn prepare(
     cache: Option<&Path>,
 ) -> Result<Prepared> {
     recorder.enter(Phase::Image);
-    let directory = match cache {
-        Some(directory) => directory.to_owned(),
-        None => Cache::default_directory()?,
-    };
+    let directory = crate::images::place(cache)?;
     let backends = Backends::new(&directory);
     backends.check(plan)?;
     let (machines, progress) = (plan.machines.clone(), recorder.clone());
