@@ -62,6 +62,7 @@ struct Followed {
     what: String,
     began: Instant,
     from: u64,
+    last: u64,
 }
 
 /// What is younger than this has no rate yet.
@@ -71,15 +72,17 @@ impl Pace {
     /// Time that is left when a step is told at this time; nothing where it cannot be known.
     pub fn left(&mut self, step: &Step, now: Instant) -> Option<Duration> {
         let Amount { done, total } = step.bytes?;
-        let is_new = |followed: &Followed| followed.what != step.what || followed.from > done;
+        let is_new = |followed: &Followed| followed.what != step.what || followed.last > done;
         if self.followed.as_ref().is_none_or(is_new) {
             self.followed = Some(Followed {
                 what: step.what.clone(),
                 began: now,
                 from: done,
+                last: done,
             });
         }
-        let followed = self.followed.as_ref()?;
+        let followed = self.followed.as_mut()?;
+        followed.last = done;
         let took = now.saturating_duration_since(followed.began);
         let bytes = done - followed.from;
         let left = total.checked_sub(done).filter(|left| *left > 0)?;

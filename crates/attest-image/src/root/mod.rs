@@ -20,6 +20,7 @@ use crate::cache::{ABOUT, Cache, Lease};
 use crate::customize;
 use crate::erofs;
 use crate::error::ImageError;
+use crate::init;
 use crate::kernel::Kernel;
 use crate::progress::Step;
 use crate::source;
@@ -97,6 +98,7 @@ impl Builder<'_> {
             tree = run::commands(&tree, name, run, self.entry, progress)?;
         }
         facts.look(&tree);
+        facts.init = Some(init::check(&tree, facts.init.as_deref())?.path);
         if self.spec.kernel == OwnKernel::BroughtOut {
             kernel::bring_out(&tree, &self.spec.name, self.entry, progress)?;
         }
