@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use crate::customize::CustomizeError;
 use crate::modules::ModuleError;
-use crate::source::{DebianError, TarError};
+use crate::source::{DebianError, NixError, OciError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -166,6 +166,24 @@ pub enum ImageError {
         /// Its words, or what to install.
         reason: String,
     },
+    /// An image for containers that is damaged, incomplete or of another kind.
+    #[error("the image {} cannot be used", path.display())]
+    Oci {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OciError,
+    },
+    /// A path that is no system that Nix built, or one of which something is missing.
+    #[error("no NixOS can be taken from {}", path.display())]
+    Nix {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NixError,
+    },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {
@@ -230,14 +248,6 @@ pub enum ImageError {
     SharedCache {
         /// Which.
         path: PathBuf,
-    },
-    /// A file of the cache is not what it was.
-    #[error("{}: it is not what was put there; remove {}, and it is built anew", path.display(), entry.display())]
-    Corrupt {
-        /// Which.
-        path: PathBuf,
-        /// The entry that it is of.
-        entry: PathBuf,
     },
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::ImageError;
-use crate::kernel::{Amount, Step};
+use crate::progress::{Amount, Step};
 
 /// Packages that depend on the newest kernel for virtual machines, the smallest first: of Debian
 /// (with the drivers for clouds only), of Ubuntu, and of Debian for all machines.

@@ -14,6 +14,7 @@ mod kernel;
 mod key;
 mod modules;
 mod packing;
+mod progress;
 pub mod root;
 mod sandbox;
 pub mod source;
@@ -21,10 +22,11 @@ pub mod tree;
 mod unpacking;
 mod vmlinux;
 
-pub use cache::{Cache, CacheEntry, Keep, Lease, SealedFile};
+pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
 pub use error::ImageError;
-pub use kernel::{Amount, Kernel, KernelSource, Step};
+pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
+pub use progress::{Amount, Step};
 
 /// A choice and its reason, for the events.
 #[derive(Debug, Clone, PartialEq, Eq)]

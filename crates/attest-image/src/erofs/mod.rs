@@ -20,8 +20,7 @@ use std::path::Path;
 pub use read::read;
 
 use crate::error::ImageError;
-use crate::kernel::Step;
-use crate::source::Progress;
+use crate::progress::{Progress, Step};
 use crate::tree::{Kind, Tree, shown};
 
 use format::{BLOCK, Superblock};

@@ -1,12 +1,12 @@
 //! A root as ext4, by `mke2fs`: no library writes it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::error::ImageError;
-use crate::kernel::Step;
+use crate::progress::Step;
 use crate::sandbox::{Sandboxed, is_root};
 use crate::tree::{Owners, Tree};
 

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::error::ImageError;
 use crate::fetch::index_modules;
-use crate::kernel::{Kernel, MODULES, Step, version_key};
+use crate::kernel::{Kernel, MODULES, version_key};
+use crate::progress::Step;
 use crate::tree::{Entries, Node, Owners, Tree};
 use crate::vmlinux;
 

@@ -76,6 +76,15 @@ fn add_source(key: &mut Key, source: &RootSource) -> Result<(), ImageError> {
             key.part("tar");
             key.file(path)
         }
+        RootSource::Oci(path) => {
+            key.part("oci");
+            source::identify(path, key)
+        }
+        RootSource::Nix(path) => {
+            // What it needs are paths of the store, whose names are hashes of what they are.
+            key.part("nix");
+            source::identify(path, key)
+        }
         RootSource::Debian(debian) => {
             key.part("debian");
             debian.identify(key);

@@ -20,7 +20,8 @@ use crate::cache::{ABOUT, Cache, Lease};
 use crate::customize;
 use crate::erofs;
 use crate::error::ImageError;
-use crate::kernel::{Kernel, Step};
+use crate::kernel::Kernel;
+use crate::progress::Step;
 use crate::source;
 use crate::tree::Tree;
 
@@ -83,11 +84,11 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn build(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
-        let mut tree = self.source(progress)?;
+        let (mut tree, init) = self.source(progress)?;
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
-            init: self.spec.init.clone(),
+            init: self.spec.init.clone().or(init),
             ..RootFacts::default()
         };
         self.change(&mut tree, &mut facts)?;
@@ -104,15 +105,22 @@ impl Builder<'_> {
         self.about(&facts)
     }
 
-    fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<Tree, ImageError> {
-        match &self.spec.source {
+    /// The source's tree, and its init where only the source knows it.
+    fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<(Tree, Option<String>), ImageError> {
+        let tree = match &self.spec.source {
             RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
             RootSource::Directory(path) => {
                 progress(Step::new(format!("reading {}", path.display())));
                 source::directory(path)
             }
             RootSource::Tar(path) => source::archive(path, self.entry, progress),
-        }
+            RootSource::Oci(path) => source::oci(path, self.entry, progress),
+            RootSource::Nix(path) => {
+                let system = source::nix(path, Path::new(source::STORE), progress)?;
+                return Ok((system.tree, Some(system.init)));
+            }
+        };
+        Ok((tree?, None))
     }
 
     /// What is declared beside the source, in the order that the declaration says.

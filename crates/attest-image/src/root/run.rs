@@ -10,7 +10,7 @@ use nix::mount::{MsFlags, mount};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use crate::error::ImageError;
-use crate::kernel::Step;
+use crate::progress::Step;
 use crate::sandbox::{Furnish, Sandboxed, is_root};
 use crate::source;
 use crate::tree::{Node, Owners, Tree, shown};

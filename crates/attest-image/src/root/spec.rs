@@ -39,6 +39,10 @@ pub enum RootSource {
     Directory(PathBuf),
     /// An archive of a whole system: plain, or compressed with gzip, xz or zstd.
     Tar(PathBuf),
+    /// An OCI image layout, or what `docker save` wrote.
+    Oci(PathBuf),
+    /// A system that Nix built, in the store `/nix/store`; or what `closureInfo` made.
+    Nix(PathBuf),
 }
 
 /// How much of a system starts.
@@ -138,6 +142,8 @@ impl fmt::Display for RootSource {
             }
             Self::Directory(path) => write!(f, "the directory {}", path.display()),
             Self::Tar(path) => write!(f, "the archive {}", path.display()),
+            Self::Oci(path) => write!(f, "the container image {}", path.display()),
+            Self::Nix(path) => write!(f, "the NixOS {}", path.display()),
         }
     }
 }

@@ -169,6 +169,14 @@ impl Contents {
         }
     }
 
+    /// The file of the host that it is in, and where.
+    pub(super) fn on_host(&self) -> Option<(&Arc<HostFile>, &[Extent])> {
+        match &self.source {
+            Source::Host(file) => Some((file, &self.extents)),
+            _ => None,
+        }
+    }
+
     /// Bytes of it, holes included.
     pub fn len(&self) -> u64 {
         self.length

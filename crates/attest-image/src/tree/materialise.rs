@@ -11,8 +11,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, X
 
 use super::{Attributes, Device, Kind, Node, NodeId, Tree, Visit};
 use crate::error::ImageError;
-use crate::kernel::Step;
-use crate::source::Progress;
+use crate::progress::Progress;
+use crate::progress::Step;
 
 /// Whose what is written becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod layer;
 mod materialise;
 mod node;
 mod path;
+mod reader;
 mod spool;
 
 pub use contents::Contents;

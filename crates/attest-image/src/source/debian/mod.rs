@@ -9,8 +9,8 @@ use std::path::Path;
 pub use error::DebianError;
 
 use crate::error::ImageError;
-use crate::kernel::Step;
 use crate::key::Key;
+use crate::progress::Step;
 use crate::tree::Tree;
 
 /// What a minimal system has beside the packages that Debian calls essential:

@@ -10,7 +10,7 @@ use std::thread;
 use super::apt::{HostApt, Sources};
 use super::{Debian, DebianError, MINIMAL};
 use crate::error::ImageError;
-use crate::kernel::Step;
+use crate::progress::Step;
 use crate::sandbox::{Sandboxed, is_root};
 use crate::source::tar::{Plain, TarError, unpack};
 use crate::tree::{Spool, Tree};
