@@ -28,6 +28,10 @@ use crate::tree::Tree;
 /// The kind of the entries in the cache.
 const KIND: &str = "root";
 
+/// What a Debian has beside a minimal one where all of it starts: logins and the like wait for
+/// devices, a minute and a half in a virtual machine in which nobody announces them.
+const UDEV: &str = "udev";
+
 /// A root that is ready. It stays in the cache as long as this or a clone of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootImage {
@@ -108,7 +112,13 @@ impl Builder<'_> {
     /// The source's tree, and its init where only the source knows it.
     fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<(Tree, Option<String>), ImageError> {
         let tree = match &self.spec.source {
-            RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
+            RootSource::Debian(debian) => {
+                let mut debian = debian.clone();
+                if self.spec.profile == Profile::Full {
+                    debian.packages.push(UDEV.to_owned());
+                }
+                source::debian(&debian, self.entry, progress)
+            }
             RootSource::Directory(path) => {
                 progress(Step::new(format!("reading {}", path.display())));
                 source::directory(path)
@@ -130,7 +140,8 @@ impl Builder<'_> {
         customize::add_files(tree, &spec.files)?;
         customize::prepare_first_boot(tree, spec.profile)?;
         if spec.profile == Profile::Lean {
-            facts.masked = customize::make_lean(tree, &spec.units.enable)?;
+            let lean = customize::make_lean(tree, &spec.units.enable)?;
+            (facts.masked, facts.on_demand) = (lean.masked, lean.on_demand);
         }
         facts.enabled = customize::set_units(tree, &spec.units)?;
         // What comes along with an enabled unit is not masked any more.
