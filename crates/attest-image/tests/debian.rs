@@ -2,7 +2,7 @@
 //! be, the tests say why and end.
 
 use attest_image::root::{
-    OwnKernel, Profile, RootFormat, RootImage, RootSource, RootSpec, Units, build_root,
+    NewUser, OwnKernel, Profile, RootFormat, RootImage, RootSource, RootSpec, Units, build_root,
 };
 use attest_image::source::{Debian, DebianError};
 use attest_image::{Cache, ImageError, erofs};
@@ -51,6 +51,25 @@ fn a_minimal_system_is_made() {
     let built = built.unwrap();
     let tree = erofs::read(&built.path).unwrap();
     assert!(built.facts.system.unwrap().starts_with("Debian"));
+    for masked in [
+        "apt-daily.timer",
+        "serial-getty@.service",
+        "ldconfig.service",
+    ] {
+        assert!(built.facts.masked.contains(&masked.to_owned()), "{masked}");
+    }
+    assert_eq!(built.facts.on_demand, ["systemd-logind.service"]);
+    for stamp in ["etc/.updated", "var/.updated"] {
+        let usr = tree.get("usr").unwrap().attributes.modified;
+        assert_eq!(tree.get(stamp).unwrap().attributes.modified, usr);
+    }
+    assert!(
+        tree.get("etc/machine-id")
+            .unwrap()
+            .contents()
+            .unwrap()
+            .is_empty()
+    );
     assert_eq!(built.facts.init.as_deref(), Some("/sbin/init"));
     for path in [
         "usr/bin/ip",
@@ -70,6 +89,64 @@ fn mounts() -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     let of_build = mounts.lines().filter(|line| line.contains("mmdebstrap"));
     of_build.map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_declared_is_done_to_real_packages() {
+    let mut spec = spec("stable", &["cron"]);
+    spec.users = vec![NewUser {
+        name: "alice".to_owned(),
+        groups: vec!["sudo".to_owned()],
+        ..NewUser::default()
+    }];
+    spec.units = Units {
+        enable: vec!["systemd-networkd".to_owned(), "getty@tty1".to_owned()],
+        disable: vec!["cron".to_owned()],
+        mask: Vec::new(),
+    };
+    let needs_root = rustix::process::geteuid().is_root();
+    if needs_root {
+        // The tools of the system itself say whether it is sound.
+        let checks = [
+            "pwck -rq",
+            "grpck -r",
+            "id alice | grep -q sudo",
+            "systemctl is-enabled systemd-networkd",
+        ];
+        spec.run = checks.map(str::to_owned).to_vec();
+    }
+    let Some((_directory, built)) = build(&spec) else {
+        return;
+    };
+    let built = built.unwrap_or_else(|error| panic!("{error}"));
+    assert!(
+        built
+            .facts
+            .enabled
+            .contains(&"systemd-networkd.socket".to_owned())
+    );
+    assert!(!built.facts.masked.contains(&"getty@.service".to_owned()));
+    let tree = erofs::read(&built.path).unwrap();
+    let link = |path: &str| {
+        tree.find(format!("etc/systemd/system/{path}"))
+            .unwrap()
+            .is_some()
+    };
+    assert!(link("multi-user.target.wants/systemd-networkd.service"));
+    assert!(link("getty.target.wants/getty@tty1.service"));
+    assert!(!link("multi-user.target.wants/cron.service"));
+    let passwd = tree
+        .get("etc/passwd")
+        .unwrap()
+        .contents()
+        .unwrap()
+        .read(1 << 20)
+        .unwrap();
+    assert!(
+        String::from_utf8(passwd)
+            .unwrap()
+            .contains("alice:x:1000:1000::/home/alice:/bin/bash")
+    );
 }
 
 #[test]

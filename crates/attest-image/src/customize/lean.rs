@@ -1,8 +1,21 @@
 //! The lean profile: what a system starts by itself, tests do not need, and a boot waits for.
+//!
+//! What it is worth, of a minimal Debian 13 until all of it is up, medians:
+//!
+//! | | as it is | lean |
+//! |---|---|---|
+//! | container, userspace | 315 ms | 235 ms |
+//! | QEMU without KVM, 2 CPUs, no udev | 92 s | 4.3 s |
+//!
+//! Most of the latter is a login on a serial line that waits 90 seconds for its device. Of the
+//! others, the updates after an installation (ldconfig, the journal's catalog, users) are worth
+//! 0.3 to 0.4 s each under emulation and 15 to 40 ms in a container; logind 0.7 s under emulation.
+//! Without difference, and so left as they are: mounts of file systems of the kernel, loading of
+//! their modules, the random seed, and the remounting of the root.
 
 use std::collections::BTreeSet;
 
-use super::units::{find, mask, with_suffix};
+use super::units::{find, mask, mask_start, with_suffix};
 use super::{CustomizeError, units};
 use crate::tree::Tree;
 
@@ -91,31 +104,54 @@ pub const LEAN: &[Masked] = &[
     ),
 ];
 
-/// Mask what the system has of [`LEAN`] and what is not to stay. Gives what was masked.
+/// What starts when it is asked for over D-Bus, and not at boot. Both are its name, and what starts
+/// it otherwise.
+const ON_DEMAND: [(&str, &str); 1] = [("systemd-logind.service", "multi-user.target")];
+
+/// What was made lean.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lean {
+    /// What never starts.
+    pub masked: Vec<String>,
+    /// What starts only when it is asked for.
+    pub on_demand: Vec<String>,
+}
+
+/// Mask what the system has of [`LEAN`] and what is not to stay, and let systemd-logind start when
+/// it is asked for.
 ///
 /// # Errors
 /// Paths that lead nowhere.
-pub fn apply(tree: &mut Tree, stay: &[String]) -> Result<Vec<String>, CustomizeError> {
+pub fn apply(tree: &mut Tree, stay: &[String]) -> Result<Lean, CustomizeError> {
     let mut kept = BTreeSet::new();
     for unit in stay {
         let unit = with_suffix(unit);
         kept.extend(units::real_name(tree, &unit));
         kept.insert(unit);
     }
-    let mut masked = Vec::new();
+    let mut lean = Lean::default();
     for Masked { unit, .. } in LEAN {
         let stays = kept.iter().any(|kept| covers(unit, kept));
         if !stays && find(tree, unit).is_some() {
             mask(tree, unit)?;
-            masked.push((*unit).to_owned());
+            lean.masked.push((*unit).to_owned());
         }
     }
-    Ok(masked)
+    for (unit, starter) in ON_DEMAND {
+        // Who asks does so through D-Bus.
+        let is_asked = find(tree, "dbus.socket").is_some();
+        if is_asked && !kept.contains(unit) && find(tree, unit).is_some() {
+            mask_start(tree, unit, starter)?;
+            lean.on_demand.push(unit.to_owned());
+        }
+    }
+    Ok(lean)
 }
 
 /// Whether naming a unit without an `[Install]` section means that it is not masked.
 pub(super) fn may_stay(unit: &str) -> bool {
-    LEAN.iter().any(|masked| covers(masked.unit, unit))
+    let is_on_demand = ON_DEMAND.iter().any(|(known, _)| *known == unit);
+    is_on_demand || LEAN.iter().any(|masked| covers(masked.unit, unit))
 }
 
 /// Whether a unit of the table is this one, or its template.
@@ -136,6 +172,8 @@ mod tests {
     fn tree() -> Tree {
         let mut tree = Tree::new();
         for unit in [
+            "dbus.socket",
+            "systemd-logind.service",
             "apt-daily.timer",
             "getty@.service",
             "ldconfig.service",
@@ -150,7 +188,9 @@ mod tests {
     #[test]
     fn what_the_system_has_is_masked() {
         let mut tree = tree();
-        let masked = apply(&mut tree, &[]).unwrap();
+        let Lean { masked, on_demand } = apply(&mut tree, &[]).unwrap();
+        assert_eq!(on_demand, ["systemd-logind.service"]);
+        assert!(find(&tree, "systemd-logind.service").is_some());
         assert_eq!(
             masked,
             ["getty@.service", "apt-daily.timer", "ldconfig.service"]
@@ -164,8 +204,12 @@ mod tests {
 
     #[test]
     fn what_is_named_stays() {
-        let stay = ["getty@tty1", "apt-daily.timer"].map(str::to_owned);
-        assert_eq!(apply(&mut tree(), &stay).unwrap(), ["ldconfig.service"]);
+        let stay = ["getty@tty1", "apt-daily.timer", "systemd-logind"].map(str::to_owned);
+        let lean = apply(&mut tree(), &stay).unwrap();
+        assert_eq!(
+            (lean.masked, lean.on_demand),
+            (vec!["ldconfig.service".to_owned()], vec![])
+        );
     }
 
     #[test]

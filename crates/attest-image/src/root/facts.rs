@@ -32,6 +32,8 @@ pub struct RootFacts {
     pub bytes: u64,
     /// Units that the lean profile masks.
     pub masked: Vec<String>,
+    /// Units that in the lean profile start only when they are asked for.
+    pub on_demand: Vec<String>,
     /// Units that were enabled as asked.
     pub enabled: Vec<String>,
 }

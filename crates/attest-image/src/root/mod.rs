@@ -29,6 +29,10 @@ use crate::tree::Tree;
 /// The kind of the entries in the cache.
 const KIND: &str = "root";
 
+/// What a Debian has beside a minimal one where all of it starts: logins and the like wait for
+/// devices, a minute and a half in a virtual machine in which nobody announces them.
+const UDEV: &str = "udev";
+
 /// A root that is ready. It stays in the cache as long as this or a clone of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootImage {
@@ -88,7 +92,7 @@ impl Builder<'_> {
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
-            init: self.spec.init.clone(),
+            init: self.spec.init.clone().or(init),
             ..RootFacts::default()
         };
         let mut tree = self.source(&mut facts, progress)?;
@@ -135,7 +139,8 @@ impl Builder<'_> {
         customize::add_files(tree, &spec.files)?;
         customize::prepare_first_boot(tree, spec.profile)?;
         if spec.profile == Profile::Lean {
-            facts.masked = customize::make_lean(tree, &spec.units.enable)?;
+            let lean = customize::make_lean(tree, &spec.units.enable)?;
+            (facts.masked, facts.on_demand) = (lean.masked, lean.on_demand);
         }
         facts.enabled = customize::set_units(tree, &spec.units)?;
         // What comes along with an enabled unit is not masked any more.

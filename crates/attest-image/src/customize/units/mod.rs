@@ -57,6 +57,13 @@ pub(super) fn mask(tree: &mut Tree, unit: &str) -> Result<(), CustomizeError> {
     Ok(())
 }
 
+/// Let what starts a unit at boot not start it; others still may.
+pub(super) fn mask_start(tree: &mut Tree, unit: &str, starter: &str) -> Result<(), CustomizeError> {
+    let place = format!("{CONFIGURATION}/{starter}.wants/{unit}");
+    tree.insert(place, Node::symlink(NOTHING))?;
+    Ok(())
+}
+
 fn contradiction(
     enable: &[String],
     others: &[String],

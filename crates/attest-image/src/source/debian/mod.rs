@@ -21,7 +21,7 @@ use crate::tree::Tree;
 ///   for the names in `/etc/services`; 4 MB together.
 ///
 /// Not `udev`: attest sets up cards and disks itself, and under emulation udev takes a second of
-/// each boot. Packages that need it bring it.
+/// each boot. Packages that need it bring it; a root of which all starts has it too.
 const MINIMAL: [&str; 7] = [
     "systemd",
     "systemd-sysv",
