@@ -92,7 +92,7 @@ impl Builder<'_> {
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
-            init: self.spec.init.clone().or(init),
+            init: self.spec.init.clone(),
             ..RootFacts::default()
         };
         let mut tree = self.source(&mut facts, progress)?;
