@@ -89,13 +89,13 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn build(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
+        let (mut tree, init) = self.source(progress)?;
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
-            init: self.spec.init.clone(),
+            init: self.spec.init.clone().or(init),
             ..RootFacts::default()
         };
-        let mut tree = self.source(&mut facts, progress)?;
         self.change(&mut tree, &mut facts)?;
         if !self.spec.run.is_empty() {
             let (name, run) = (&self.spec.name, &self.spec.run);
@@ -111,13 +111,16 @@ impl Builder<'_> {
         self.about(&facts)
     }
 
-    fn source(
-        &self,
-        facts: &mut RootFacts,
-        progress: &mut dyn FnMut(Step),
-    ) -> Result<Tree, ImageError> {
-        match &self.spec.source {
-            RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
+    /// The source's tree, and its init where only the source knows it.
+    fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<(Tree, Option<String>), ImageError> {
+        let tree = match &self.spec.source {
+            RootSource::Debian(debian) => {
+                let mut debian = debian.clone();
+                if self.spec.profile == Profile::Full {
+                    debian.packages.push(UDEV.to_owned());
+                }
+                source::debian(&debian, self.entry, progress)
+            }
             RootSource::Directory(path) => {
                 progress(Step::new(format!("reading {}", path.display())));
                 source::directory(path)
@@ -126,10 +129,10 @@ impl Builder<'_> {
             RootSource::Oci(path) => source::oci(path, self.entry, progress),
             RootSource::Nix(path) => {
                 let system = source::nix(path, Path::new(source::STORE), progress)?;
-                facts.init.get_or_insert(system.init);
-                Ok(system.tree)
+                return Ok((system.tree, Some(system.init)));
             }
-        }
+        };
+        Ok((tree?, None))
     }
 
     /// What is declared beside the source, in the order that the declaration says.
