@@ -231,7 +231,7 @@ fn unpack_tar(stream: impl Read, into: &Path) -> std::io::Result<()> {
 }
 
 /// A package has no `modules.dep`: its installation makes it, by `depmod`.
-fn index_modules(root: &Path) -> Result<(), ImageError> {
+pub(crate) fn index_modules(root: &Path) -> Result<(), ImageError> {
     for modules in [root.join("lib/modules"), root.join("usr/lib/modules")] {
         if !modules.exists() {
             continue;

@@ -11,7 +11,7 @@ use crate::progress::Step;
 use crate::vmlinux;
 
 /// Where a kernel's modules are below the root of its system; the second since usr-merge.
-const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+pub(crate) const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
 /// Where to take the kernel from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Kernel {
     }
 
     /// The newest kernel below `root` whose modules are there and that may be read.
-    fn in_root(root: &Path, origin: &str) -> Option<Self> {
+    pub(crate) fn in_root(root: &Path, origin: &str) -> Option<Self> {
         let boot = images(&root.join("boot"), |name| name.starts_with("vmlinuz"));
         // Fedora, Arch and Nix have it beside the modules.
         let with_modules = MODULES.iter().flat_map(|place| list(&root.join(place)));
@@ -185,7 +185,7 @@ fn list(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Releases in the order of their numbers: 6.10 after 6.9, a release after its candidates.
-fn version_key(release: &str) -> (Vec<u64>, bool, Vec<u64>) {
+pub(crate) fn version_key(release: &str) -> (Vec<u64>, bool, Vec<u64>) {
     let numbers = |text: &str| {
         text.split(|c: char| !c.is_ascii_digit())
             .filter_map(|number| number.parse().ok())

@@ -24,8 +24,8 @@ pub use backend::{Backend, Choice, StartTimings, Started};
 pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
-    Accelerator, Body, Card, ContainerConfig, Disk, HostConfig, MachineConfig, MachineType, Plug,
-    QemuOptions, VirtualConfig,
+    Accelerator, Body, Card, ContainerConfig, Disk, DiskFile, DiskFormat, HostConfig,
+    MachineConfig, MachineType, Plug, QemuOptions, VirtualConfig,
 };
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;

@@ -49,6 +49,7 @@ pub mod run;
 mod runtime;
 mod session;
 mod setup;
+pub mod systemd;
 mod wait;
 
 pub use attest_events as events;

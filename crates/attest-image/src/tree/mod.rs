@@ -5,6 +5,7 @@
 mod contents;
 mod error;
 mod layer;
+mod materialise;
 mod node;
 mod path;
 mod reader;
@@ -14,6 +15,7 @@ pub use contents::Contents;
 pub(crate) use contents::{Extent, HostFile, Identity};
 pub use error::TreeError;
 pub use layer::Layer;
+pub(crate) use materialise::Owners;
 pub use node::{Attributes, Device, Entries, Kind, Node, Time};
 pub use path::shown;
 pub(crate) use spool::Position;

@@ -2,8 +2,11 @@
 
 mod backends;
 mod config;
+mod disks;
 mod follow;
 mod images;
+mod spec;
+mod strategy;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -87,14 +90,12 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
         }
     };
     for choice in started.chosen {
-        inner.recorder.record_machine(
-            name,
-            EventKind::Chosen {
-                what: choice.what.to_owned(),
-                choice: choice.choice,
-                reason: choice.reason,
-            },
-        );
+        chosen(inner, choice.what, choice.choice, choice.reason);
+    }
+    if let Some(root) = lab.images.root_of(&inner.plan) {
+        let (strategy, reason) = strategy::decide(&inner.plan, root.is_writable)?;
+        let name = strategy.name().to_owned();
+        chosen(inner, "copy-on-write", name, reason.to_owned());
     }
     inner
         .recorder
@@ -125,4 +126,15 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
             console,
         ],
     })
+}
+
+fn chosen(inner: &Inner, what: &str, choice: String, reason: String) {
+    inner.recorder.record_machine(
+        &inner.plan.name,
+        EventKind::Chosen {
+            what: what.to_owned(),
+            choice,
+            reason,
+        },
+    );
 }
