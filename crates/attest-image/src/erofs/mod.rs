@@ -1,6 +1,17 @@
 //! A writer of erofs images: read-only file systems that Linux mounts without unpacking
-//! anything. Nothing is compressed: an emulated guest would pay more to decompress than to read.
-//! Equal trees give equal bytes.
+//! anything. Equal trees give equal bytes.
+//!
+//! Nothing is compressed, for it gains no time. A Debian 12 with systemd (201 MB, 125 MB with
+//! mkfs.erofs's lz4), from the start of attest to "running" and the end of the lab:
+//!
+//! | | plain | lz4 |
+//! |---|---|---|
+//! | QEMU's translator, in the page cache (2 runs each) | 94.6 s, 96.2 s | 95.2 s, 96.3 s |
+//! | a container, in the page cache (median of 7) | 0.47 s | 0.51 s |
+//! | a container, from the disk (median of 3) | 0.58 s | 0.56 s |
+//!
+//! The differences are smaller than those between equal runs; what is plain can be shared with
+//! its source by the file system, and needs no decompressor in the guest.
 //!
 //! An image is: a superblock, inodes (each with its extended attributes and, where it fits, the
 //! last part of its data), the other data of directories, then that of files. What it uses of the
