@@ -151,6 +151,15 @@ pub enum ImageError {
         #[source]
         source: NixError,
     },
+    /// A system without an init that can be started.
+    #[error("the image `{image}` cannot be started")]
+    Init {
+        /// Its name.
+        image: String,
+        /// Why.
+        #[source]
+        source: InitError,
+    },
     /// A Debian that cannot be made.
     #[error("the Debian `{suite}` cannot be made")]
     Debian {
@@ -205,9 +214,6 @@ pub enum ImageError {
         /// Its words, or what to install.
         reason: String,
     },
-    /// A tree without an init that can be started.
-    #[error("the system cannot be started")]
-    Init(#[source] InitError),
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {

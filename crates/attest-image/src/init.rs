@@ -4,7 +4,6 @@
 use std::io::{self, Read};
 
 use crate::elf::{self, Unfit};
-use crate::error::ImageError;
 use crate::tree::{Kind, Node, Tree, TreeError, shown};
 
 /// Where systems have their init, in the order in which the agent looks for it.
@@ -133,10 +132,9 @@ pub enum InitError {
 /// machines whose loader is there, or a script whose interpreter is.
 ///
 /// # Errors
-/// [`ImageError::Init`] says what is wrong with it.
-pub fn check(tree: &Tree, given: Option<&str>) -> Result<Init, ImageError> {
-    let found = given.map_or_else(|| look(tree), |path| find(tree, path));
-    found.map_err(ImageError::Init)
+/// What is wrong with it.
+pub fn check(tree: &Tree, given: Option<&str>) -> Result<Init, InitError> {
+    given.map_or_else(|| look(tree), |path| find(tree, path))
 }
 
 fn look(tree: &Tree) -> Result<Init, InitError> {
@@ -272,8 +270,6 @@ fn interpreter(line: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error;
-
     use super::*;
     use crate::elf::tests::elf;
 
@@ -290,11 +286,7 @@ mod tests {
     }
 
     fn refused(tree: &Tree, given: Option<&str>) -> String {
-        check(tree, given)
-            .unwrap_err()
-            .source()
-            .unwrap()
-            .to_string()
+        check(tree, given).unwrap_err().to_string()
     }
 
     #[test]
@@ -326,8 +318,6 @@ mod tests {
             said.contains("/sbin/init, /usr/lib/systemd/systemd"),
             "{said}"
         );
-        let error = check(&Tree::new(), None).unwrap_err();
-        assert_eq!(error.to_string(), "the system cannot be started");
     }
 
     #[test]

@@ -40,10 +40,6 @@ impl Key {
         self.number(count);
     }
 
-    pub(crate) fn hash(&mut self, hash: blake3::Hash) {
-        self.part(hash.as_bytes());
-    }
-
     /// A file of the host by its path, identity and time.
     pub(crate) fn file(&mut self, path: &Path) -> Result<(), ImageError> {
         let metadata = fs::metadata(path).map_err(ImageError::file(path, "it cannot be read"))?;

@@ -69,6 +69,20 @@ struct Followed {
 const EARLIEST: Duration = Duration::from_secs(1);
 
 impl Pace {
+    /// A step as people are told it at this time: `reading root.tar (13 of 27 MB, 8 s left)`.
+    pub fn text(&mut self, step: &Step, now: Instant) -> String {
+        let (Some(amount), Some(left)) = (step.bytes, self.left(step, now)) else {
+            return step.to_string();
+        };
+        // Nobody sets a clock by it.
+        let seconds = left.as_secs() + 1;
+        let left = match seconds / 60 {
+            0 => format!("{seconds} s"),
+            minutes => format!("{minutes} min {:02} s", seconds % 60),
+        };
+        format!("{} ({amount}, {left} left)", step.what)
+    }
+
     /// Time that is left when a step is told at this time; nothing where it cannot be known.
     pub fn left(&mut self, step: &Step, now: Instant) -> Option<Duration> {
         let Amount { done, total } = step.bytes?;
@@ -169,6 +183,27 @@ mod tests {
         assert_eq!(left("b", 50, 20), Some(10));
         assert_eq!(left("b", 10, 30), None, "the same once more");
         assert_eq!(Pace::default().left(&Step::new("x"), start), None);
+    }
+
+    #[test]
+    fn the_time_that_is_left_is_said_where_it_is_known() {
+        let start = Instant::now();
+        let step = |done: u64| Step {
+            what: "reading root.tar".to_owned(),
+            bytes: Some(Amount {
+                done: done * 1_000_000,
+                total: 100_000_000,
+            }),
+        };
+        let mut pace = Pace::default();
+        let mut text = |done, seconds| pace.text(&step(done), start + Duration::from_secs(seconds));
+        assert_eq!(text(0, 0), "reading root.tar (0 of 100 MB)");
+        assert_eq!(
+            text(10, 10),
+            "reading root.tar (10 of 100 MB, 1 min 31 s left)"
+        );
+        assert_eq!(text(90, 90), "reading root.tar (90 of 100 MB, 11 s left)");
+        assert_eq!(text(100, 99), "reading root.tar (100 of 100 MB)");
     }
 
     #[test]

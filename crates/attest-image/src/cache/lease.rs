@@ -63,11 +63,6 @@ impl Lease {
     pub fn entry(&self) -> &Path {
         &self.entry
     }
-
-    /// When the entry was last used.
-    pub(super) fn used(&self) -> Option<SystemTime> {
-        self.file.metadata().ok()?.modified().ok()
-    }
 }
 
 /// The right to remove an entry: nobody else has a lease.

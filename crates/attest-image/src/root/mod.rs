@@ -101,6 +101,12 @@ impl Builder<'_> {
             let (name, run) = (&self.spec.name, &self.spec.run);
             tree = run::commands(&tree, name, run, self.entry, progress)?;
         }
+        let init = init::check(&tree, facts.init.as_deref());
+        let init = init.map_err(|source| ImageError::Init {
+            image: self.spec.name.clone(),
+            source,
+        })?;
+        facts.init = Some(init.path);
         facts.look(&tree);
         facts.init = Some(init::check(&tree, facts.init.as_deref())?.path);
         if self.spec.kernel == OwnKernel::BroughtOut {

@@ -18,7 +18,7 @@ impl Place {
         }
         fs::write(root.join("etc/os-release"), "PRETTY_NAME=\"Testing 1\"\n").unwrap();
         let init = root.join("usr/lib/systemd/systemd");
-        fs::write(&init, elf(elf::NOTE, b"")).unwrap();
+        fs::write(&init, crate::elf::tests::elf(crate::elf::NOTE, b"")).unwrap();
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
         symlink("../usr/lib/systemd/systemd", root.join("sbin/init")).unwrap();
         Self { directory, cache }
@@ -279,6 +279,19 @@ fn what_is_declared_is_done_in_its_order() {
     assert_eq!(read(&tree, "etc/machine-id").as_deref(), Some(""));
     let link = "etc/systemd/system/multi-user.target.wants/own.service";
     assert!(tree.find(link).unwrap().is_some());
+}
+
+#[test]
+fn a_system_that_cannot_be_started_is_not_built() {
+    let place = Place::new();
+    let init = place.directory.path().join("root/usr/lib/systemd/systemd");
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o644)).unwrap();
+    let error = place.build(&place.spec()).unwrap_err();
+    assert_eq!(error.to_string(), "the image `web` cannot be started");
+    fs::remove_file(&init).unwrap();
+    let error = place.build(&place.spec()).unwrap_err();
+    assert!(matches!(error, ImageError::Init { .. }), "{error}");
+    assert_eq!(place.cache.ls().unwrap(), []);
 }
 
 #[test]

@@ -46,6 +46,7 @@ pub(crate) struct HostFile {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
     /// What must live as long as the file is read: a directory that is removed afterwards.
+    #[expect(dead_code, reason = "it is held, and never looked at")]
     pub(crate) keeps: Option<Arc<tempfile::TempDir>>,
 }
 
@@ -188,6 +189,7 @@ impl Contents {
     }
 
     /// Where there are bytes and not only zeros.
+    #[cfg(test)]
     pub(crate) fn data(&self) -> impl Iterator<Item = Range<u64>> {
         self.extents
             .iter()

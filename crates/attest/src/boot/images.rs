@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use attest_events::EventKind;
 use attest_image::bare::{self, BareGuest, BareOptions};
 use attest_image::disks::DiskImage;
 use attest_image::root::{RootFormat, RootImage, build_root};
-use attest_image::{Cache, Choice, Kernel, KernelSource, Step};
+use attest_image::{Cache, Choice, Kernel, KernelSource, Pace, Step};
 use attest_manifest::{Backend, ImagePlan, KernelPlan, MachinePlan, SourcePlan, SystemPlan};
 
 use super::{spec, strategy};
@@ -177,9 +178,9 @@ fn root(cache: &Cache, plan: &Arc<SystemPlan>, progress: &mut dyn FnMut(Step)) -
 }
 
 fn progress(recorder: &Recorder) -> impl FnMut(Step) {
-    |step| {
-        recorder.record(EventKind::Progress {
-            text: step.to_string(),
-        });
+    let mut pace = Pace::default();
+    move |step| {
+        let text = pace.text(&step, Instant::now());
+        recorder.record(EventKind::Progress { text });
     }
 }
