@@ -108,7 +108,11 @@ impl Builder<'_> {
         })?;
         facts.init = Some(init.path);
         facts.look(&tree);
-        facts.init = Some(init::check(&tree, facts.init.as_deref())?.path);
+        let found = init::check(&tree, facts.init.as_deref()).map_err(|source| {
+            let image = self.spec.name.clone();
+            ImageError::Init { image, source }
+        })?;
+        facts.init = Some(found.path);
         if self.spec.kernel == OwnKernel::BroughtOut {
             kernel::bring_out(&tree, &self.spec.name, self.entry, progress)?;
         }

@@ -1,7 +1,6 @@
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::elf::{self, tests::elf};
 
 struct Place {
     directory: tempfile::TempDir,
