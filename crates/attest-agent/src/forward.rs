@@ -169,8 +169,11 @@ async fn carry(channel: Channel, connection: Box<dyn Connection>, towards_host: 
     // A direction that ended well lets the other one go on; one that broke ends both.
     tokio::pin!(outbound, inbound);
     tokio::select! {
-        true = &mut outbound => drop(inbound.await),
-        true = &mut inbound => drop(outbound.await),
-        else => {}
+        well = &mut outbound => if well {
+            inbound.await;
+        },
+        well = &mut inbound => if well {
+            outbound.await;
+        },
     }
 }

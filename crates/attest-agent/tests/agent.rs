@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use attest_protocol::link::{Channel, HostLink, HostPort, Incoming, Stream};
 use attest_protocol::message::{
-    Control, Exec, ExitStatus, Exited, FailureCode, Program, RawBytes, Request, Response, Stats,
+    Control, Endpoint, Exec, ExitStatus, Exited, FailureCode, Notice, Program, RawBytes, Request,
+    Response, Stats,
 };
 use bytes::Bytes;
 use tokio::net::UnixStream;
@@ -416,4 +417,36 @@ async fn what_still_tells_a_shell_that_waited() {
     let (ours, theirs) = agent.both("if").await;
     assert_eq!(ours.0, theirs.0);
     assert!(ours.2.contains("eval: ") && !theirs.2.contains("eval: "));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset_ends_its_request() {
+    let agent = agent().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("service");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let endpoint = Endpoint::Unix(raw(path.as_os_str().as_encoded_bytes()));
+    let mut channel = agent.link.open(&Request::Connect(endpoint)).unwrap();
+    let (mut service, _) = listener.accept().await.unwrap();
+    let connected = channel.receiver.next().await.unwrap();
+    assert!(
+        matches!(connected, Incoming::Notice(Notice::Connected)),
+        "{connected:?}"
+    );
+    let unread = Bytes::from_static(b"only the first byte is read");
+    channel.sender.data(Stream::In, unread).await.unwrap();
+    tokio::io::AsyncReadExt::read_u8(&mut service)
+        .await
+        .unwrap();
+    // What is closed with something unread in it is reset (unix(7) and tcp(7) alike).
+    drop(service);
+    let ended = tokio::time::timeout(Duration::from_secs(30), async {
+        while !matches!(
+            channel.receiver.next().await.unwrap(),
+            Incoming::Finished(_)
+        ) {}
+    });
+    ended
+        .await
+        .expect("the request ends, though this side has not");
 }

@@ -3,6 +3,7 @@
 //! Stable and small: other programs parse these. Fields are added, never renamed.
 
 mod breakdown;
+mod system;
 mod verdicts;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::{Clock, Marks};
+pub use self::system::{BootTimes, JournalTail, UnitTime, priority_prefix};
 
 /// Something that happened, with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -78,6 +80,27 @@ pub enum EventKind {
     Console {
         /// Invalid UTF-8 is replaced.
         line: String,
+    },
+    /// An entry of the machine's journal (systemd's log).
+    Journal {
+        /// The unit that wrote it, or that it is about; else the program; `kernel` for the kernel.
+        unit: String,
+        /// 0 (emergency) to 7 (debug), as of syslog.
+        priority: u8,
+        /// Microseconds since 1970, by the guest's clock.
+        time_us: u64,
+        /// May have several lines. Invalid UTF-8 is replaced, and what is very long is cut.
+        message: String,
+    },
+    /// The machine's systemd has finished its start-up: no job was left.
+    SystemUp {
+        /// systemd's word for the whole system: `running`; `degraded` when units failed.
+        state: String,
+        /// The units that failed.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        failed: Vec<String>,
+        /// Where the time of the boot went, inside the guest.
+        times: BootTimes,
     },
     /// The machine's agent answered for the first time since its boot.
     AgentUp {
@@ -290,18 +313,6 @@ pub struct ConsoleTail {
     pub lines: Vec<String>,
     /// The whole console's file.
     pub file: String,
-}
-
-/// The end of the journal of a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct JournalTail {
-    /// Where.
-    pub machine: String,
-    /// The unit.
-    pub unit: String,
-    /// The last lines, oldest first: seconds since the guest's kernel started, the priority where
-    /// it is a warning or worse, and the message.
-    pub lines: Vec<String>,
 }
 
 /// Counts of verdicts.

@@ -20,6 +20,7 @@ mod live;
 mod look;
 mod reader;
 mod sanitize;
+mod system;
 mod table;
 mod terminal;
 

@@ -1,8 +1,8 @@
 //! One hand-made run with everything in it, for the tests of all readers.
 
 use attest_events::{
-    ConsoleTail, Event, EventKind, FailureDetail, JournalTail, MachineEnding, Marks, OutputStream,
-    Phase, Summary, Verdict,
+    BootTimes, ConsoleTail, Event, EventKind, FailureDetail, JournalTail, MachineEnding, Marks,
+    OutputStream, Phase, Summary, UnitTime, Verdict,
 };
 
 use crate::Reader;
@@ -156,6 +156,7 @@ fn boot(run: &mut Run) {
         );
         run.machine(40 + boot + agent, machine, took(Phase::Agent, agent));
     }
+    system(run);
     run.at(
         1_890,
         EventKind::PhaseStarted {
@@ -163,6 +164,35 @@ fn boot(run: &mut Run) {
         },
     );
     run.at(1_915, EventKind::PhaseStarted { phase: Phase::Test });
+}
+
+fn system(run: &mut Run) {
+    let unit = |unit: &str, began: u64, took: u64| UnitTime {
+        unit: unit.to_owned(),
+        began_ns: began * MS,
+        took_ns: took * MS,
+    };
+    let up = EventKind::SystemUp {
+        state: "degraded".to_owned(),
+        failed: vec!["broken.service".to_owned()],
+        times: BootTimes {
+            kernel_ns: Some(800 * MS),
+            userspace_ns: Some(1_000 * MS),
+            slowest: vec![
+                unit("httpd.service", 1_000, 700),
+                unit("dev.mount", 900, 20),
+            ],
+            ..BootTimes::default()
+        },
+    };
+    run.machine(1_890, "web", up);
+    let journal = EventKind::Journal {
+        unit: "httpd.service".to_owned(),
+        priority: 3,
+        time_us: 1_767_322_845_000_000,
+        message: format!("two lines\n{HOSTILE}"),
+    };
+    run.machine(1_890, "web", journal);
 }
 
 fn tests(run: &mut Run) {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use attest_events::{
-    Breakdown, Event, EventKind, ExitCode, FailureDetail, MachineEnding, Phase, Summary, Verdict,
+    BootTimes, Breakdown, Event, EventKind, ExitCode, FailureDetail, MachineEnding, Phase, Summary,
+    Verdict, priority_prefix,
 };
 
 use crate::Reader;
@@ -14,6 +15,7 @@ use crate::human::duration;
 use crate::live::Live;
 use crate::look::{Look, Palette};
 use crate::sanitize::{cut, sanitize, sanitized_lines};
+use crate::system;
 use crate::table::table;
 
 /// How much is said.
@@ -39,6 +41,8 @@ pub struct Terminal<W> {
     /// Choices and progress that were shown: the same for every machine, and every lab.
     told: HashSet<String>,
     failures: Vec<Failure>,
+    /// The boots of guests with systemd, for the end.
+    boots: Vec<(String, BootTimes)>,
     output: Option<String>,
     ended: bool,
 }
@@ -65,6 +69,7 @@ impl<W: Write> Terminal<W> {
             booting: HashMap::new(),
             told: HashSet::new(),
             failures: Vec::new(),
+            boots: Vec::new(),
             output: None,
             ended: false,
         }
@@ -190,6 +195,21 @@ impl<W: Write> Terminal<W> {
                 line(&format!("{} took {}", phase.name(), duration(*duration_ns)))
             }
             EventKind::Console { line: text } => vec![self.guest_line("|", text)],
+            EventKind::Journal {
+                unit,
+                priority,
+                message,
+                ..
+            } => {
+                let mark = format!("{}: {}", sanitize(unit), priority_prefix(*priority));
+                sanitized_lines(message)
+                    .map(|text| self.guest_line(mark.trim_end(), &text))
+                    .collect()
+            }
+            EventKind::SystemUp { state, failed, .. } => line(&format!(
+                "the system is up: {}",
+                system::state(state, failed)
+            )),
             EventKind::AgentUp {
                 version,
                 generation,
@@ -315,6 +335,13 @@ impl<W: Write> Terminal<W> {
         if self.verbosity > Verbosity::Quiet {
             let _ = write!(text, "\n{}", table(breakdown, self.palette));
         }
+        if self.verbosity == Verbosity::Verbose {
+            let faint = self.palette.faint;
+            for (machine, times) in &self.boots {
+                let times = system::times(times);
+                let _ = writeln!(text, "{faint}boot of {machine}: {times}{faint:#}");
+            }
+        }
         if !text.is_empty() {
             text.push('\n');
         }
@@ -376,6 +403,9 @@ impl<W: Write> Terminal<W> {
                     .iter()
                     .map(|machine| (sanitize(machine), event.at_ns))
                     .collect();
+            }
+            (EventKind::SystemUp { times, .. }, Some(machine)) => {
+                self.boots.push((sanitize(machine), times.clone()));
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use attest_events::EventKind;
 use regex::bytes::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -142,7 +143,7 @@ impl Console {
                     (text.push(bytes), text.end())
                 };
                 for line in lines {
-                    recorder.record_console(&machine, line);
+                    recorder.record_line(&machine, EventKind::Console { line });
                 }
                 grown.send_replace(end);
             }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabBuilder, LabContext};
 use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
-use crate::run::{EVENTS_VARIABLE, OutputDirectory, TIMEOUT_VARIABLE, console_tails};
+use crate::run::{EVENTS_VARIABLE, OutputDirectory, TIMEOUT_VARIABLE, add_tails};
 use crate::runtime::Run;
 
 /// Where a test's lab comes from.
@@ -144,10 +144,13 @@ async fn in_lab(
         }
         Err(error) => Err(judge(error)),
     };
-    let outcome = outcome.map_err(|(verdict, mut detail)| {
-        detail.consoles = console_tails(&lab, detail.machine.as_deref());
-        (verdict, detail)
-    });
+    let outcome = match outcome {
+        Ok(()) => Ok(()),
+        Err((verdict, mut detail)) => {
+            add_tails(&mut detail, &lab).await;
+            Err((verdict, detail))
+        }
+    };
     recorder.enter(Phase::Shutdown);
     lab.shutdown().await;
     if outcome.is_ok() {
@@ -201,6 +204,15 @@ async fn write_events(mut events: EventStream) {
 }
 
 fn show(detail: &FailureDetail) {
+    for tail in &detail.journals {
+        eprintln!(
+            "--- the end of the journal of {} on {}:",
+            tail.unit, tail.machine
+        );
+        for line in &tail.lines {
+            eprintln!("    {}", line.escape_debug());
+        }
+    }
     for tail in &detail.consoles {
         eprintln!("--- the end of {}'s console ({}):", tail.machine, tail.file);
         for line in &tail.lines {

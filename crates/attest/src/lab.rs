@@ -254,6 +254,8 @@ fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine
             timeouts: shared.plan.timeouts.clone(),
             live: tokio::sync::Mutex::new(None),
             managers: crate::systemd::Managers::default(),
+            journals: crate::systemd::Journals::default(),
+            observer: std::sync::Mutex::new(None),
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use attest_events::{EventKind, MachineEnding, nanoseconds};
@@ -17,8 +17,9 @@ use crate::copy::{Download, Upload};
 use crate::error::{Error, Result};
 use crate::forward::{Endpoint, Forward};
 use crate::lab::Shared;
+use crate::runtime::Background;
 use crate::session::{Session, State};
-use crate::systemd::Managers;
+use crate::systemd::{Journals, Managers, observe};
 use crate::wait::Wait;
 
 /// One machine of a lab. Clones are the same machine.
@@ -39,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) timeouts: TimeoutPlan,
     pub(crate) live: tokio::sync::Mutex<Option<Live>>,
     pub(crate) managers: Managers,
+    pub(crate) journals: Journals,
+    pub(crate) observer: Mutex<Option<Background>>,
 }
 
 impl Machine {
@@ -61,6 +64,7 @@ impl Machine {
         let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
         *live = None;
         *live = Some(boot::start(&self.inner, &lab).await?);
+        self.set_observer(observe(&self.inner));
         Ok(())
     }
 
@@ -78,6 +82,7 @@ impl Machine {
     /// The lab is going: nothing that ends from now on is a failure.
     pub(crate) async fn forget(&self) {
         self.inner.session.state.send_replace(State::Off);
+        self.set_observer(None);
         let was = self.inner.live.lock().await.take();
         if let Some(was) = was {
             was.unfollow().await;
@@ -321,6 +326,7 @@ impl Machine {
     async fn leave(&self, ending: MachineEnding) {
         let mut live = self.inner.live.lock().await;
         let Some(was) = live.take() else { return };
+        self.set_observer(None);
         // Off first, so that the end of the VMM is not taken for a failure.
         self.inner.session.state.send_replace(State::Off);
         was.running.kill().await;
@@ -376,6 +382,10 @@ impl Machine {
             },
             _ => self.off(),
         }
+    }
+
+    fn set_observer(&self, observer: Option<Background>) {
+        *self.inner.observer.lock().expect("not poisoned") = observer;
     }
 
     async fn running(&self) -> Result<Arc<dyn Running>> {

@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::systemd::Whose;
 
-/// Console lines that may wait for a slow reader. Beyond it they are dropped from the events
-/// (never from the console's file) and counted: 64 Ki lines of 100 bytes are 6 MB.
-const CONSOLE_BACKLOG: u64 = 64 * 1024;
+/// Lines of consoles and journals that may wait for a slow reader. Beyond it they are dropped from
+/// the events (never from the console's file) and counted: 64 Ki lines of 100 bytes are 6 MB.
+const LINE_BACKLOG: u64 = 64 * 1024;
 /// Units of one test whose journals its failure shows.
 const TOUCHED: usize = 16;
 
@@ -36,8 +36,8 @@ struct Inner {
     in_flight: Mutex<BTreeMap<u64, String>>,
     /// Units that the current test has to do with: machine, manager, name.
     touched: Mutex<BTreeSet<TouchedUnit>>,
-    console_backlog: Arc<AtomicU64>,
-    console_dropped: AtomicU64,
+    line_backlog: Arc<AtomicU64>,
+    lines_dropped: AtomicU64,
     events: Option<mpsc::UnboundedSender<Event>>,
 }
 
@@ -45,18 +45,23 @@ struct Inner {
 #[derive(Debug)]
 pub struct EventStream {
     events: mpsc::UnboundedReceiver<Event>,
-    console_backlog: Arc<AtomicU64>,
+    line_backlog: Arc<AtomicU64>,
 }
 
 impl EventStream {
     /// The next event; `None` when all recorders are gone.
     pub async fn next(&mut self) -> Option<Event> {
         let event = self.events.recv().await?;
-        if matches!(event.kind, EventKind::Console { .. }) {
-            self.console_backlog.fetch_sub(1, Ordering::Relaxed);
+        if is_line(&event.kind) {
+            self.line_backlog.fetch_sub(1, Ordering::Relaxed);
         }
         Some(event)
     }
+}
+
+/// Whether guests can make any number of these.
+fn is_line(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Console { .. } | EventKind::Journal { .. })
 }
 
 impl Recorder {
@@ -64,12 +69,12 @@ impl Recorder {
     pub fn new(began: Instant) -> (Self, EventStream) {
         let (sender, events) = mpsc::unbounded_channel();
         let recorder = Self::with(began, Some(sender));
-        let console_backlog = Arc::clone(&recorder.inner.console_backlog);
+        let line_backlog = Arc::clone(&recorder.inner.line_backlog);
         (
             recorder,
             EventStream {
                 events,
-                console_backlog,
+                line_backlog,
             },
         )
     }
@@ -88,8 +93,8 @@ impl Recorder {
                 next_operation: AtomicU64::new(1),
                 in_flight: Mutex::default(),
                 touched: Mutex::default(),
-                console_backlog: Arc::new(AtomicU64::new(0)),
-                console_dropped: AtomicU64::new(0),
+                line_backlog: Arc::new(AtomicU64::new(0)),
+                lines_dropped: AtomicU64::new(0),
                 events,
             }),
         }
@@ -110,27 +115,27 @@ impl Recorder {
         self.send(self.now(), Some(machine), kind);
     }
 
-    /// Record a line of a console, unless too many wait already.
-    pub(crate) fn record_console(&self, machine: &str, line: String) {
+    /// Record a line of a console or of a journal, unless too many wait already.
+    pub(crate) fn record_line(&self, machine: &str, line: EventKind) {
         let inner = &self.inner;
         if inner.events.is_none() {
             return;
         }
-        if inner.console_backlog.load(Ordering::Relaxed) >= CONSOLE_BACKLOG {
-            inner.console_dropped.fetch_add(1, Ordering::Relaxed);
+        if inner.line_backlog.load(Ordering::Relaxed) >= LINE_BACKLOG {
+            inner.lines_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let dropped = inner.console_dropped.swap(0, Ordering::Relaxed);
+        let dropped = inner.lines_dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             self.record_machine(
                 machine,
                 EventKind::Warning {
-                    message: format!("{dropped} console lines came too fast for the events; the console's file has them"),
+                    message: format!("{dropped} lines of consoles and journals came too fast for the events; the console's file and the machine's journal have them"),
                 },
             );
         }
-        inner.console_backlog.fetch_add(1, Ordering::Relaxed);
-        self.record_machine(machine, EventKind::Console { line });
+        inner.line_backlog.fetch_add(1, Ordering::Relaxed);
+        self.record_machine(machine, line);
     }
 
     /// Pass on an event of a run inside this one (a Rust test binary), whose clock began at
@@ -142,8 +147,8 @@ impl Recorder {
                 .test
                 .clone_from(&self.inner.test.lock().expect("not poisoned"));
         }
-        if matches!(event.kind, EventKind::Console { .. }) {
-            self.inner.console_backlog.fetch_add(1, Ordering::Relaxed);
+        if is_line(&event.kind) {
+            self.inner.line_backlog.fetch_add(1, Ordering::Relaxed);
         }
         self.emit(event);
     }

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::recorder::Recorder;
+use crate::systemd::journal_tails;
 
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
 pub use select::{LabRun, Overrides, SelectedTest, Selection};
@@ -82,7 +83,7 @@ impl Run {
                 TestKind::Steps(_) if down.is_some() => skipped(down.as_deref()),
                 TestKind::Steps(steps) => {
                     let outcome = self.steps(&lab, &mut shared, steps, &ran).await;
-                    let judged = judge(outcome, shared.as_ref(), ran.duration());
+                    let judged = judge(outcome, shared.as_ref(), ran.duration()).await;
                     if judged.verdict == Verdict::Infrastructure && !ran.has_begun() {
                         down = Some(test.name.clone());
                     }
@@ -90,7 +91,10 @@ impl Run {
                 }
                 TestKind::Rust(_) => {
                     let outcome = self.rust(&lab, test, directory.clone(), &ran).await;
-                    outcome.unwrap_or_else(|error| judge(Err(error), None, ran.duration()))
+                    match outcome {
+                        Ok(judged) => judged,
+                        Err(error) => judge(Err(error), None, ran.duration()).await,
+                    }
                 }
             };
             let verdict = judged.verdict;
@@ -236,7 +240,7 @@ fn skipped(tried_by: Option<&str>) -> Judged {
     }
 }
 
-fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
+async fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
     let Err(error) = outcome else {
         return Judged {
             verdict: Verdict::Passed,
@@ -246,7 +250,7 @@ fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
     };
     let mut detail = error.detail();
     if let Some(lab) = lab {
-        detail.consoles = console_tails(lab, error.machine());
+        add_tails(&mut detail, lab).await;
     }
     Judged {
         verdict: error.verdict(),
@@ -255,8 +259,15 @@ fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
     }
 }
 
+/// Add what the machines said last.
+pub(crate) async fn add_tails(detail: &mut FailureDetail, lab: &Lab) {
+    detail.consoles = console_tails(lab, detail.machine.as_deref());
+    let journals = journal_tails(lab, &detail.journals).await;
+    detail.journals.extend(journals);
+}
+
 /// The ends of the consoles that matter: the machine's own, or all when it is nobody's.
-pub(crate) fn console_tails(lab: &Lab, machine: Option<&str>) -> Vec<ConsoleTail> {
+fn console_tails(lab: &Lab, machine: Option<&str>) -> Vec<ConsoleTail> {
     let concerned = lab
         .machines()
         .iter()

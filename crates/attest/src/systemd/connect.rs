@@ -17,8 +17,8 @@ use crate::forward::{Endpoint, open};
 use crate::machine::{Inner, Machine};
 use crate::session::State;
 
-/// Beyond any deadline: whoever waits for a manager has one of its own.
-const FOREVER: Duration = Duration::from_hours(24);
+/// Beyond any deadline of a test.
+pub(super) const FOREVER: Duration = Duration::from_hours(24);
 /// Bytes of what a guest says of itself.
 const SAID: usize = 64 * 1024;
 

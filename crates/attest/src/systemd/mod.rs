@@ -3,12 +3,15 @@
 mod connect;
 mod failure;
 mod journal;
+mod observe;
 mod unit;
 
 use std::time::Duration;
 
 pub(crate) use self::connect::Managers;
 pub use self::failure::SystemdFailure;
+pub(crate) use self::journal::{Journals, tails as journal_tails};
+pub(crate) use self::observe::observe;
 pub use self::unit::Unit;
 pub(crate) use self::unit::UnitCondition;
 pub use attest_systemd::{

@@ -3,6 +3,7 @@
 //! They need systemd-nspawn, QEMU, a kernel, and a Debian, which is made once with mmdebstrap.
 
 mod connections;
+mod reports;
 mod support;
 mod system;
 mod units;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use attest::manifest::{FileEntry, Image, ImageDefinition, Machine, ManifestFile};
-use attest::{Backend, Lab, LabContext, Recorder, Result, Run};
+use attest::{Backend, EventStream, Lab, LabContext, Recorder, Result, Run};
 
 use crate::system;
 
@@ -19,10 +19,27 @@ pub(crate) fn in_container(
     files: Files,
     body: impl AsyncFnOnce(attest::Machine) -> Result<()>,
 ) {
-    match attest_vmm::nspawn::probe() {
-        Ok(_) => on_machine(test, Backend::Nspawn, files, body),
-        Err(reason) => eprintln!("skipped: {test}: {reason}"),
+    in_container_with_events(test, files, async |machine, _| body(machine).await);
+}
+
+/// As [`in_container`], with the events of the lab.
+pub(crate) fn in_container_with_events(
+    test: &str,
+    files: Files,
+    body: impl AsyncFnOnce(attest::Machine, EventStream) -> Result<()>,
+) {
+    if can_contain(test) {
+        on_machine(test, Backend::Nspawn, files, body);
     }
+}
+
+/// Whether containers run here; else it is said that the test is skipped, and why.
+pub(crate) fn can_contain(test: &str) -> bool {
+    let probed = attest_vmm::nspawn::probe();
+    if let Err(reason) = &probed {
+        eprintln!("skipped: {test}: {reason}");
+    }
+    probed.is_ok()
 }
 
 /// Boot a virtual machine and run the test in it.
@@ -31,28 +48,31 @@ pub(crate) fn in_virtual_machine(
     files: Files,
     body: impl AsyncFnOnce(attest::Machine) -> Result<()>,
 ) {
-    on_machine(test, Backend::Qemu, files, body);
+    on_machine(test, Backend::Qemu, files, async |machine, _| {
+        body(machine).await
+    });
 }
 
 fn on_machine(
     test: &str,
     backend: Backend,
     files: Files,
-    body: impl AsyncFnOnce(attest::Machine) -> Result<()>,
+    body: impl AsyncFnOnce(attest::Machine, EventStream) -> Result<()>,
 ) {
     let Some(file) = manifest(test, backend, files) else {
         return;
     };
     let directory = tempfile::tempdir().expect("a directory");
+    let (recorder, events) = Recorder::new(Instant::now());
     let context = LabContext {
-        recorder: Recorder::new(Instant::now()).0,
+        recorder,
         output: directory.path().to_owned(),
         cache: None,
     };
     let work = async {
         let lab = Lab::create(file.plan()?, context).await?;
         lab.start_all().await?;
-        let ended = body(lab.machine("a")?).await;
+        let ended = body(lab.machine("a")?, events).await;
         if ended.is_err() {
             eprintln!("{}", lab.machine("a")?.console_text());
         }

@@ -8,10 +8,12 @@ use attest_image::erofs::{self, Volume};
 use attest_image::source;
 
 /// Changes when what is below makes another system: the old one is not used then.
-const NAME: &str = "debian-systemd-1";
+const NAME: &str = "debian-systemd-2";
 const PACKAGES: &str = "systemd,systemd-sysv,dbus,libpam-systemd,procps,iproute2";
-/// A user whose manager starts at boot.
-const HOOKS: [&str; 2] = [
+/// A user whose manager starts at boot; and no login at a serial line that never comes, for there
+/// is no udev.
+const HOOKS: [&str; 3] = [
+    r#"ln -s /dev/null "$1/etc/systemd/system/serial-getty@ttyS0.service""#,
     r#"chroot "$1" useradd --create-home --uid 1000 --shell /bin/bash alice"#,
     r#"mkdir -p "$1/var/lib/systemd/linger" && touch "$1/var/lib/systemd/linger/alice""#,
 ];
