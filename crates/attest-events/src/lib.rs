@@ -276,6 +276,9 @@ pub struct FailureDetail {
     /// The last lines of the consoles that matter, as (machine, lines).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub consoles: Vec<ConsoleTail>,
+    /// The last lines of the journals of units that the test had to do with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub journals: Vec<JournalTail>,
 }
 
 /// The end of a console.
@@ -287,6 +290,18 @@ pub struct ConsoleTail {
     pub lines: Vec<String>,
     /// The whole console's file.
     pub file: String,
+}
+
+/// The end of the journal of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalTail {
+    /// Where.
+    pub machine: String,
+    /// The unit.
+    pub unit: String,
+    /// The last lines, oldest first: seconds since the guest's kernel started, the priority where
+    /// it is a warning or worse, and the message.
+    pub lines: Vec<String>,
 }
 
 /// Counts of verdicts.

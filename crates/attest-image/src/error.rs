@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use crate::customize::CustomizeError;
+use crate::init::InitError;
 use crate::modules::ModuleError;
 use crate::source::{DebianError, NixError, OciError, TarError};
 use crate::tree::TreeError;
@@ -81,7 +82,7 @@ pub enum ImageError {
         /// Why.
         reason: &'static str,
     },
-    /// A disk image that is not raw.
+    /// A disk image that is neither raw nor qcow2.
     #[error(
         "the disk image {} is of the format {format}; make it raw: `qemu-img convert -O raw {} disk.img`",
         path.display(), path.display()
@@ -91,6 +92,26 @@ pub enum ImageError {
         path: PathBuf,
         /// Its format.
         format: &'static str,
+    },
+    /// A qcow2 image that cannot be used.
+    #[error("the disk image {} cannot be used: {reason}", path.display())]
+    Qcow2 {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// Blocks that cannot be shared.
+    #[error(
+        "the disk image {} cannot be reflinked: {reason}; leave the choice to attest, or write \
+         `copy-on-write = \"qcow2\"`",
+        path.display()
+    )]
+    NoReflink {
+        /// Of the image.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A path that cannot be a file of the guest.
     #[error("`{path}` cannot be a file of the guest: {reason}")]
@@ -111,6 +132,24 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: TarError,
+    },
+    /// An image for containers that is damaged, incomplete or of another kind.
+    #[error("the image {} cannot be used", path.display())]
+    Oci {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OciError,
+    },
+    /// A path that is no system that Nix built, or one of which something is missing.
+    #[error("no NixOS can be taken from {}", path.display())]
+    Nix {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NixError,
     },
     /// A Debian that cannot be made.
     #[error("the Debian `{suite}` cannot be made")]
@@ -166,24 +205,9 @@ pub enum ImageError {
         /// Its words, or what to install.
         reason: String,
     },
-    /// An image for containers that is damaged, incomplete or of another kind.
-    #[error("the image {} cannot be used", path.display())]
-    Oci {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: OciError,
-    },
-    /// A path that is no system that Nix built, or one of which something is missing.
-    #[error("no NixOS can be taken from {}", path.display())]
-    Nix {
-        /// As given.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: NixError,
-    },
+    /// A tree without an init that can be started.
+    #[error("the system cannot be started")]
+    Init(#[source] InitError),
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
     Unstorable {

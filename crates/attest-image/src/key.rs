@@ -52,6 +52,17 @@ impl Key {
         Ok(())
     }
 
+    /// The modules of a kernel. `modules.dep` is written anew whenever modules are installed;
+    /// without it, the directory counts.
+    pub(crate) fn modules(&mut self, directory: &Path) -> Result<(), ImageError> {
+        let dependencies = directory.join("modules.dep");
+        self.file(if dependencies.exists() {
+            &dependencies
+        } else {
+            directory
+        })
+    }
+
     pub(crate) fn finish(self) -> blake3::Hash {
         self.0.finalize()
     }

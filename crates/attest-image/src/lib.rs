@@ -10,10 +10,13 @@ mod elf;
 pub mod erofs;
 mod error;
 mod fetch;
+pub mod init;
 mod kernel;
 mod key;
+mod module_image;
 mod modules;
 mod packing;
+mod program;
 mod progress;
 pub mod root;
 mod sandbox;
@@ -26,7 +29,7 @@ pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
-pub use progress::{Amount, Step};
+pub use progress::{Amount, Pace, Step};
 
 /// A choice and its reason, for the events.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! How far something is that takes its time.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// Parts in which progress is told.
 const PARTS: u128 = 100;
@@ -46,6 +47,50 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (done, total) = (self.done / 1_000_000, self.total.div_ceil(1_000_000));
         write!(f, "{done} of {total} MB")
+    }
+}
+
+/// How long a step will take yet, from how long it took to come where it is. A step that says its
+/// bytes is followed from the first time that it is told.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    followed: Option<Followed>,
+}
+
+#[derive(Debug, Clone)]
+struct Followed {
+    what: String,
+    began: Instant,
+    from: u64,
+    last: u64,
+}
+
+/// What is younger than this has no rate yet.
+const EARLIEST: Duration = Duration::from_secs(1);
+
+impl Pace {
+    /// Time that is left when a step is told at this time; nothing where it cannot be known.
+    pub fn left(&mut self, step: &Step, now: Instant) -> Option<Duration> {
+        let Amount { done, total } = step.bytes?;
+        let is_new = |followed: &Followed| followed.what != step.what || followed.last > done;
+        if self.followed.as_ref().is_none_or(is_new) {
+            self.followed = Some(Followed {
+                what: step.what.clone(),
+                began: now,
+                from: done,
+                last: done,
+            });
+        }
+        let followed = self.followed.as_mut()?;
+        followed.last = done;
+        let took = now.saturating_duration_since(followed.began);
+        let bytes = done - followed.from;
+        let left = total.checked_sub(done).filter(|left| *left > 0)?;
+        if took < EARLIEST || bytes == 0 {
+            return None;
+        }
+        let nanoseconds = took.as_nanos() * u128::from(left) / u128::from(bytes);
+        Some(Duration::from_nanos(u64::try_from(nanoseconds).ok()?))
     }
 }
 
@@ -100,6 +145,30 @@ mod tests {
         };
         assert_eq!(step.to_string(), "fetching the kernel (13 of 27 MB)");
         assert_eq!(Step::new("waiting").to_string(), "waiting");
+    }
+
+    #[test]
+    fn what_is_left_takes_as_long_as_what_was_done() {
+        let start = Instant::now();
+        let step = |what: &str, done| Step {
+            what: what.to_owned(),
+            bytes: Some(Amount { done, total: 100 }),
+        };
+        let mut pace = Pace::default();
+        let mut left = |what, done, seconds| {
+            let now = start + Duration::from_secs(seconds);
+            let left = pace.left(&step(what, done), now);
+            left.map(|left| left.as_secs())
+        };
+        assert_eq!(left("a", 20, 0), None, "there is no rate yet");
+        assert_eq!(left("a", 40, 4), Some(12));
+        assert_eq!(left("a", 60, 8), Some(8));
+        assert_eq!(left("a", 100, 9), None, "nothing is left");
+        assert_eq!(left("b", 0, 10), None, "another begins anew");
+        assert_eq!(left("b", 0, 20), None, "nothing was done");
+        assert_eq!(left("b", 50, 20), Some(10));
+        assert_eq!(left("b", 10, 30), None, "the same once more");
+        assert_eq!(Pace::default().left(&Step::new("x"), start), None);
     }
 
     #[test]

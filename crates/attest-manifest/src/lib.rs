@@ -27,11 +27,11 @@ pub use model::{
     Accelerator, Backend, Copy, CopyOnWrite, Debian, Defaults, Disk, FileEntry, FileSource, Image,
     ImageDefinition, ImageFiles, Kernel, Machine, MachineNetwork, MachineNetworkSettings,
     MachineType, ManifestFile, Network, OneOrMany, Profile, RootFormat, RustTest, Size, SizeError,
-    Ssh, Step, Test, TimeSpan, TimeSpanError, Timeouts, Units, User, Wait,
+    Ssh, Step, Test, TimeSpan, TimeSpanError, Timeouts, UnitAction, Units, User, Wait,
 };
 pub use plan::{
     ActionPlan, CardPlan, CommandPlan, DebianPlan, DiskContent, DiskPlan, ExpectedStatus,
     FileContent, FilePlan, ImagePlan, KernelPlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan,
     RustTestPlan, RustTestSource, SourcePlan, SshPlan, StepPlan, Subnet, SubnetError, SystemPlan,
-    TestKind, TestPlan, TimeoutPlan, WaitPlan, WaitTarget,
+    TestKind, TestPlan, TimeoutPlan, UnitPlan, UnitVerb, WaitPlan, WaitTarget,
 };

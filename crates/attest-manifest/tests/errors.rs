@@ -665,7 +665,7 @@ fn tests_and_steps() {
         7 | { on = "a" },
           | ^^^^^^^^^^^^ has none
           |
-          = help: one of `run`, `argv`, `wait`, `upload`, `download`, `reboot`, `parallel`
+          = help: one of `run`, `argv`, `wait`, `unit`, `upload`, `download`, `reboot`, `parallel`
 
         error: a step has one action, not both `run` and `argv`
          --> attest.toml:8:24
@@ -765,7 +765,7 @@ fn tests_and_steps() {
         7 | { on = "a", wait = {} , timeout = "5s" },
           |                    ^^ has none
           |
-          = help: one of `port`, `file`, `socket`, `succeeds`, `fails`, `process`, `console`
+          = help: one of `port`, `file`, `socket`, `unit`, `succeeds`, `fails`, `process`, `console`
 
         error: `timeout` does not belong to `wait`
          --> attest.toml:7:25
@@ -976,4 +976,59 @@ fn code_has_paths_instead_of_places() {
          = help: write `vcpus = 2`
         "#);
     assert_snapshot!(error.to_string(), @r#"machines.A: `A` is no valid name of a machine (and 1 more problem)"#);
+}
+
+#[test]
+fn units() {
+    assert_snapshot!(steps("{ on = \"a\", wait = { unit = \"a/b\" } },\n{ on = \"a\", unit = { start = \"x\", stop = \"y\" } },\n{ on = \"a\", unit = {} },\n{ on = \"a\", wait = { port = 1, user = \"u\", stopped = true } },\n{ on = \"a\", unit = { reload = \"x\", user = \"\" }, user = \"u\" },"), @r#"
+        error: `a/b` is no name of a unit
+         --> attest.toml:4:29
+          |
+        4 | { on = "a", wait = { unit = "a/b" } },
+          |                             ^^^^^
+          |
+          = help: write it as `nginx.service`
+
+        error: a step with a unit has one action, not both `start` and `stop`
+         --> attest.toml:5:35
+          |
+        5 | { on = "a", unit = { start = "x", stop = "y" } },
+          |                      -----        ^^^^ a second
+          |                      |
+          |                      the first
+
+        error: a step with a unit needs one action
+         --> attest.toml:6:20
+          |
+        6 | { on = "a", unit = {} },
+          |                    ^^ has none
+          |
+          = help: one of `start`, `stop`, `restart`, `reload`, `isolate`
+
+        error: `user` does not belong to `port`
+         --> attest.toml:7:32
+          |
+        7 | { on = "a", wait = { port = 1, user = "u", stopped = true } },
+          |                                ^^^^ only for `unit`
+
+        error: `stopped` does not belong to `port`
+         --> attest.toml:7:44
+          |
+        7 | { on = "a", wait = { port = 1, user = "u", stopped = true } },
+          |                                            ^^^^^^^ only for `unit`
+
+        error: this is no name of a user
+         --> attest.toml:8:43
+          |
+        8 | { on = "a", unit = { reload = "x", user = "" }, user = "u" },
+          |                                           ^^
+
+        error: `user` does not belong to `unit`
+         --> attest.toml:8:49
+          |
+        8 | { on = "a", unit = { reload = "x", user = "" }, user = "u" },
+          |                                                 ^^^^ only for `run` and `argv`
+          |
+          = help: write it inside: `unit = { …, user = "alice" }`
+        "#);
 }

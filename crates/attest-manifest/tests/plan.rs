@@ -41,6 +41,10 @@ steps = [
   { on = ["server", "client"], run = "false", fails = true },
   { on = "client", wait = { port = 80, host = "server" } },
   { parallel = [{ on = "client", reboot = true }] },
+  { on = "server", unit = { restart = "nginx", timeout = "9s" } },
+  { on = "server", unit = { stop = "app", user = "alice" } },
+  { on = "server", wait = { unit = "nginx" } },
+  { on = "server", wait = { unit = "app", user = "alice", stopped = true } },
 ]
 [tests.unit]
 rust = { package = "web", test = "lab", filter = "http" }
@@ -104,7 +108,11 @@ fn steps_are_resolved() {
         [
             "server, client: false",
             "client: wait for port server:80",
-            "at once: client: reboot"
+            "at once: client: reboot",
+            "server: restart nginx",
+            "server: stop app of alice",
+            "server: wait for unit nginx",
+            "server: wait until unit app of alice is stopped",
         ]
     );
     assert!(

@@ -74,6 +74,15 @@ pub(crate) fn render(failure: &Failure, look: Look, palette: Palette) -> String 
             ),
         }
     }
+    for journal in &detail.journals {
+        let title = format!(
+            "end of the journal of {} on {}",
+            sanitize(&journal.unit),
+            sanitize(&journal.machine)
+        );
+        let lines = journal.lines.iter().map(|line| sanitize(line));
+        section(&mut text, &title, lines, width, palette);
+    }
     for console in &detail.consoles {
         let title = format!(
             "end of the console of {}, all of it in {}",

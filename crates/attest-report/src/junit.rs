@@ -173,6 +173,14 @@ fn description(failure: &FailureDetail) -> String {
             section(title, &mut sanitized_lines(part));
         }
     }
+    for journal in &failure.journals {
+        let title = format!(
+            "end of the journal of {} on {}",
+            sanitize(&journal.unit),
+            sanitize(&journal.machine)
+        );
+        section(&title, &mut journal.lines.iter().map(|line| sanitize(line)));
+    }
     for console in &failure.consoles {
         let title = format!(
             "end of the console of {}, all of it in {}",

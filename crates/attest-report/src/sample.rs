@@ -1,8 +1,8 @@
 //! One hand-made run with everything in it, for the tests of all readers.
 
 use attest_events::{
-    ConsoleTail, Event, EventKind, FailureDetail, MachineEnding, Marks, OutputStream, Phase,
-    Summary, Verdict,
+    ConsoleTail, Event, EventKind, FailureDetail, JournalTail, MachineEnding, Marks, OutputStream,
+    Phase, Summary, Verdict,
 };
 
 use crate::Reader;
@@ -278,6 +278,14 @@ fn failed() -> FailureDetail {
                 HOSTILE.to_owned(),
             ],
             file: "attest-out/1/web.console".to_owned(),
+        }],
+        journals: vec![JournalTail {
+            machine: "web".to_owned(),
+            unit: "httpd.service".to_owned(),
+            lines: vec![
+                "12.345678 Started httpd.service - a server of pages.".to_owned(),
+                format!("12.401003 error: {HOSTILE}"),
+            ],
         }],
     }
 }

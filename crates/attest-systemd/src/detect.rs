@@ -11,9 +11,16 @@ use crate::manager::SYSTEM_SOCKET;
 /// a shell and `/proc`, and always succeeds.
 pub const COMMAND: &str = "\
     read -r name < /proc/1/comm; echo \"comm=$name\"; \
-    echo \"exe=$(readlink /proc/1/exe)\"; \
+    echo \"exe=$(readlink /proc/1/exe)\"; echo \"parent=$(readlink /proc/$PPID/exe)\"; \
     for path in /run/systemd/system /run/openrc /run/runit /run/s6 /run/s6-rc /run/dinitctl; do \
     [ -e $path ] && echo \"has=$path\"; done; true";
+
+/// Whether PID 1 is still the program that runs [`COMMAND`], by what that printed: in a system
+/// that it only starts, the moment before it becomes the system's init.
+pub fn is_before_init(printed: &str) -> bool {
+    let exe = value(printed, "exe=");
+    !exe.is_empty() && exe == value(printed, "parent=")
+}
 
 /// Why there is no connection to this socket of systemd's, by what [`COMMAND`] printed:
 /// [`Error::NotSystemd`] with what PID 1 is, or [`Error::NotServed`].
@@ -26,14 +33,13 @@ pub const COMMAND: &str = "\
 /// assert!(matches!(error, Error::NotSystemd { init } if init == "OpenRC"));
 /// ```
 pub fn why_not(socket: &str, printed: &str) -> Error {
-    let value = |key: &str| printed.lines().find_map(|line| line.strip_prefix(key));
     let has = |path: &str| {
         printed
             .lines()
             .any(|line| line.strip_prefix("has=") == Some(path))
     };
-    let comm = value("comm=").unwrap_or_default().trim();
-    let exe = value("exe=").unwrap_or_default().trim();
+    let comm = value(printed, "comm=");
+    let exe = value(printed, "exe=");
     // systemd's own test (sd_booted) is this directory; a moment earlier only its name tells.
     if has("/run/systemd/system") || comm == "systemd" || exe.ends_with("/systemd") {
         let advice = if socket == SYSTEM_SOCKET {
@@ -56,7 +62,7 @@ pub fn why_not(socket: &str, printed: &str) -> Error {
         "dinit"
     } else if exe.ends_with("/busybox") {
         "busybox init"
-    } else if comm == "attest-agent" {
+    } else if is_before_init(printed) {
         "attest's agent (the bare image has no init system)"
     } else {
         let init = if comm.is_empty() { "unknown" } else { comm };
@@ -67,6 +73,11 @@ pub fn why_not(socket: &str, printed: &str) -> Error {
     Error::NotSystemd {
         init: init.to_owned(),
     }
+}
+
+fn value<'a>(printed: &'a str, key: &str) -> &'a str {
+    let value = printed.lines().find_map(|line| line.strip_prefix(key));
+    value.unwrap_or_default().trim()
 }
 
 /// The kernel cuts names at 15 bytes; a guest may say what it wants.
@@ -89,6 +100,10 @@ mod tests {
             ("comm=runit\nexe=/sbin/runit\n", "runit"),
             ("comm=init\nexe=/sbin/init\n", "`init`"),
             ("comm=bash\nexe=/bin/bash\n", "`bash`"),
+            (
+                "comm=init\nexe=/init\nparent=/init\n",
+                "attest's agent (the bare image has no init system)",
+            ),
             ("", "`unknown`"),
         ] {
             match why_not(SYSTEM_SOCKET, printed) {

@@ -101,18 +101,28 @@ impl Manager {
         F: Future<Output = io::Result<S>> + Send + 'static,
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let manager = Self::lazy(connect);
+        manager.link().await?;
+        Ok(manager)
+    }
+
+    /// As [`Manager::connect_with`], but the first connection too is made when it is needed.
+    pub fn lazy<C, F, S>(connect: C) -> Self
+    where
+        C: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let boxed = move || -> Connecting {
             let connecting = connect();
             Box::pin(async move { Ok(Box::new(connecting.await?) as Box<dyn Stream>) })
         };
-        let manager = Self {
+        Self {
             inner: Arc::new(Inner {
                 connect: Some(Box::new(boxed)),
                 link: Mutex::new(None),
             }),
-        };
-        manager.link().await?;
-        Ok(manager)
+        }
     }
 
     /// The connection, made anew if it has ended and can be.

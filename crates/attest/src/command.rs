@@ -445,6 +445,22 @@ impl Child {
         }
     }
 
+    /// Wait for its end, keeping this many bytes of its stdout.
+    pub(crate) async fn printed(mut self, limit: usize) -> Result<Vec<u8>> {
+        self.input().close();
+        let mut printed = Vec::new();
+        loop {
+            match self.next().await? {
+                ChildEvent::Stdout(bytes) => {
+                    let room = limit - printed.len();
+                    printed.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
+                ChildEvent::Exited(_) => return Ok(printed),
+                ChildEvent::Started(_) | ChildEvent::Stderr(_) => {}
+            }
+        }
+    }
+
     /// The part that feeds and signals it.
     pub fn input(&self) -> ChildInput {
         ChildInput {

@@ -13,6 +13,8 @@ use attest_protocol::link::LinkError;
 use attest_protocol::message::{ExitStatus, Failure};
 use attest_vmm::VmmError;
 
+use crate::systemd::SystemdFailure;
+
 /// The result of everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -81,6 +83,16 @@ pub enum Error {
         /// Why, and what to do.
         reason: &'static str,
     },
+    /// What a machine writes to its root cannot go there.
+    #[error("{machine}: `copy-on-write = \"{strategy}\"` cannot be: {reason}")]
+    CopyOnWrite {
+        /// Which.
+        machine: String,
+        /// As in the manifest.
+        strategy: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// The connection to the agent broke while the machine ran.
     #[error("{machine}: the connection to the agent broke")]
     AgentLost {
@@ -124,6 +136,9 @@ pub enum Error {
     /// A command ended otherwise than the test demands.
     #[error("{0}")]
     Command(Box<CommandFailure>),
+    /// A unit is not as the test wants it, or the machine's systemd cannot be talked with.
+    #[error(transparent)]
+    Systemd(Box<SystemdFailure>),
     /// A wait, a command or a test ran out of time.
     #[error("{machine}: {subject}{}", last_seen.as_ref().map(|seen| format!("; last seen: {seen}")).unwrap_or_default())]
     TimedOut {
@@ -249,6 +264,18 @@ impl From<ManifestError> for Error {
     }
 }
 
+/// An error and all its causes, joined by `: `.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 impl Error {
     pub(crate) fn in_step(self, step: u32) -> Self {
         Self::Step {
@@ -269,6 +296,7 @@ impl Error {
             Self::Command(_) | Self::Assertion(_) | Self::OutputTooLarge { .. } => Verdict::Failed,
             Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
             Self::Interrupted => Verdict::Interrupted,
+            Self::Systemd(failure) => failure.verdict(),
             Self::Step { source, .. } => source.verdict(),
             Self::Guest { failure, .. }
                 if failure.code == attest_protocol::message::FailureCode::NotFound =>
@@ -283,6 +311,8 @@ impl Error {
     pub fn machine(&self) -> Option<&str> {
         match self {
             Self::MachineOff { machine }
+            | Self::Unsupported { machine, .. }
+            | Self::CopyOnWrite { machine, .. }
             | Self::MachineEnded { machine, .. }
             | Self::BootTimedOut { machine, .. }
             | Self::AgentLost { machine, .. }
@@ -293,6 +323,7 @@ impl Error {
             | Self::ConsoleLost { machine, .. }
             | Self::Copy { machine, .. } => Some(machine),
             Self::Command(failure) => Some(&failure.machine),
+            Self::Systemd(failure) => Some(&failure.machine),
             Self::Step { source, .. } => source.machine(),
             _ => None,
         }
@@ -303,14 +334,7 @@ impl Error {
         if let Self::Step { step, source } = self {
             return format!("step {step}: {}", source.chain());
         }
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
 
     /// What a report shows of it.
@@ -329,6 +353,9 @@ impl Error {
             detail.command = Some(failure.command.clone());
             detail.stdout = Some(failure.stdout.clone());
             detail.stderr = Some(failure.stderr.clone());
+        }
+        if let Self::Systemd(failure) = cause {
+            detail.journals.extend(failure.journal.clone());
         }
         detail
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use attest_protocol::link::{Channel, Connections, Incoming, Stream};
 use attest_protocol::message::{self, Notice, Request};
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::command::raw;
@@ -188,15 +188,30 @@ async fn accept(mut accepted: Connections, _listener: Channel, host: Endpoint) {
     }
 }
 
+/// A connection to something inside the machine, as a stream of this program.
+pub(crate) async fn open(session: &Session, guest: &Endpoint) -> Result<DuplexStream> {
+    let channel = dial(session, guest.message()).await?;
+    let (near, far) = tokio::io::duplex(CHUNK);
+    // It ends with either end of the stream.
+    tokio::spawn(pipe(channel, Box::new(far)));
+    Ok(near)
+}
+
 async fn connect(session: &Session, target: message::Endpoint, connection: Box<dyn Connection>) {
-    let Ok(mut channel) = session.open(&Request::Connect(target)).await else {
-        return;
-    };
     // A refused connection shows as a closed one, as from any proxy.
-    while let Ok(incoming) = channel.receiver.next().await {
-        match incoming {
-            Incoming::Notice(Notice::Connected) => return pipe(channel, connection).await,
-            Incoming::Finished(_) => return,
+    if let Ok(channel) = dial(session, target).await {
+        pipe(channel, connection).await;
+    }
+}
+
+/// A channel over which the agent has connected.
+async fn dial(session: &Session, target: message::Endpoint) -> Result<Channel> {
+    let mut channel = session.open(&Request::Connect(target)).await?;
+    loop {
+        match session.next(&mut channel).await? {
+            Incoming::Notice(Notice::Connected) => return Ok(channel),
+            Incoming::Finished(Err(failure)) => return Err(session.failure("connect", failure)),
+            Incoming::Finished(Ok(_)) => return Err(session.unexpected("connect")),
             _ => {}
         }
     }

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::forward::{Endpoint, Forward};
 use crate::lab::Shared;
 use crate::session::{Session, State};
+use crate::systemd::Managers;
 use crate::wait::Wait;
 
 /// One machine of a lab. Clones are the same machine.
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) recorder: crate::recorder::Recorder,
     pub(crate) timeouts: TimeoutPlan,
     pub(crate) live: tokio::sync::Mutex<Option<Live>>,
+    pub(crate) managers: Managers,
 }
 
 impl Machine {
@@ -169,6 +171,15 @@ impl Machine {
     /// megabyte is looked at; the expression may span lines.
     pub fn wait_for_console_text(&self, pattern: impl Into<String>) -> Wait {
         Wait::console(self, pattern.into())
+    }
+
+    /// Wait until a unit of the machine's systemd is active, also while the machine boots. The
+    /// name is completed as `systemctl` completes it.
+    ///
+    /// It fails at once, with [`Error::Systemd`], when the unit has `failed`; and as soon as it is
+    /// `inactive` and nothing is queued in the whole system that could start it.
+    pub fn wait_for_unit(&self, name: impl Into<String>) -> Wait {
+        self.unit(name).wait()
     }
 
     /// All that the console printed and that is still kept: the last megabyte at least.

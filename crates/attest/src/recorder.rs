@@ -1,6 +1,6 @@
 //! Where events are made: a clock, a test's name, and a queue to the readers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,9 +8,16 @@ use std::time::{Duration, Instant};
 use attest_events::{Breakdown, Event, EventKind, Marks, Phase, nanoseconds};
 use tokio::sync::mpsc;
 
+use crate::systemd::Whose;
+
 /// Console lines that may wait for a slow reader. Beyond it they are dropped from the events
 /// (never from the console's file) and counted: 64 Ki lines of 100 bytes are 6 MB.
 const CONSOLE_BACKLOG: u64 = 64 * 1024;
+/// Units of one test whose journals its failure shows.
+const TOUCHED: usize = 16;
+
+/// A unit that a test has to do with: its machine, whose manager has it, and its whole name.
+pub(crate) type TouchedUnit = (String, Whose, String);
 
 /// Makes the events of one run. Clones record into the same stream.
 #[derive(Debug, Clone)]
@@ -27,6 +34,8 @@ struct Inner {
     next_operation: AtomicU64,
     /// Operations of the current test that have not ended, as its user would write them.
     in_flight: Mutex<BTreeMap<u64, String>>,
+    /// Units that the current test has to do with: machine, manager, name.
+    touched: Mutex<BTreeSet<TouchedUnit>>,
     console_backlog: Arc<AtomicU64>,
     console_dropped: AtomicU64,
     events: Option<mpsc::UnboundedSender<Event>>,
@@ -78,6 +87,7 @@ impl Recorder {
                 marks: Mutex::new(Some(Marks::new())),
                 next_operation: AtomicU64::new(1),
                 in_flight: Mutex::default(),
+                touched: Mutex::default(),
                 console_backlog: Arc::new(AtomicU64::new(0)),
                 console_dropped: AtomicU64::new(0),
                 events,
@@ -164,7 +174,21 @@ impl Recorder {
     pub(crate) fn set_test(&self, test: Option<&str>) {
         // What was given up with the test before has no end.
         self.inner.in_flight.lock().expect("not poisoned").clear();
+        self.inner.touched.lock().expect("not poisoned").clear();
         *self.inner.test.lock().expect("not poisoned") = test.map(str::to_owned);
+    }
+
+    /// The test has to do with this unit.
+    pub(crate) fn touch(&self, machine: &str, whose: Whose, unit: String) {
+        let mut touched = self.inner.touched.lock().expect("not poisoned");
+        if touched.len() < TOUCHED {
+            touched.insert((machine.to_owned(), whose, unit));
+        }
+    }
+
+    /// The units that the test has to do with.
+    pub(crate) fn touched(&self) -> BTreeSet<TouchedUnit> {
+        self.inner.touched.lock().expect("not poisoned").clone()
     }
 
     /// A number for an operation.

@@ -1,4 +1,4 @@
-//! Waits as values: for ports, files, sockets, commands, processes and console texts.
+//! Waits as values: for ports, files, sockets, commands, processes, console texts and units.
 
 use std::future::IntoFuture;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use crate::command::{Command, milliseconds};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::pattern;
+use crate::systemd::UnitCondition;
 
 /// What the agent may take beyond a wait's own deadline, before the host gives up on it.
 const AGENT_GRACE: Duration = Duration::from_secs(15);
@@ -36,6 +37,7 @@ pub struct Wait {
 enum Target {
     Guest(Condition),
     Console(String),
+    Unit(UnitCondition),
 }
 
 /// A wait that ended well.
@@ -66,6 +68,14 @@ impl Wait {
         }
     }
 
+    pub(crate) fn unit(machine: &Machine, condition: UnitCondition, timeout: Duration) -> Self {
+        Self {
+            machine: machine.clone(),
+            target: Target::Unit(condition),
+            timeout,
+        }
+    }
+
     pub(crate) fn command(machine: &Machine, command: Command, succeeds: bool) -> Self {
         let exec = command.into_exec();
         let condition = if succeeds {
@@ -82,6 +92,15 @@ impl Wait {
             &mut self.target
         {
             *host = name.into();
+        }
+        self
+    }
+
+    /// For a unit: keep waiting when it is inactive and nothing is queued that could start it.
+    /// It is for a unit that a timer, a socket, a device or the test itself will start.
+    pub fn patient(mut self) -> Self {
+        if let Target::Unit(condition) = &mut self.target {
+            condition.set_patient();
         }
         self
     }
@@ -103,6 +122,14 @@ impl Wait {
         match &self.target {
             Target::Guest(condition) => self.in_guest(condition.clone(), began).await,
             Target::Console(pattern) => self.on_console(pattern, began).await,
+            Target::Unit(condition) => match condition.wait(self.timeout).await? {
+                None => Ok(Met {
+                    elapsed: began.elapsed(),
+                    output: None,
+                    matched: None,
+                }),
+                Some(seen) => Err(self.timed_out(seen)),
+            },
         }
     }
 
@@ -160,6 +187,7 @@ impl Wait {
         };
         match &self.target {
             Target::Console(pattern) => format!("console text /{pattern}/"),
+            Target::Unit(condition) => condition.subject(),
             Target::Guest(condition) => match condition {
                 Condition::PortOpen(host, port) => format!("port {host}:{port} open"),
                 Condition::PortClosed(host, port) => format!("port {host}:{port} closed"),

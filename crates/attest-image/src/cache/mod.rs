@@ -215,4 +215,4 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -198,7 +198,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
 }
 
 /// A disk of 64 KiB, mounted where only this thread sees it, and gone with it.
-fn on_a_small_disk(test: impl FnOnce(&Path) + Send) {
+pub(crate) fn on_a_small_disk(test: impl FnOnce(&Path) + Send) {
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, unshare};
     if !nix::unistd::geteuid().is_root() {

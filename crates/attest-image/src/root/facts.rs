@@ -10,15 +10,6 @@ use crate::tree::Tree;
 
 /// Name of the file.
 const FACTS: &str = "root.json";
-/// Where systems have their init, in the order in which the agent looks for it.
-const INITS: [&str; 6] = [
-    "sbin/init",
-    "usr/lib/systemd/systemd",
-    "lib/systemd/systemd",
-    "etc/init",
-    "bin/init",
-    "init",
-];
 /// More is no file of facts, in bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -74,8 +65,6 @@ impl RootFacts {
     pub(super) fn look(&mut self, tree: &Tree) {
         let release = ["etc/os-release", "usr/lib/os-release"];
         self.system = release.into_iter().find_map(|path| pretty_name(tree, path));
-        let init = INITS.into_iter().find(|path| tree.get(path).is_some());
-        self.init = self.init.take().or(init.map(|path| format!("/{path}")));
         self.nodes = tree.count() as u64;
         self.bytes = tree.bytes();
     }
@@ -106,14 +95,9 @@ mod tests {
             .unwrap();
         tree.insert("etc/os-release", Node::symlink("../usr/lib/os-release"))
             .unwrap();
-        tree.insert("lib/systemd/systemd", Node::file(0o755, ""))
-            .unwrap();
-        tree.insert("sbin/init", Node::symlink("/lib/systemd/systemd"))
-            .unwrap();
         let mut facts = RootFacts::default();
         facts.look(&tree);
         assert_eq!(facts.system.as_deref(), Some("Some \\u{1b}Linux 12"));
-        assert_eq!(facts.init.as_deref(), Some("/sbin/init"));
     }
 
     #[test]

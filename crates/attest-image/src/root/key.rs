@@ -81,9 +81,13 @@ fn add_source(key: &mut Key, source: &RootSource) -> Result<(), ImageError> {
             source::identify(path, key)
         }
         RootSource::Nix(path) => {
-            // What it needs are paths of the store, whose names are hashes of what they are.
             key.part("nix");
-            source::identify(path, key)
+            // What is in a store never changes under its path; a link to it may.
+            let path = path.canonicalize().map_err(ImageError::file(
+                path,
+                "the system that Nix built cannot be read",
+            ))?;
+            source::identify(&path, key)
         }
         RootSource::Debian(debian) => {
             key.part("debian");

@@ -20,6 +20,7 @@ use crate::cache::{ABOUT, Cache, Lease};
 use crate::customize;
 use crate::erofs;
 use crate::error::ImageError;
+use crate::init;
 use crate::kernel::Kernel;
 use crate::progress::Step;
 use crate::source;
@@ -88,19 +89,20 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn build(&self, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
-        let (mut tree, init) = self.source(progress)?;
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
             init: self.spec.init.clone().or(init),
             ..RootFacts::default()
         };
+        let mut tree = self.source(&mut facts, progress)?;
         self.change(&mut tree, &mut facts)?;
         if !self.spec.run.is_empty() {
             let (name, run) = (&self.spec.name, &self.spec.run);
             tree = run::commands(&tree, name, run, self.entry, progress)?;
         }
         facts.look(&tree);
+        facts.init = Some(init::check(&tree, facts.init.as_deref())?.path);
         if self.spec.kernel == OwnKernel::BroughtOut {
             kernel::bring_out(&tree, &self.spec.name, self.entry, progress)?;
         }
@@ -109,16 +111,13 @@ impl Builder<'_> {
         self.about(&facts)
     }
 
-    /// The source's tree, and its init where only the source knows it.
-    fn source(&self, progress: &mut dyn FnMut(Step)) -> Result<(Tree, Option<String>), ImageError> {
-        let tree = match &self.spec.source {
-            RootSource::Debian(debian) => {
-                let mut debian = debian.clone();
-                if self.spec.profile == Profile::Full {
-                    debian.packages.push(UDEV.to_owned());
-                }
-                source::debian(&debian, self.entry, progress)
-            }
+    fn source(
+        &self,
+        facts: &mut RootFacts,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Tree, ImageError> {
+        match &self.spec.source {
+            RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
             RootSource::Directory(path) => {
                 progress(Step::new(format!("reading {}", path.display())));
                 source::directory(path)
@@ -127,10 +126,10 @@ impl Builder<'_> {
             RootSource::Oci(path) => source::oci(path, self.entry, progress),
             RootSource::Nix(path) => {
                 let system = source::nix(path, Path::new(source::STORE), progress)?;
-                return Ok((system.tree, Some(system.init)));
+                facts.init.get_or_insert(system.init);
+                Ok(system.tree)
             }
-        };
-        Ok((tree?, None))
+        }
     }
 
     /// What is declared beside the source, in the order that the declaration says.

@@ -41,7 +41,7 @@ pub enum RootSource {
     Tar(PathBuf),
     /// An OCI image layout, or what `docker save` wrote.
     Oci(PathBuf),
-    /// A system that Nix built, in the store `/nix/store`; or what `closureInfo` made.
+    /// A system that Nix built, in the host's store.
     Nix(PathBuf),
 }
 
@@ -143,7 +143,7 @@ impl fmt::Display for RootSource {
             Self::Directory(path) => write!(f, "the directory {}", path.display()),
             Self::Tar(path) => write!(f, "the archive {}", path.display()),
             Self::Oci(path) => write!(f, "the container image {}", path.display()),
-            Self::Nix(path) => write!(f, "the NixOS {}", path.display()),
+            Self::Nix(path) => write!(f, "Nix's {}", path.display()),
         }
     }
 }

@@ -1,6 +1,7 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
+use crate::elf::{self, tests::elf};
 
 struct Place {
     directory: tempfile::TempDir,
@@ -16,7 +17,9 @@ impl Place {
             fs::create_dir_all(root.join(path)).unwrap();
         }
         fs::write(root.join("etc/os-release"), "PRETTY_NAME=\"Testing 1\"\n").unwrap();
-        fs::write(root.join("usr/lib/systemd/systemd"), "#!\n").unwrap();
+        let init = root.join("usr/lib/systemd/systemd");
+        fs::write(&init, elf(elf::NOTE, b"")).unwrap();
+        fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
         symlink("../usr/lib/systemd/systemd", root.join("sbin/init")).unwrap();
         Self { directory, cache }
     }

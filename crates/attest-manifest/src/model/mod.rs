@@ -16,7 +16,7 @@ pub use machine::{
     Kernel, Machine, MachineNetwork, MachineNetworkSettings, MachineType, Ssh,
 };
 pub use scalar::{Size, SizeError, TimeSpan, TimeSpanError};
-pub use test::{Copy, OneOrMany, RustTest, Step, Test, Wait};
+pub use test::{Copy, OneOrMany, RustTest, Step, Test, UnitAction, Wait};
 
 /// A lab and its tests: the machines and networks, and what to try on them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

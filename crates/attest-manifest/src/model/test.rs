@@ -47,8 +47,8 @@ pub struct RustTest {
     pub filter: Option<String>,
 }
 
-/// One step of a test: exactly one of `run`, `argv`, `wait`, `upload`, `download`, `reboot` and
-/// `parallel`. The other keys belong to `run` and `argv`.
+/// One step of a test: exactly one of `run`, `argv`, `wait`, `unit`, `upload`, `download`, `reboot`
+/// and `parallel`. The other keys belong to `run` and `argv`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Step {
@@ -68,6 +68,9 @@ pub struct Step {
     /// Wait until something holds in the machine. Example: `wait = { port = 80 }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<Wait>,
+    /// Start or stop a unit of the machine's systemd. Example: `unit = { restart = "nginx" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitAction>,
     /// Copy a file or directory into the machine.
     /// Example: `upload = { from = "app.conf", to = "/etc/app.conf" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,8 +181,39 @@ pub struct Copy {
     pub to: PathBuf,
 }
 
-/// What to wait for: exactly one of `port`, `file`, `socket`, `succeeds`, `fails`, `process` and
-/// `console`.
+/// What to do with a unit of systemd: exactly one of `start`, `stop`, `restart`, `reload` and
+/// `isolate`. The step ends when the unit's job has ended, and fails when that has. Names are
+/// completed as `systemctl` completes them: `nginx` is `nginx.service`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct UnitAction {
+    /// Start it. Example: `unit = { start = "nginx" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// Stop it. Example: `unit = { stop = "nginx" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<String>,
+    /// Stop it if it runs, and start it. Example: `unit = { restart = "nginx" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+    /// Let it read its configuration anew. Example: `unit = { reload = "nginx" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reload: Option<String>,
+    /// Start it, as a target, and stop all that it does not need.
+    /// Example: `unit = { isolate = "rescue.target" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolate: Option<String>,
+    /// The user whose manager has it, who is logged in or lingers. Default: the system's manager.
+    /// Example: `unit = { start = "app", user = "alice" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How long the job may take. Default: that of `timeouts.command`. Example: `timeout = "5s"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<TimeSpan>,
+}
+
+/// What to wait for: exactly one of `port`, `file`, `socket`, `unit`, `succeeds`, `fails`, `process`
+/// and `console`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Wait {
@@ -207,6 +241,18 @@ pub struct Wait {
     /// Example: `wait = { socket = "/run/app.sock" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<String>,
+    /// A unit of systemd that is active. The wait fails at once when the unit has failed, and when
+    /// it is inactive and nothing is queued that could start it. `nginx` is `nginx.service`.
+    /// Example: `wait = { unit = "nginx" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// With `unit`: the user whose manager has it. Default: the system's manager.
+    /// Example: `wait = { unit = "app", user = "alice" }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// With `unit`: wait until it is stopped, whether well or because it failed. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<bool>,
     /// A shell command that ends with status 0; it is run again until then.
     /// Example: `wait = { succeeds = "ping -c1 -W1 server" }`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ mod networks;
 mod planner;
 mod steps;
 mod text;
+mod units;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -250,6 +251,8 @@ pub enum ActionPlan {
     Command(Box<CommandPlan>),
     /// Wait for something.
     Wait(WaitPlan),
+    /// Start or stop a unit of systemd.
+    Unit(UnitPlan),
     /// Copy into the machine.
     Upload {
         /// On the host, absolute.
@@ -268,6 +271,34 @@ pub enum ActionPlan {
     Reboot,
     /// All of these at once; none of them is parallel itself.
     Parallel(Vec<StepPlan>),
+}
+
+/// What is done with a unit of systemd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitPlan {
+    /// What.
+    pub verb: UnitVerb,
+    /// Its name, not completed.
+    pub unit: String,
+    /// The user whose manager has it; else the system's has.
+    pub user: Option<String>,
+    /// Its own limit; else [`TimeoutPlan::command`].
+    pub timeout: Option<Duration>,
+}
+
+/// What can be done with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnitVerb {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Stop it if it runs, and start it.
+    Restart,
+    /// Let it read its configuration anew.
+    Reload,
+    /// Start it, and stop all that it does not need.
+    Isolate,
 }
 
 /// A command and what is expected of it.
@@ -349,6 +380,15 @@ pub enum WaitTarget {
     Socket {
         /// Absolute.
         path: PathBuf,
+    },
+    /// A unit of systemd.
+    Unit {
+        /// Its name, not completed.
+        unit: String,
+        /// The user whose manager has it; else the system's has.
+        user: Option<String>,
+        /// Until it is stopped, instead of active.
+        stopped: bool,
     },
     /// A shell command that ends with 0.
     Succeeds(String),

@@ -28,6 +28,7 @@ impl Planner<'_> {
             ("run", step.run.is_some()),
             ("argv", step.argv.is_some()),
             ("wait", step.wait.is_some()),
+            ("unit", step.unit.is_some()),
             ("upload", step.upload.is_some()),
             ("download", step.download.is_some()),
             ("reboot", step.reboot.is_some()),
@@ -41,6 +42,7 @@ impl Planner<'_> {
         let plan = match action {
             "run" | "argv" => self.command(at, step)?,
             "wait" => ActionPlan::Wait(self.wait(&here, step.wait.as_ref()?)?),
+            "unit" => ActionPlan::Unit(self.unit_action(&here, step.unit.as_ref()?)?),
             "upload" => {
                 let Copy { from, to } = step.upload.as_ref()?;
                 let from = self.existing(&here.key("from"), from);
@@ -115,8 +117,13 @@ impl Planner<'_> {
                 .key(key)
                 .key_problem(format!("`{key}` does not belong to `{action}`"));
             let problem = problem.label("only for `run` and `argv`");
-            let help = (*key == "timeout" && action == "wait")
-                .then(|| "write it inside: `wait = { …, timeout = \"5s\" }`".to_owned());
+            let inside = match (action, *key) {
+                ("wait" | "unit", "timeout") => Some("\"5s\""),
+                ("wait" | "unit", "user") => Some("\"alice\""),
+                _ => None,
+            };
+            let help = inside
+                .map(|value| format!("write it inside: `{action} = {{ …, {key} = {value} }}`"));
             self.problems.push(problem.maybe_help(help));
         }
     }
@@ -234,14 +241,7 @@ impl Planner<'_> {
             self.pattern(&at.key("stdout-matches"), pattern);
         }
         self.environment(&at.key("environment"), &step.environment);
-        if step
-            .user
-            .as_ref()
-            .is_some_and(|user| user.is_empty() || user.contains('\0'))
-        {
-            self.problems
-                .push(at.key("user").problem("this is no name of a user"));
-        }
+        self.user_name(at, step.user.as_deref());
         let directory = step
             .directory
             .as_ref()
@@ -297,6 +297,7 @@ impl Planner<'_> {
             ("port", wait.port.is_some()),
             ("file", wait.file.is_some()),
             ("socket", wait.socket.is_some()),
+            ("unit", wait.unit.is_some()),
             ("succeeds", wait.succeeds.is_some()),
             ("fails", wait.fails.is_some()),
             ("process", wait.process.is_some()),
@@ -307,6 +308,8 @@ impl Planner<'_> {
             ("host", wait.host.is_some(), &["port"][..]),
             ("closed", wait.closed.is_some(), &["port"][..]),
             ("matches", wait.matches.is_some(), &["file"][..]),
+            ("user", wait.user.is_some(), &["unit"][..]),
+            ("stopped", wait.stopped.is_some(), &["unit"][..]),
             (
                 "vanished",
                 wait.vanished.is_some(),
@@ -379,6 +382,16 @@ impl Planner<'_> {
             "socket" => WaitTarget::Socket {
                 path: self.guest_path(&here, Path::new(wait.socket.as_ref()?), false),
             },
+            "unit" => {
+                let unit = wait.unit.clone()?;
+                self.unit_name(&here, &unit);
+                self.user_name(at, wait.user.as_deref());
+                WaitTarget::Unit {
+                    unit,
+                    user: wait.user.clone(),
+                    stopped: wait.stopped == Some(true),
+                }
+            }
             "succeeds" => WaitTarget::Succeeds(self.shell(&here, wait.succeeds.as_ref()?)),
             "fails" => WaitTarget::Fails(self.shell(&here, wait.fails.as_ref()?)),
             "process" => {

@@ -1,6 +1,6 @@
 //! Steps in one line, for people.
 
-use super::{ActionPlan, ProgramPlan, StepPlan, WaitPlan, WaitTarget};
+use super::{ActionPlan, ProgramPlan, StepPlan, UnitPlan, UnitVerb, WaitPlan, WaitTarget};
 
 impl StepPlan {
     /// The step in one line: `client: wget -qO- http://server/`.
@@ -20,6 +20,7 @@ impl ActionPlan {
         match self {
             Self::Command(command) => command.program.text(),
             Self::Wait(wait) => wait.text(),
+            Self::Unit(unit) => unit.text(),
             Self::Upload { from, to } => format!("upload {} to {}", from.display(), to.display()),
             Self::Download { from, to } => {
                 format!("download {} to {}", from.display(), to.display())
@@ -65,6 +66,35 @@ fn quoted(word: &str) -> String {
     }
 }
 
+impl UnitPlan {
+    /// What is done, in one line: `restart nginx`.
+    pub fn text(&self) -> String {
+        let unit = of_user(&self.unit, self.user.as_deref());
+        format!("{} {unit}", self.verb.name())
+    }
+}
+
+impl UnitVerb {
+    /// As in the manifest, and as `systemctl` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+            Self::Isolate => "isolate",
+        }
+    }
+}
+
+/// A unit, with the user whose manager has it.
+fn of_user(unit: &str, user: Option<&str>) -> String {
+    match user {
+        Some(user) => format!("{unit} of {user}"),
+        None => unit.to_owned(),
+    }
+}
+
 impl WaitPlan {
     /// What is waited for, in one line.
     pub fn text(&self) -> String {
@@ -93,6 +123,18 @@ impl WaitPlan {
             } => format!("wait until {} is gone", path.display()),
             WaitTarget::File { path, .. } => format!("wait for file {}", path.display()),
             WaitTarget::Socket { path } => format!("wait for socket {}", path.display()),
+            WaitTarget::Unit {
+                unit,
+                user,
+                stopped,
+            } => {
+                let unit = of_user(unit, user.as_deref());
+                if *stopped {
+                    format!("wait until unit {unit} is stopped")
+                } else {
+                    format!("wait for unit {unit}")
+                }
+            }
             WaitTarget::Succeeds(command) => format!("wait until `{command}` succeeds"),
             WaitTarget::Fails(command) => format!("wait until `{command}` fails"),
             WaitTarget::Process {

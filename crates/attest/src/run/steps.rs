@@ -4,7 +4,8 @@ use std::path::Path;
 
 use attest_events::EventKind;
 use attest_manifest::{
-    ActionPlan, CommandPlan, ExpectedStatus, ProgramPlan, StepPlan, WaitPlan, WaitTarget,
+    ActionPlan, CommandPlan, ExpectedStatus, ProgramPlan, StepPlan, UnitPlan, UnitVerb, WaitPlan,
+    WaitTarget,
 };
 use attest_vmm::BoxFuture;
 
@@ -13,6 +14,7 @@ use crate::error::{CommandFailure, Error, Result};
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::pattern;
+use crate::systemd::Unit;
 use crate::wait::Wait;
 
 /// Run the steps in order; the first that fails ends the test.
@@ -73,6 +75,7 @@ fn act<'a>(
                 check(machine, plan, &output)
             }
             ActionPlan::Wait(plan) => wait(machine, plan).await.map(drop),
+            ActionPlan::Unit(plan) => unit(machine, plan).await,
             ActionPlan::Upload { from, to } => machine.upload(from, to).await.map(drop),
             ActionPlan::Download { from, to } => machine
                 .download(from, artifacts.join(machine.name()).join(to))
@@ -110,6 +113,27 @@ fn command(machine: &Machine, plan: &CommandPlan) -> Command {
     }
 }
 
+async fn unit(machine: &Machine, plan: &UnitPlan) -> Result<()> {
+    let mut unit = unit_of(machine, &plan.unit, plan.user.as_deref());
+    if let Some(timeout) = plan.timeout {
+        unit = unit.timeout(timeout);
+    }
+    match plan.verb {
+        UnitVerb::Start => unit.start().await,
+        UnitVerb::Stop => unit.stop().await,
+        UnitVerb::Restart => unit.restart().await,
+        UnitVerb::Reload => unit.reload().await,
+        UnitVerb::Isolate => unit.isolate().await,
+    }
+}
+
+fn unit_of(machine: &Machine, unit: &str, user: Option<&str>) -> Unit {
+    match user {
+        Some(user) => machine.user_unit(user, unit),
+        None => machine.unit(unit),
+    }
+}
+
 fn wait(machine: &Machine, plan: &WaitPlan) -> Wait {
     let wait = match &plan.target {
         WaitTarget::Port { host, port, closed } => {
@@ -132,6 +156,18 @@ fn wait(machine: &Machine, plan: &WaitPlan) -> Wait {
         } => machine.wait_for_no_file(path),
         WaitTarget::File { path, .. } => machine.wait_for_file(path),
         WaitTarget::Socket { path } => machine.wait_for_unix_socket(path),
+        WaitTarget::Unit {
+            unit,
+            user,
+            stopped,
+        } => {
+            let unit = unit_of(machine, unit, user.as_deref());
+            if *stopped {
+                unit.wait_for_stop()
+            } else {
+                unit.wait()
+            }
+        }
         WaitTarget::Succeeds(command) => machine.wait_until_succeeds(command),
         WaitTarget::Fails(command) => machine.wait_until_fails(command),
         WaitTarget::Process {

@@ -430,6 +430,27 @@ fn a_layer_that_stays_where_it_is_may_not_change() {
     );
 }
 
+#[test]
+fn a_full_disk_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "x".repeat(100_000);
+    let layer = gzip(&tar(&[("large", &text)]));
+    for (name, bytes) in layout("amd64", &[layer]) {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let path = directory.path();
+    crate::cache::tests::on_a_small_disk(|disk| {
+        let error = oci(path, disk, &mut |_| {}).unwrap_err();
+        assert!(matches!(error, ImageError::Full { .. }), "{error}");
+        let archive = path.join("root.tar.gz");
+        fs::write(&archive, gzip(&tar(&[("large", &text)]))).unwrap();
+        let error = crate::source::archive(&archive, disk, &mut |_| {}).unwrap_err();
+        assert!(matches!(error, ImageError::Full { .. }), "{error}");
+    });
+}
+
 /// Whether this ran; not where the program is missing.
 fn ran(directory: &Path, words: &[&str]) -> bool {
     let mut command = std::process::Command::new(words[0]);

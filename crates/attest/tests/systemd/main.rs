@@ -1,0 +1,8 @@
+//! systemd of real guests, as a test sees it: containers, and a virtual machine that boots.
+//!
+//! They need systemd-nspawn, QEMU, a kernel, and a Debian, which is made once with mmdebstrap.
+
+mod connections;
+mod support;
+mod system;
+mod units;
