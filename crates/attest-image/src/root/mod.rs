@@ -92,7 +92,7 @@ impl Builder<'_> {
         let mut facts = RootFacts {
             name: self.spec.name.clone(),
             source: self.spec.source.to_string(),
-            init: self.spec.init.clone().or(init),
+            init: self.spec.init.clone(),
             ..RootFacts::default()
         };
         let mut tree = self.source(&mut facts, progress)?;
@@ -117,7 +117,13 @@ impl Builder<'_> {
         progress: &mut dyn FnMut(Step),
     ) -> Result<Tree, ImageError> {
         match &self.spec.source {
-            RootSource::Debian(debian) => source::debian(debian, self.entry, progress),
+            RootSource::Debian(debian) => {
+                let mut debian = debian.clone();
+                if self.spec.profile == Profile::Full {
+                    debian.packages.push(UDEV.to_owned());
+                }
+                source::debian(&debian, self.entry, progress)
+            }
             RootSource::Directory(path) => {
                 progress(Step::new(format!("reading {}", path.display())));
                 source::directory(path)

@@ -46,6 +46,7 @@ pub(crate) struct HostFile {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
     /// What must live as long as the file is read: a directory that is removed afterwards.
+    #[expect(dead_code, reason = "it is kept, and nobody reads it")]
     pub(crate) keeps: Option<Arc<tempfile::TempDir>>,
 }
 
