@@ -123,3 +123,57 @@ fn mounts_of_its_own() -> io::Result<()> {
     mount(Some("proc"), "/proc", Some("proc"), flags, none)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::process::Stdio;
+
+    use super::*;
+
+    fn shell(text: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", text]).stdout(Stdio::piped());
+        command
+    }
+
+    #[test]
+    fn what_is_dropped_is_gone_with_what_it_started() {
+        let text = "while :; do read line < /dev/zero; done & echo begun; wait";
+        let mut running = Sandboxed::start(shell(text), None).unwrap();
+        let mut output = running.child.stdout.take().unwrap();
+        let mut begun = [0; 6];
+        output.read_exact(&mut begun).unwrap();
+        if !is_root() {
+            eprintln!("not looked into: without root what it started may stay");
+            return;
+        }
+        drop(running);
+        // The last that could write is gone.
+        assert_eq!(output.read(&mut begun).unwrap(), 0);
+    }
+
+    #[test]
+    fn its_processes_and_mounts_are_its_own() {
+        if !is_root() {
+            eprintln!("skipped: this needs root");
+            return;
+        }
+        let own =
+            "echo $$; test /proc/self -ef /proc/1 || echo other; exec 2>&1; mount -t tmpfs x /mnt";
+        let mut running = Sandboxed::start(shell(own), None).unwrap();
+        let mut output = String::new();
+        let mut stdout = running.child.stdout.take().unwrap();
+        stdout.read_to_string(&mut output).unwrap();
+        assert!(running.wait().unwrap().success(), "{output}");
+        assert!(output.starts_with("1\n"), "{output}");
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        assert!(!mounts.lines().any(|line| line.starts_with("x /mnt ")));
+    }
+
+    #[test]
+    fn a_program_that_is_missing_is_an_error_and_no_thread_stays() {
+        let error = Sandboxed::start(Command::new("no-such-program"), None).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
