@@ -162,6 +162,7 @@ An entry is named as `attest image ls` names it, or by as much of its name, or o
 behind the last dash of it, as no other has.
 
 Examples:
+  attest image build
   attest image ls
   attest image inspect root-3fa1
   attest image rm 3fa1
@@ -180,6 +181,8 @@ pub(crate) struct Image {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
+    /// Build what a manifest declares, or look whether it is there
+    Build(ImageBuild),
     /// List what is kept, the last used first
     #[command(visible_alias = "list")]
     Ls,
@@ -191,6 +194,23 @@ pub(crate) enum ImageCommand {
     Gc(ImageGc),
     /// Compare files with the digests that they had when they were made
     Verify(ImageVerify),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is built already is not built again. `attest run` builds what it needs by itself.
+
+Examples:
+  attest image build
+  attest image build examples/load-balancer
+  attest image build examples/load-balancer web proxy")]
+pub(crate) struct ImageBuild {
+    /// The manifest, or its directory
+    #[arg(default_value = ".", value_name = "PATH")]
+    pub(crate) manifest: PathBuf,
+    /// Images of it [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -43,6 +43,14 @@ pub enum Error {
         /// The names there are.
         known: Vec<String>,
     },
+    /// No image of this name.
+    #[error("no image `{name}` in this manifest; it has: {}", known.join(", "))]
+    UnknownImage {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
     /// The machine does not run.
     #[error("{machine}: the machine is off; start it first")]
     MachineOff {

@@ -2,9 +2,78 @@
 
 use std::path::{Path, PathBuf};
 
+use attest_manifest::Manifest;
+
 pub use attest_image::{
     Amount, Cache, CacheEntry, Damage, Damaged, ImageError, Keep, Pace, SealedFile, Step,
+    root::RootFacts,
 };
+
+use crate::boot::Root;
+use crate::error::{Error, Result};
+
+/// An image of a manifest that is ready to be booted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReadyImage {
+    /// As in the manifest.
+    pub name: String,
+    /// The file, which nothing writes to.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    root: Root,
+}
+
+impl ReadyImage {
+    /// Its entry in the cache; none for a `disk`, which stays where it is. The entry cannot be
+    /// removed as long as this lives.
+    pub fn entry(&self) -> Option<&Path> {
+        self.root.entry()
+    }
+}
+
+/// Build images of a manifest, or take them from the cache: those of these names, or all.
+/// `progress` hears of what takes longer than a moment.
+///
+/// # Errors
+/// The manifest is wrong, it has no image of such a name, or one cannot be built; those before it
+/// are in the cache then.
+pub fn build(
+    cache: &Cache,
+    manifest: &Path,
+    names: &[String],
+    progress: &mut dyn FnMut(Step),
+) -> Result<Vec<ReadyImage>> {
+    let plan = Manifest::load(manifest)?.plan()?;
+    let known = || plan.images.iter().map(|image| image.name.clone());
+    if let Some(name) = names
+        .iter()
+        .find(|name| !known().any(|known| known == **name))
+    {
+        return Err(Error::UnknownImage {
+            name: name.clone(),
+            known: known().collect(),
+        });
+    }
+    let wanted = plan
+        .images
+        .iter()
+        .filter(|image| names.is_empty() || names.contains(&image.name));
+    let mut ready = Vec::new();
+    for image in wanted {
+        let root = Root::get(cache, image, progress)?;
+        let path = root.disk.clone();
+        let bytes = std::fs::metadata(&path).map_err(Error::io("the image cannot be read"))?;
+        ready.push(ReadyImage {
+            name: image.name.clone(),
+            bytes: bytes.len(),
+            path,
+            root,
+        });
+    }
+    Ok(ready)
+}
 
 /// The cache in this directory, or where it is by default.
 ///

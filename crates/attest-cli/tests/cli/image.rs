@@ -87,7 +87,7 @@ fn what_is_listed_can_be_looked_at_and_removed() {
     );
 
     let shown = passed(&place, &["inspect", "root-0011223"]);
-    for part in [ROOT, "debian: web", "in use  no", NOTHING, "root.erofs"] {
+    for part in [ROOT, "debian: web", "in use     no", NOTHING, "root.erofs"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
     let object = passed(&place, &["inspect", "0011223", "--format", "json"]);
@@ -173,4 +173,55 @@ fn damage_is_found() {
     assert_eq!(ended.code, Some(3));
     let line = format!("{{\"damage\":\"changed\",\"entry\":\"{ROOT}\",\"file\":\"root.erofs\"}}\n");
     assert_eq!(ended.stdout, line);
+}
+
+/// A system of one program, which is its init.
+const MANIFEST: &str = "\
+[images.small]
+directory = \"root\"
+init = \"/opt/init\"
+
+[images.none]
+directory = \"empty\"
+
+[machines.a]
+image = \"small\"
+";
+
+#[test]
+fn images_are_built_once_and_told_apart() {
+    let place = Place::new(MANIFEST);
+    let init = place.path("root").join("opt/init");
+    fs::create_dir_all(init.parent().unwrap()).unwrap();
+    fs::create_dir_all(place.path("empty")).unwrap();
+    fs::copy("/proc/self/exe", &init).unwrap();
+    // The program's loader need be there, but never runs.
+    let loader = place.path("root").join("lib64/ld-linux-x86-64.so.2");
+    fs::create_dir_all(loader.parent().unwrap()).unwrap();
+    fs::write(loader, "").unwrap();
+    let built = passed(&place, &["build", ".", "small"]);
+    assert!(
+        built.starts_with("small  ") && built.contains("  root-"),
+        "{built}"
+    );
+    assert_eq!(passed(&place, &["build", ".", "small"]), built);
+    let entry = built.split_whitespace().last().unwrap();
+    let shown = passed(&place, &["inspect", entry]);
+    assert!(shown.contains("init       /opt/init"), "{shown}");
+    let said = refused(&place, &["build"], 3);
+    assert!(
+        said.contains("the image `none` cannot be started") && said.contains("/sbin/init"),
+        "{said}"
+    );
+    let said = refused(&place, &["build", ".", "smal"], 2);
+    assert!(
+        said.contains("no image `smal`") && said.contains("small, none"),
+        "{said}"
+    );
+    let json = passed(&place, &["build", ".", "small", "--format", "json"]);
+    let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&object["image"], &object["entry"]),
+        (&"small".into(), &entry.into())
+    );
 }

@@ -84,7 +84,7 @@ impl Images {
         if let Some(system) = &machine.image.system
             && self.root_of(machine).is_none()
         {
-            let root = root(&self.cache, system, &mut progress(recorder))?;
+            let root = Root::get(&self.cache, system, &mut progress(recorder))?;
             self.roots.push(root);
         }
         if let Some(root) = self.root_of(machine) {
@@ -153,28 +153,39 @@ impl Images {
     }
 }
 
-/// The system's root, built or taken from the cache.
-fn root(cache: &Cache, plan: &Arc<SystemPlan>, progress: &mut dyn FnMut(Step)) -> Result<Root> {
-    let (disk, init, is_writable, built) = match (&plan.source, spec::root(plan)) {
-        (_, Some(spec)) => {
-            let built = build_root(cache, &spec, progress)?;
-            let is_writable = built.format == RootFormat::Ext4;
-            let (path, init) = (built.path.clone(), built.facts.init.clone());
-            (path, init, is_writable, Some(built))
-        }
-        (SourcePlan::Disk(path), None) => {
-            let is_writable = !DiskImage::open(path)?.is_read_only()?;
-            (path.clone(), plan.init.clone(), is_writable, None)
-        }
-        (_, None) => unreachable!("only disks are not built"),
-    };
-    Ok(Root {
-        disk,
-        init,
-        is_writable,
-        built,
-        plan: Arc::clone(plan),
-    })
+impl Root {
+    /// The system's root, built or taken from the cache.
+    pub(crate) fn get(
+        cache: &Cache,
+        plan: &Arc<SystemPlan>,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Self> {
+        let (disk, init, is_writable, built) = match (&plan.source, spec::root(plan)) {
+            (_, Some(spec)) => {
+                let built = build_root(cache, &spec, progress)?;
+                let is_writable = built.format == RootFormat::Ext4;
+                let (path, init) = (built.path.clone(), built.facts.init.clone());
+                (path, init, is_writable, Some(built))
+            }
+            (SourcePlan::Disk(path), None) => {
+                let is_writable = !DiskImage::open(path)?.is_read_only()?;
+                (path.clone(), plan.init.clone(), is_writable, None)
+            }
+            (_, None) => unreachable!("only disks are not built"),
+        };
+        Ok(Self {
+            disk,
+            init,
+            is_writable,
+            built,
+            plan: Arc::clone(plan),
+        })
+    }
+
+    /// Its entry in the cache, if it was built.
+    pub(crate) fn entry(&self) -> Option<&Path> {
+        Some(self.built.as_ref()?.lease.entry())
+    }
 }
 
 fn progress(recorder: &Recorder) -> impl FnMut(Step) {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::backends::Backends;
 use self::follow::{Follower, follow_ending};
-pub(crate) use self::images::Images;
+pub(crate) use self::images::{Images, Root};
 use crate::error::Result;
 use crate::lab::Shared;
 use crate::machine::Inner;

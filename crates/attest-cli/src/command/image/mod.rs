@@ -4,17 +4,18 @@ mod list;
 
 use std::fmt::Write as _;
 use std::io::{Write as _, stdout};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use attest::events;
-use attest::images::{Cache, CacheEntry, Damage, Keep, SealedFile};
+use attest::images::{Cache, CacheEntry, Damage, Keep, RootFacts, SealedFile};
 use attest::manifest::Size;
 use attest_report::sanitize;
 use serde_json::json;
 
 use super::CommandResult;
-use crate::arguments::{Format, Image, ImageCommand, ImageGc, Verbosity};
+use crate::arguments::{Format, Image, ImageBuild, ImageCommand, ImageGc, Verbosity};
 use crate::failure::Failure;
 use crate::human::{age, count, size};
 use crate::progress::Shower;
@@ -31,6 +32,9 @@ pub(crate) fn run(arguments: &Image, verbosity: &Verbosity) -> CommandResult {
         is_quiet: verbosity.quiet,
     };
     let (text, code) = match &arguments.command {
+        ImageCommand::Build(build) => {
+            (command.build(build, &mut shower)?, events::ExitCode::Passed)
+        }
         ImageCommand::Ls => (command.ls()?, events::ExitCode::Passed),
         ImageCommand::Inspect(inspect) => {
             (command.inspect(&inspect.name)?, events::ExitCode::Passed)
@@ -61,6 +65,34 @@ struct Command {
 }
 
 impl Command {
+    fn build(&self, arguments: &ImageBuild, shower: &mut Shower) -> Result<String, Failure> {
+        let (manifest, names) = (&arguments.manifest, &arguments.names);
+        let ready = attest::images::build(&self.cache, manifest, names, &mut |step| {
+            shower.show(&step);
+        })?;
+        Ok(match self.format {
+            Format::Json => json_lines(ready.iter().map(|image| {
+                json!({ "image": image.name, "path": image.path, "bytes": image.bytes, "entry": image.entry().map(name_of) })
+            })),
+            Format::Human if self.is_quiet => String::new(),
+            Format::Human => {
+                let mut text = String::new();
+                for image in &ready {
+                    let place = image.entry().map_or(
+                        "a disk that is ready",
+                        name_of,
+                    );
+                    let (name, size) = (&image.name, size(image.bytes));
+                    let _ = writeln!(text, "{name}  {size}  {}", sanitize(place));
+                }
+                if ready.is_empty() {
+                    text.push_str("the manifest declares no images\n");
+                }
+                text
+            }
+        })
+    }
+
     fn ls(&self) -> Result<String, Failure> {
         let mut entries = self.cache.ls()?;
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
@@ -85,9 +117,16 @@ impl Command {
                     |file| json!({ "name": file.name, "bytes": file.bytes, "blake3": file.digest }),
                 );
                 object["files"] = files.collect();
+                object["root"] = json!(RootFacts::of_entry(&entry.path)?);
                 json_lines([object].into_iter())
             }
-            Format::Human => inspected(&entry, &files),
+            Format::Human => {
+                let mut text = inspected(&entry, &files);
+                if let Some(facts) = RootFacts::of_entry(&entry.path)? {
+                    text.push_str(&root(&facts));
+                }
+                text
+            }
         })
     }
 
@@ -177,6 +216,12 @@ impl Command {
     }
 }
 
+/// Of an entry's directory.
+fn name_of(entry: &Path) -> &str {
+    let name = entry.file_name().and_then(|name| name.to_str());
+    name.unwrap_or_default()
+}
+
 fn sum(entries: &[CacheEntry]) -> String {
     let bytes = entries.iter().map(|entry| entry.bytes).sum();
     let entries = count(entries.len(), "entry", "entries");
@@ -228,11 +273,42 @@ fn inspected(entry: &CacheEntry, files: &[SealedFile]) -> String {
     ];
     let mut text = String::new();
     for (what, value) in lines {
-        let _ = writeln!(text, "{what:<8}{}", sanitize(&value));
+        let _ = writeln!(text, "{what:<11}{}", sanitize(&value));
     }
     for file in files {
         let name = sanitize(&file.name);
         let _ = writeln!(text, "  {}  {:>7}  {name}", file.digest, size(file.bytes));
+    }
+    text
+}
+
+/// What a root says of itself.
+fn root(facts: &RootFacts) -> String {
+    let lines = [
+        (
+            "system",
+            facts.system.clone().unwrap_or_else(|| "-".to_owned()),
+        ),
+        ("init", facts.init.clone().unwrap_or_else(|| "-".to_owned())),
+        (
+            "holds",
+            format!(
+                "{}, {}",
+                count(
+                    usize::try_from(facts.nodes).unwrap_or(usize::MAX),
+                    "file",
+                    "files"
+                ),
+                size(facts.bytes)
+            ),
+        ),
+        ("enabled", facts.enabled.join(" ")),
+        ("masked", facts.masked.join(" ")),
+        ("on demand", facts.on_demand.join(" ")),
+    ];
+    let mut text = String::new();
+    for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        let _ = writeln!(text, "{what:<11}{}", sanitize(value));
     }
     text
 }
