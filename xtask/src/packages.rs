@@ -69,15 +69,25 @@ impl Distribution {
 #[derive(Debug)]
 pub(crate) struct Need {
     pub(crate) what: &'static str,
+    when: When,
     /// Package names in the order of [`Distribution::ALL`]; nothing where there is none.
     packages: [Option<&'static str>; 4],
     present: fn(path: &OsStr) -> bool,
 }
 
+/// Where something is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// Where `CI` is set. Elsewhere the tests that need it are skipped, and say so.
+    InCi,
+}
+
 /// All that the demo, the tests and the benchmarks use.
-pub(crate) const NEEDS: [Need; 4] = [
+pub(crate) const NEEDS: [Need; 12] = [
     Need {
         what: "QEMU for x86-64",
+        when: When::Always,
         packages: [
             Some("qemu-system-x86"),
             Some("qemu-system-x86-core"),
@@ -88,6 +98,7 @@ pub(crate) const NEEDS: [Need; 4] = [
     },
     Need {
         what: "a static busybox, for the built-in guest",
+        when: When::Always,
         packages: [
             Some("busybox-static"),
             Some("busybox"),
@@ -99,6 +110,7 @@ pub(crate) const NEEDS: [Need; 4] = [
     // Fedora and Arch have no package of it: there the guest's shell is busybox's.
     Need {
         what: "a static bash, for the built-in guest",
+        when: When::Always,
         packages: [
             Some("bash-static"),
             None,
@@ -109,8 +121,98 @@ pub(crate) const NEEDS: [Need; 4] = [
     },
     Need {
         what: "the static C library, to link the program that runs in guests",
+        when: When::Always,
         packages: [Some("libc6-dev"), Some("glibc-static"), Some("glibc"), None],
         present: |_| LIBC.iter().any(|path| Path::new(path).exists()),
+    },
+    Need {
+        what: "mmdebstrap, which makes images of Debian",
+        when: When::Always,
+        packages: [
+            Some("mmdebstrap"),
+            Some("mmdebstrap"),
+            None,
+            Some("nixpkgs#mmdebstrap"),
+        ],
+        present: |path| in_path("mmdebstrap", path),
+    },
+    Need {
+        what: "systemd-nspawn, which runs containers",
+        when: When::Always,
+        packages: [
+            Some("systemd-container"),
+            Some("systemd-container"),
+            Some("systemd"),
+            Some("nixpkgs#systemd"),
+        ],
+        present: |path| in_path("systemd-nspawn", path),
+    },
+    Need {
+        what: "depmod, for the modules of kernels",
+        when: When::Always,
+        packages: [
+            Some("kmod"),
+            Some("kmod"),
+            Some("kmod"),
+            Some("nixpkgs#kmod"),
+        ],
+        present: |path| in_path("depmod", path),
+    },
+    Need {
+        what: "mke2fs, for disks that are written to",
+        when: When::Always,
+        packages: [
+            Some("e2fsprogs"),
+            Some("e2fsprogs"),
+            Some("e2fsprogs"),
+            Some("nixpkgs#e2fsprogs"),
+        ],
+        present: |path| in_path("mke2fs", path),
+    },
+    Need {
+        what: "the OpenSSH client, for machines that already run",
+        when: When::Always,
+        packages: [
+            Some("openssh-client"),
+            Some("openssh-clients"),
+            Some("openssh"),
+            Some("nixpkgs#openssh"),
+        ],
+        present: |path| in_path("ssh", path),
+    },
+    // Its package starts a server, which nobody wants on their own machine for a test's sake.
+    Need {
+        what: "an OpenSSH server, for tests on the loopback",
+        when: When::InCi,
+        packages: [
+            Some("openssh-server"),
+            Some("openssh-server"),
+            Some("openssh"),
+            Some("nixpkgs#openssh"),
+        ],
+        present: |path| in_path("sshd", path),
+    },
+    Need {
+        what: "qemu-img, with which tests check disks",
+        when: When::InCi,
+        packages: [
+            Some("qemu-utils"),
+            Some("qemu-img"),
+            Some("qemu-img"),
+            Some("nixpkgs#qemu"),
+        ],
+        present: |path| in_path("qemu-img", path),
+    },
+    Need {
+        what: "mkfs.btrfs, for tests of disks that share blocks",
+        when: When::InCi,
+        packages: [
+            Some("btrfs-progs"),
+            Some("btrfs-progs"),
+            Some("btrfs-progs"),
+            Some("nixpkgs#btrfs-progs"),
+        ],
+        present: |path| in_path("mkfs.btrfs", path),
     },
 ];
 
@@ -127,6 +229,11 @@ const SYSTEM: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 impl Need {
     pub(crate) fn package(&self, distribution: Distribution) -> Option<&'static str> {
         self.packages[distribution as usize]
+    }
+
+    /// Whether this machine, or one for continuous integration, is to have it.
+    pub(crate) fn is_wanted(&self, in_ci: bool) -> bool {
+        in_ci || self.when == When::Always
     }
 
     pub(crate) fn is_present(&self, path: &OsStr) -> bool {
@@ -198,12 +305,16 @@ mod tests {
         assert_eq!(
             Distribution::Debian.command(&needs).as_deref(),
             Some(
-                "sudo apt-get install --no-install-recommends qemu-system-x86 busybox-static bash-static libc6-dev"
+                "sudo apt-get install --no-install-recommends qemu-system-x86 busybox-static bash-static libc6-dev \
+                 mmdebstrap systemd-container kmod e2fsprogs openssh-client openssh-server qemu-utils btrfs-progs"
             )
         );
         assert_eq!(
             Distribution::Fedora.command(&needs).as_deref(),
-            Some("sudo dnf install qemu-system-x86-core busybox glibc-static")
+            Some(
+                "sudo dnf install qemu-system-x86-core busybox glibc-static mmdebstrap systemd-container \
+                 kmod e2fsprogs openssh-clients openssh-server qemu-img btrfs-progs"
+            )
         );
         assert_eq!(Distribution::Arch.command(&[&NEEDS[2]]), None);
     }

@@ -54,8 +54,10 @@ pub(crate) fn ensure() -> Result<(), SetupError> {
 /// What a distribution has no package of is not needed there.
 fn missing(distribution: Option<Distribution>) -> Vec<&'static Need> {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
     NEEDS
         .iter()
+        .filter(|need| need.is_wanted(in_ci))
         .filter(|need| distribution.is_none_or(|distribution| need.package(distribution).is_some()))
         .filter(|need| !need.is_present(&path))
         .collect()

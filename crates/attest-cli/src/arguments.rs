@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use attest::manifest::Size;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Test whole systems: boot labs of machines, drive them, account for every second.
@@ -25,6 +26,7 @@ Examples:
   attest shell server              boot the lab and open a shell in `server`
   attest exec client ping -c1 server
   attest doctor                    what this host can do
+  attest image ls                  what is in the cache
 
 Exit codes:
     0  every test passed
@@ -47,6 +49,8 @@ pub(crate) enum Command {
     Shell(Shell),
     /// Boot the lab and run one command in one of its machines
     Exec(Exec),
+    /// List, inspect and remove the images and other things that attest keeps in its cache
+    Image(Image),
     /// Print completions for a shell
     Completions(Completions),
     /// Print the manual page of attest, or of one of its commands (roff)
@@ -153,6 +157,82 @@ pub(crate) struct Exec {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+An entry is named as `attest image ls` names it, or by as much of its name, or of what stands
+behind the last dash of it, as no other has.
+
+Examples:
+  attest image ls
+  attest image inspect root-3fa1
+  attest image rm 3fa1
+  attest image gc --unused-for 7d --max-size 10G
+  attest image verify")]
+pub(crate) struct Image {
+    #[command(subcommand)]
+    pub(crate) command: ImageCommand,
+    /// Cache directory [default: $XDG_CACHE_HOME/attest or ~/.cache/attest]
+    #[arg(long, global = true, value_name = "DIR", env = "ATTEST_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List what is kept, the last used first
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Show what an entry is, and its files
+    Inspect(ImageInspect),
+    /// Remove entries that nothing uses
+    Rm(ImageRm),
+    /// Remove what was not used for long, or is too much
+    Gc(ImageGc),
+    /// Compare files with the digests that they had when they were made
+    Verify(ImageVerify),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageInspect {
+    /// The entry
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageRm {
+    /// The entries
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is in use, or was within the last ten minutes, stays in any case. What was removed is built
+anew when it is needed.
+
+Examples:
+  attest image gc
+  attest image gc --unused-for 7d
+  attest image gc --max-size 10G")]
+pub(crate) struct ImageGc {
+    /// Remove what was not used for so long, as 12h or 7d [default: 30d, where no size is given]
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub(crate) unused_for: Option<Duration>,
+    /// Keep so much in all, as 500M or 10G, the last used first
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<Size>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageVerify {
+    /// The entries [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Completions {
     /// The shell
     #[arg(value_enum)]
@@ -163,11 +243,12 @@ pub(crate) struct Completions {
 #[command(after_help = "\
 Examples:
   attest man > attest.1
-  attest man run | man -l -")]
+  attest man run | man -l -
+  attest man image gc | man -l -")]
 pub(crate) struct Man {
     /// The command whose page is printed, as attest-COMMAND(1) [default: attest's own]
     #[arg(value_name = "COMMAND")]
-    pub(crate) page: Option<String>,
+    pub(crate) page: Vec<String>,
 }
 
 /// How much to say.
@@ -186,7 +267,7 @@ pub(crate) enum Format {
     /// For people
     #[default]
     Human,
-    /// One JSON object a line: the event stream
+    /// One JSON object a line; of a run, the event stream
     Json,
 }
 

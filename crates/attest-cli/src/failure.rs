@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use attest::events;
+use attest::images::ImageError;
 
 /// An error of the command itself, not of a test.
 #[derive(Debug)]
@@ -33,10 +34,26 @@ impl Failure {
         }
     }
 
+    fn told(code: events::ExitCode, what: &str) -> Self {
+        let style = anstyle::AnsiColor::Red.on_default().bold();
+        let text = format!("{style}error{style:#}: {what}");
+        Self { code, text }
+    }
+
     /// Print it and give the exit code.
     pub(crate) fn report(self) -> ExitCode {
         anstream::eprintln!("{}", self.text.trim_end());
         ExitCode::from(self.code.code())
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let code = match &error {
+            ImageError::NoEntry { .. } | ImageError::ManyEntries { .. } => events::ExitCode::Usage,
+            _ => events::ExitCode::Infrastructure,
+        };
+        Self::told(code, &attest::chain(&error))
     }
 }
 
@@ -53,10 +70,6 @@ impl From<attest::Error> for Failure {
             error if error.verdict() == events::Verdict::Failed => events::ExitCode::TestFailed,
             _ => events::ExitCode::Infrastructure,
         };
-        let style = anstyle::AnsiColor::Red.on_default().bold();
-        Self {
-            code,
-            text: format!("{style}error{style:#}: {}", error.chain()),
-        }
+        Self::told(code, &error.chain())
     }
 }

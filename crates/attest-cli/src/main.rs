@@ -3,8 +3,10 @@
 mod arguments;
 mod command;
 mod failure;
+mod human;
 mod interrupt;
 mod output;
+mod progress;
 mod terminal;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Command::Doctor(doctor) => Ok(command::doctor::run(doctor)),
         Command::Shell(shell) => command::shell::run(shell, &arguments.verbosity),
         Command::Exec(exec) => command::exec::run(exec, &arguments.verbosity),
+        Command::Image(image) => command::image::run(image, &arguments.verbosity),
         Command::Completions(completions) => Ok(command::generate::completions(completions)),
         Command::Man(man) => command::generate::man(man),
         Command::Schema => command::generate::schema(),

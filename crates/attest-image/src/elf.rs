@@ -21,6 +21,33 @@ pub(crate) enum Unfit {
     Truncated,
 }
 
+/// What machine an ELF is for, for messages; nothing for what is no ELF.
+pub(crate) fn machine(elf: &[u8]) -> Option<String> {
+    let [b'\x7f', b'E', b'L', b'F', _, order, ..] = elf else {
+        return None;
+    };
+    // e_machine. `EI_DATA` 2 is the order of great machines.
+    let machine: [u8; 2] = array(elf, 18).ok()?;
+    let machine = match order {
+        2 => u16::from_be_bytes(machine),
+        _ => u16::from_le_bytes(machine),
+    };
+    let name = match machine {
+        3 => "i386",
+        8 => "MIPS",
+        20 => "PowerPC",
+        21 => "PowerPC 64",
+        22 => "S/390",
+        40 => "ARM",
+        62 => "x86-64",
+        183 => "AArch64",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        other => return Some(format!("a machine with the number {other} (e_machine)")),
+    };
+    Some(name.to_owned())
+}
+
 /// The program headers of an ELF for x86-64.
 pub(crate) fn segments(elf: &[u8]) -> Result<Vec<Segment<'_>>, Unfit> {
     /// `EM_X86_64`.

@@ -2,9 +2,12 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
+use crate::customize::CustomizeError;
+use crate::init::InitError;
 use crate::modules::ModuleError;
-use crate::source::TarError;
+use crate::source::{DebianError, NixError, OciError, TarError};
 use crate::tree::TreeError;
 
 /// What can go wrong with images.
@@ -79,7 +82,7 @@ pub enum ImageError {
         /// Why.
         reason: &'static str,
     },
-    /// A disk image that is not raw.
+    /// A disk image that is neither raw nor qcow2.
     #[error(
         "the disk image {} is of the format {format}; make it raw: `qemu-img convert -O raw {} disk.img`",
         path.display(), path.display()
@@ -89,6 +92,26 @@ pub enum ImageError {
         path: PathBuf,
         /// Its format.
         format: &'static str,
+    },
+    /// A qcow2 image that cannot be used.
+    #[error("the disk image {} cannot be used: {reason}", path.display())]
+    Qcow2 {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// Blocks that cannot be shared.
+    #[error(
+        "the disk image {} cannot be reflinked: {reason}; leave the choice to attest, or write \
+         `copy-on-write = \"qcow2\"`",
+        path.display()
+    )]
+    NoReflink {
+        /// Of the image.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A path that cannot be a file of the guest.
     #[error("`{path}` cannot be a file of the guest: {reason}")]
@@ -109,6 +132,87 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: TarError,
+    },
+    /// An image for containers that is damaged, incomplete or of another kind.
+    #[error("the image {} cannot be used", path.display())]
+    Oci {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: OciError,
+    },
+    /// A path that is no system that Nix built, or one of which something is missing.
+    #[error("no NixOS can be taken from {}", path.display())]
+    Nix {
+        /// As given.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: NixError,
+    },
+    /// A system without an init that can be started.
+    #[error("the image `{image}` cannot be started")]
+    Init {
+        /// Its name.
+        image: String,
+        /// Why.
+        #[source]
+        source: InitError,
+    },
+    /// A Debian that cannot be made.
+    #[error("the Debian `{suite}` cannot be made")]
+    Debian {
+        /// Its suite.
+        suite: String,
+        /// Why.
+        #[source]
+        source: DebianError,
+    },
+    /// A declared change that cannot be made.
+    #[error(transparent)]
+    Customize(#[from] CustomizeError),
+    /// An image that is to bring a kernel and has none.
+    #[error(
+        "the image `{image}` is to bring its own kernel, and has none with its modules; add the package \
+         (of Debian: `linux-image-cloud-amd64`), or leave `kernel` out"
+    )]
+    NoOwnKernel {
+        /// Its name.
+        image: String,
+    },
+    /// What only root may do.
+    #[error("{what} of the image `{image}` needs root; run attest as root, or leave it out")]
+    NeedsRoot {
+        /// The image's name.
+        image: String,
+        /// What was declared.
+        what: &'static str,
+    },
+    /// A command that was to be run in an image.
+    #[error(
+        "the command `{command}` of the image `{image}` ended with {status}{}",
+        last_words(output)
+    )]
+    Run {
+        /// The image's name.
+        image: String,
+        /// As declared.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines of its output.
+        output: Vec<String>,
+    },
+    /// A program that makes a file system.
+    #[error("the file system of {} cannot be made by `{program}`: {reason}", path.display())]
+    FileSystem {
+        /// The image.
+        path: PathBuf,
+        /// Of the host.
+        program: &'static str,
+        /// Its words, or what to install.
+        reason: String,
     },
     /// Something that no image can hold.
     #[error("`{path}` cannot be in an image: {reason}")]
@@ -175,14 +279,13 @@ pub enum ImageError {
         /// Which.
         path: PathBuf,
     },
-    /// A file of the cache is not what it was.
-    #[error("{}: it is not what was put there; remove {}, and it is built anew", path.display(), entry.display())]
-    Corrupt {
-        /// Which.
-        path: PathBuf,
-        /// The entry that it is of.
-        entry: PathBuf,
-    },
+}
+
+fn last_words(output: &[String]) -> String {
+    match output {
+        [] => "; it said nothing".to_owned(),
+        lines => format!("; its last words:\n  {}", lines.join("\n  ")),
+    }
 }
 
 impl ImageError {

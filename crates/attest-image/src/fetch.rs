@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::ImageError;
-use crate::kernel::{Amount, Step};
+use crate::progress::{Amount, Step};
 
 /// Packages that depend on the newest kernel for virtual machines, the smallest first: of Debian
 /// (with the drivers for clouds only), of Ubuntu, and of Debian for all machines.
@@ -231,7 +231,7 @@ fn unpack_tar(stream: impl Read, into: &Path) -> std::io::Result<()> {
 }
 
 /// A package has no `modules.dep`: its installation makes it, by `depmod`.
-fn index_modules(root: &Path) -> Result<(), ImageError> {
+pub(crate) fn index_modules(root: &Path) -> Result<(), ImageError> {
     for modules in [root.join("lib/modules"), root.join("usr/lib/modules")] {
         if !modules.exists() {
             continue;

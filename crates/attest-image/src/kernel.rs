@@ -1,6 +1,5 @@
 //! Where the kernel comes from: `/boot`, a file, or the distribution's package client.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,10 +7,11 @@ use std::path::{Path, PathBuf};
 use crate::cache::Cache;
 use crate::error::ImageError;
 use crate::fetch;
+use crate::progress::Step;
 use crate::vmlinux;
 
 /// Where a kernel's modules are below the root of its system; the second since usr-merge.
-const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+pub(crate) const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
 /// Where to take the kernel from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,50 +35,6 @@ pub struct Kernel {
     pub release: String,
     /// Where it was found, for people.
     pub origin: String,
-}
-
-/// Something that takes its time, for progress.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// What is done, for people.
-    pub what: String,
-    /// How far it is, where that is known.
-    pub bytes: Option<Amount>,
-}
-
-/// So many bytes of so many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Amount {
-    /// Bytes that are there.
-    pub done: u64,
-    /// Bytes in all.
-    pub total: u64,
-}
-
-impl Step {
-    pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            bytes: None,
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        match self.bytes {
-            Some(Amount { done, total }) => {
-                write!(
-                    f,
-                    " ({} of {} MB)",
-                    done / 1_000_000,
-                    total.div_ceil(1_000_000)
-                )
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 impl Kernel {
@@ -125,7 +81,7 @@ impl Kernel {
     }
 
     /// The newest kernel below `root` whose modules are there and that may be read.
-    fn in_root(root: &Path, origin: &str) -> Option<Self> {
+    pub(crate) fn in_root(root: &Path, origin: &str) -> Option<Self> {
         let boot = images(&root.join("boot"), |name| name.starts_with("vmlinuz"));
         // Fedora, Arch and Nix have it beside the modules.
         let with_modules = MODULES.iter().flat_map(|place| list(&root.join(place)));
@@ -229,7 +185,7 @@ fn list(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Releases in the order of their numbers: 6.10 after 6.9, a release after its candidates.
-fn version_key(release: &str) -> (Vec<u64>, bool, Vec<u64>) {
+pub(crate) fn version_key(release: &str) -> (Vec<u64>, bool, Vec<u64>) {
     let numbers = |text: &str| {
         text.split(|c: char| !c.is_ascii_digit())
             .filter_map(|number| number.parse().ok())
@@ -340,19 +296,5 @@ mod tests {
                 .contains("missing: the kernel cannot be read"),
             "{missing}"
         );
-    }
-
-    #[test]
-    fn progress_is_for_people() {
-        let bytes = Some(Amount {
-            done: 13_400_000,
-            total: 26_700_001,
-        });
-        let step = Step {
-            what: "fetching the kernel".to_owned(),
-            bytes,
-        };
-        assert_eq!(step.to_string(), "fetching the kernel (13 of 27 MB)");
-        assert_eq!(Step::new("waiting").to_string(), "waiting");
     }
 }

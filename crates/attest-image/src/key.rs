@@ -40,16 +40,23 @@ impl Key {
         self.number(count);
     }
 
-    pub(crate) fn hash(&mut self, hash: blake3::Hash) {
-        self.part(hash.as_bytes());
-    }
-
     /// A file of the host by its path, identity and time.
     pub(crate) fn file(&mut self, path: &Path) -> Result<(), ImageError> {
         let metadata = fs::metadata(path).map_err(ImageError::file(path, "it cannot be read"))?;
         self.part(path.as_os_str().as_encoded_bytes());
         self.part(Identity::of(&metadata).bytes());
         Ok(())
+    }
+
+    /// The modules of a kernel. `modules.dep` is written anew whenever modules are installed;
+    /// without it, the directory counts.
+    pub(crate) fn modules(&mut self, directory: &Path) -> Result<(), ImageError> {
+        let dependencies = directory.join("modules.dep");
+        self.file(if dependencies.exists() {
+            &dependencies
+        } else {
+            directory
+        })
     }
 
     pub(crate) fn finish(self) -> blake3::Hash {

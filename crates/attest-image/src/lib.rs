@@ -4,24 +4,32 @@
 pub mod bare;
 mod cache;
 pub mod cpio;
+pub mod customize;
 pub mod disks;
 mod elf;
 pub mod erofs;
 mod error;
 mod fetch;
+pub mod init;
 mod kernel;
 mod key;
+mod module_image;
 mod modules;
 mod packing;
+mod program;
+mod progress;
+pub mod root;
+mod sandbox;
 pub mod source;
 pub mod tree;
 mod unpacking;
 mod vmlinux;
 
-pub use cache::{Cache, CacheEntry, Keep, Lease, SealedFile};
+pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
 pub use error::ImageError;
-pub use kernel::{Amount, Kernel, KernelSource, Step};
+pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};
+pub use progress::{Amount, Pace, Step};
 
 /// A choice and its reason, for the events.
 #[derive(Debug, Clone, PartialEq, Eq)]

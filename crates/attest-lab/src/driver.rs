@@ -102,10 +102,33 @@ impl LabProcess {
         answer.name.ok_or(LabError::Answer)
     }
 
-    /// A new root for a machine of this name: the image (an erofs) below, and memory above for
-    /// what is written. Its path in the lab.
-    pub async fn root(&self, name: &str, image: BorrowedFd<'_>) -> Result<PathBuf, LabError> {
-        self.place(name, Order::Root(name.to_owned()), image).await
+    /// A new root for a machine of this name: the image (of any file system that the host's kernel
+    /// reads) below; above, for what is written, a disk with an ext4, or else memory. Its path in
+    /// the lab.
+    pub async fn root(
+        &self,
+        name: &str,
+        image: BorrowedFd<'_>,
+        upper: Option<BorrowedFd<'_>>,
+    ) -> Result<PathBuf, LabError> {
+        let fds: Vec<_> = std::iter::once(image).chain(upper).collect();
+        self.place(name, Order::Root(name.to_owned()), &fds).await
+    }
+
+    /// A snapshot of a raw image by the kernel's device mapper: what is written to the device goes
+    /// to `changes`, an empty file. The open device; it goes when nobody has it open.
+    pub async fn snapshot(
+        &self,
+        image: BorrowedFd<'_>,
+        changes: BorrowedFd<'_>,
+    ) -> Result<OwnedFd, LabError> {
+        let fds = [image, changes];
+        let answer = self.ask(self.id(), Order::Snapshot, &fds).await?;
+        answer.outcome.map_err(|failure| LabError::Snapshot {
+            source: failure.source(),
+            what: failure.what,
+        })?;
+        answer.fds.into_iter().next().ok_or(LabError::Answer)
     }
 
     /// A new file of the lab's own, of this name and mode, with what can be read from the
@@ -117,16 +140,16 @@ impl LabProcess {
         from: BorrowedFd<'_>,
     ) -> Result<PathBuf, LabError> {
         let order = Order::File(name.to_owned(), mode);
-        self.place(name, order, from).await
+        self.place(name, order, &[from]).await
     }
 
     async fn place(
         &self,
         name: &str,
         order: Order,
-        fd: BorrowedFd<'_>,
+        fds: &[BorrowedFd<'_>],
     ) -> Result<PathBuf, LabError> {
-        let answer = self.ask(self.id(), order, &[fd]).await?;
+        let answer = self.ask(self.id(), order, fds).await?;
         answer.outcome.map_err(|failure| LabError::Root {
             name: name.to_owned(),
             source: failure.source(),

@@ -54,6 +54,17 @@ pub enum LabError {
         /// The kernel's answer.
         source: Option<io::Error>,
     },
+    /// A snapshot by the device mapper could not be made.
+    #[error(
+        "cannot make a snapshot of an image: cannot {what}; leave the choice to attest, or write \
+         `copy-on-write = \"qcow2\"`"
+    )]
+    Snapshot {
+        /// What was tried, and what it needs.
+        what: String,
+        /// The kernel's answer.
+        source: Option<io::Error>,
+    },
     /// The program is not in `PATH`.
     #[error("`{0}` is not in PATH; install it or give its whole path")]
     NotFound(PathBuf),

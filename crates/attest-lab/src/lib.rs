@@ -14,6 +14,7 @@ mod driver;
 mod error;
 pub mod inside;
 mod launch;
+pub mod probe;
 mod process;
 mod reader;
 mod socket;

@@ -41,14 +41,19 @@ pub(crate) enum Order {
     /// hardware address. The answer carries the name of the other.
     #[n(3)]
     Veth(#[n(0)] String, #[n(1)] [u8; 6]),
-    /// Make a root of this name over the image whose descriptor the message carries. The answer
-    /// carries its path in the lab.
+    /// Make a root of this name over the image whose descriptor the message carries. What is
+    /// written goes to the file system in the second descriptor, or into memory. The answer carries
+    /// its path in the lab.
     #[n(4)]
     Root(#[n(0)] String),
     /// Write what can be read from the descriptor of the message to a file of this name and mode.
     /// The answer carries its path in the lab.
     #[n(5)]
     File(#[n(0)] String, #[n(1)] u32),
+    /// Make a snapshot of the image in the first descriptor, with what is written in the second.
+    /// The answer carries its open device.
+    #[n(6)]
+    Snapshot,
 }
 
 /// A bridge.
@@ -210,7 +215,11 @@ mod tests {
         );
         let veth = (".*", any::<[u8; 6]>()).prop_map(|(name, mac)| Order::Veth(name, mac));
         let file = (".*", any::<u32>()).prop_map(|(name, mode)| Order::File(name, mode));
-        let named = prop_oneof![".*".prop_map(Order::Tap), ".*".prop_map(Order::Root)];
+        let named = prop_oneof![
+            ".*".prop_map(Order::Tap),
+            ".*".prop_map(Order::Root),
+            Just(Order::Snapshot)
+        ];
         prop_oneof![network, named, program, veth, file]
     }
 

@@ -24,8 +24,8 @@ pub use backend::{Backend, Choice, StartTimings, Started};
 pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
-    Accelerator, Body, Card, ContainerConfig, Disk, HostConfig, MachineConfig, MachineType, Plug,
-    QemuOptions, VirtualConfig,
+    Accelerator, Body, Card, ContainerConfig, Disk, DiskFile, DiskFormat, HostConfig,
+    MachineConfig, MachineType, Plug, QemuOptions, VirtualConfig,
 };
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;
@@ -51,7 +51,10 @@ fn find_program(program: &Path) -> Option<PathBuf> {
         .find(usable)
 }
 
-/// A program that a backend stands on; else why not, and which packages have it.
-fn installed_program(name: &str, packages: &str) -> Result<PathBuf, String> {
+/// A program of the host's that attest stands on.
+///
+/// # Errors
+/// It is not on `PATH`; with the given words on which packages have it.
+pub fn installed_program(name: &str, packages: &str) -> Result<PathBuf, String> {
     find_program(Path::new(name)).ok_or_else(|| format!("{name} is not on PATH; {packages}"))
 }

@@ -95,13 +95,32 @@ pub enum Plug {
 /// A disk.
 #[derive(Debug)]
 pub struct Disk {
-    /// An open file, raw; the VMM needs no name for it. Opened for reading only when
-    /// `read_only`, else for both: QEMU takes no other.
-    pub file: OwnedFd,
+    /// What the guest sees, and writes to.
+    pub file: DiskFile,
+    /// What lies below a qcow2 overlay, which does not name it itself. It is only read.
+    pub below: Option<DiskFile>,
     /// Whether the guest may write.
     pub read_only: bool,
     /// Shown in the guest as `/dev/disk/by-id/virtio-<serial>`.
     pub serial: String,
+}
+
+/// An open file, or block device, with a disk in it; the VMM needs no name for it.
+#[derive(Debug)]
+pub struct DiskFile {
+    /// Opened for reading only when it is only read, else for both: QEMU takes no other.
+    pub file: OwnedFd,
+    /// How the file holds the disk.
+    pub format: DiskFormat,
+}
+
+/// How a file holds a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// Byte for byte.
+    Raw,
+    /// QEMU's own.
+    Qcow2,
 }
 
 /// What only QEMU has.

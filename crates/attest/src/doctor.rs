@@ -1,7 +1,9 @@
 //! What this host can do, with the reason for every no.
 
-use attest_image::{Cache, disks};
-use attest_vmm::probe::{KvmProbe, kvm};
+use attest_image::{Cache, ImageError, disks};
+use attest_vmm::{nspawn, qemu, ssh};
+
+use crate::error::chain;
 
 /// One ability of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,16 +22,8 @@ pub struct Finding {
 
 /// Look at the host. Nothing is changed, but the cache directory is made.
 pub fn examine() -> Vec<Finding> {
-    let mut findings = vec![accelerator(), tcg()];
-    findings.push(qemu());
-    for backend in ["firecracker", "cloud-hypervisor", "nspawn", "ssh"] {
-        findings.push(finding(
-            "backends",
-            backend,
-            Err("this version of attest has no such backend".to_owned()),
-            false,
-        ));
-    }
+    let mut findings = qemu();
+    findings.extend(backends());
     for check in attest_net::probe::probe() {
         let needed = check.what.contains("namespace") || check.what.contains("tun");
         findings.push(finding(
@@ -42,7 +36,7 @@ pub fn examine() -> Vec<Finding> {
             needed,
         ));
     }
-    findings.push(busybox());
+    findings.extend(images());
     findings.extend(copy_on_write());
     findings
 }
@@ -64,80 +58,132 @@ fn finding(
     }
 }
 
-fn accelerator() -> Finding {
-    let result = match kvm() {
-        KvmProbe::Usable => Ok("chosen by default".to_owned()),
-        KvmProbe::Doubtful(reason) | KvmProbe::Unusable(reason) => Err(reason),
+/// The program, and what it can.
+fn qemu() -> Vec<Finding> {
+    let found = qemu::find(None, &memo());
+    let features = match &found {
+        Ok(program) => qemu::survey(program),
+        Err(_) => Vec::new(),
     };
-    finding("accelerators", "kvm", result, false)
-}
-
-fn tcg() -> Finding {
-    finding(
-        "accelerators",
-        "tcg",
-        Ok("QEMU's translator; works everywhere, several times slower".to_owned()),
-        false,
-    )
+    let kvm_works = features
+        .iter()
+        .any(|feature| feature.name == "kvm" && feature.refusal.is_none());
+    let mut findings: Vec<_> = features
+        .into_iter()
+        .map(|feature| {
+            let (area, how) = match feature.name {
+                "kvm" => ("accelerators", "chosen by default"),
+                "tcg" if kvm_works => ("accelerators", "QEMU's translator"),
+                "tcg" => (
+                    "accelerators",
+                    "QEMU's translator; chosen by default, several times slower",
+                ),
+                "microvm" => ("boards", "chosen by default"),
+                _ => ("boards", "with PCI; `machine-type = \"q35\"`"),
+            };
+            let result = feature.refusal.map_or(Ok(how.to_owned()), Err);
+            finding(area, feature.name, result, false)
+        })
+        .collect();
+    let result = found.map_err(|missing| missing.to_string()).map(|program| {
+        let path = program.path.display();
+        match program.version {
+            Some(version) => format!(
+                "{path} {}.{}.{}",
+                version.major, version.minor, version.micro
+            ),
+            None => path.to_string(),
+        }
+    });
+    findings.push(finding("backends", "qemu", result, true));
+    findings
 }
 
 fn memo() -> std::path::PathBuf {
     Cache::default_directory().unwrap_or_else(|_| std::env::temp_dir())
 }
 
-fn qemu() -> Finding {
-    let found = attest_vmm::qemu::find(None, &memo());
-    let result =
-        found
-            .map_err(|missing| missing.to_string())
-            .map(|program| match program.version {
-                Some(version) => format!(
-                    "{} {}.{}.{}",
-                    program.path.display(),
-                    version.major,
-                    version.minor,
-                    version.micro
-                ),
-                None => program.path.display().to_string(),
-            });
-    finding("backends", "qemu", result, true)
-}
-
-fn busybox() -> Finding {
-    let result = attest_image::bare::busybox()
-        .map(|path| path.display().to_string())
-        .map_err(|error| error.to_string());
-    finding("images", "bare guest (busybox)", result, true)
-}
-
-fn copy_on_write() -> Vec<Finding> {
-    let scratch = Cache::default_directory()
-        .and_then(|directory| Cache::open(&directory))
-        .and_then(|cache| disks::scratch(&cache, 1 << 20))
-        .map(|_| "sparse files without a name, in the cache's file system".to_owned())
-        .map_err(|error| chain(&error));
-    let later = |what| {
-        finding(
-            "copy-on-write",
-            what,
-            Err("this version of attest has no such strategy".to_owned()),
-            false,
-        )
-    };
+fn backends() -> Vec<Finding> {
+    let shown =
+        |result: Result<std::path::PathBuf, String>| result.map(|path| path.display().to_string());
+    let later = || Err("this version of attest has no such backend".to_owned());
     vec![
-        finding("copy-on-write", "empty scratch disks", scratch, false),
-        later("reflink"),
-        later("qcow2 overlay"),
+        finding("backends", "nspawn", shown(nspawn::probe()), false),
+        finding("backends", "ssh", shown(ssh::probe()), false),
+        finding("backends", "firecracker", later(), false),
+        finding("backends", "cloud-hypervisor", later(), false),
     ]
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+fn images() -> Vec<Finding> {
+    let busybox = attest_image::bare::busybox()
+        .map(|path| path.display().to_string())
+        .map_err(|error| error.to_string());
+    let mut findings = vec![finding("images", "bare guest (busybox)", busybox, true)];
+    let programs = [
+        ("debian (mmdebstrap)", "mmdebstrap", "mmdebstrap"),
+        ("kernel modules (depmod)", "depmod", "kmod"),
+        ("ext4 (mke2fs)", "mke2fs", "e2fsprogs"),
+    ];
+    findings.extend(programs.map(|(what, program, package)| {
+        let found = attest_vmm::installed_program(
+            program,
+            &format!("it is in the package {package} of distributions that have it"),
+        );
+        finding(
+            "images",
+            what,
+            found.map(|path| path.display().to_string()),
+            false,
+        )
+    }));
+    findings
+}
+
+/// In the order in which they are chosen.
+fn copy_on_write() -> Vec<Finding> {
+    let cache = Cache::default_directory().and_then(|directory| Cache::open(&directory));
+    let with_cache = |probe: &dyn Fn(&Cache) -> Result<(), ImageError>| match &cache {
+        Ok(cache) => probe(cache).map_err(|error| match error {
+            ImageError::NoReflink { reason, .. } => reason,
+            error => chain(&error),
+        }),
+        Err(error) => Err(chain(error)),
+    };
+    let strategy = |what, result: Result<(), String>, how: &str| {
+        finding(
+            "copy-on-write",
+            what,
+            result.map(|()| how.to_owned()),
+            false,
+        )
+    };
+    let scratch = |cache: &Cache| disks::scratch(cache, 1 << 20).map(drop);
+    vec![
+        strategy(
+            "memory",
+            Ok(()),
+            "an overlay in the guest; chosen for images that attest builds",
+        ),
+        strategy(
+            "qcow2",
+            with_cache(&scratch),
+            "chosen for ready disks, and for ext4",
+        ),
+        strategy(
+            "disk",
+            with_cache(&|cache| disks::writable(cache).map(drop)),
+            "an overlay in the guest, over a sparse file without a name",
+        ),
+        strategy(
+            "reflink",
+            with_cache(&disks::probe_reflink),
+            "in the cache's file system",
+        ),
+        strategy(
+            "device-mapper",
+            attest_lab::probe::device_mapper(),
+            "dm-snapshot",
+        ),
+    ]
 }

@@ -83,6 +83,16 @@ pub enum Error {
         /// Why, and what to do.
         reason: &'static str,
     },
+    /// What a machine writes to its root cannot go there.
+    #[error("{machine}: `copy-on-write = \"{strategy}\"` cannot be: {reason}")]
+    CopyOnWrite {
+        /// Which.
+        machine: String,
+        /// As in the manifest.
+        strategy: &'static str,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
     /// The connection to the agent broke while the machine ran.
     #[error("{machine}: the connection to the agent broke")]
     AgentLost {
@@ -254,6 +264,18 @@ impl From<ManifestError> for Error {
     }
 }
 
+/// An error and all its causes, joined by `: `.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
 impl Error {
     pub(crate) fn in_step(self, step: u32) -> Self {
         Self::Step {
@@ -289,6 +311,8 @@ impl Error {
     pub fn machine(&self) -> Option<&str> {
         match self {
             Self::MachineOff { machine }
+            | Self::Unsupported { machine, .. }
+            | Self::CopyOnWrite { machine, .. }
             | Self::MachineEnded { machine, .. }
             | Self::BootTimedOut { machine, .. }
             | Self::AgentLost { machine, .. }
@@ -310,14 +334,7 @@ impl Error {
         if let Self::Step { step, source } = self {
             return format!("step {step}: {}", source.chain());
         }
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        chain(self)
     }
 
     /// What a report shows of it.

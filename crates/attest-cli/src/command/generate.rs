@@ -19,10 +19,9 @@ pub(crate) fn man(arguments: &Man) -> CommandResult {
     // Built, the commands know their full names, and the options that all have.
     let mut command = Arguments::command();
     command.build();
-    let command = match &arguments.page {
-        None => command,
-        Some(name) => command_named(&command, name)?,
-    };
+    for name in &arguments.page {
+        command = command_named(&command, name)?;
+    }
     let mut page = Vec::new();
     let man = clap_mangen::Man::new(command);
     man.render(&mut page)
@@ -37,9 +36,9 @@ pub(crate) fn schema() -> CommandResult {
     Ok(ExitCode::SUCCESS)
 }
 
-fn command_named(attest: &clap::Command, name: &str) -> Result<clap::Command, Failure> {
+fn command_named(parent: &clap::Command, name: &str) -> Result<clap::Command, Failure> {
     let known = || {
-        attest
+        parent
             .get_subcommands()
             .filter(|known| !known.is_hide_set())
     };

@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod generate;
+pub(crate) mod image;
 pub(crate) mod list;
 pub(crate) mod run;
 pub(crate) mod shell;

@@ -12,13 +12,19 @@ fn every_command_has_its_help() {
         "doctor",
         "shell",
         "exec",
+        "image",
+        "image ls",
+        "image inspect",
+        "image rm",
+        "image gc",
+        "image verify",
         "completions",
         "man",
         "schema",
     ];
     for command in commands {
-        let mut arguments = vec![command, "--help"];
-        arguments.retain(|argument| !argument.is_empty());
+        let mut arguments: Vec<_> = command.split_whitespace().collect();
+        arguments.push("--help");
         let help = place.run(&arguments);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
         let name = if command.is_empty() {
@@ -26,7 +32,7 @@ fn every_command_has_its_help() {
         } else {
             command
         };
-        insta::assert_snapshot!(format!("help-{name}"), help.stdout);
+        insta::assert_snapshot!(format!("help-{}", name.replace(' ', "-")), help.stdout);
     }
 }
 
@@ -56,6 +62,10 @@ fn shells_can_complete_and_man_can_show() {
     }
     let man = place.run(&["man", "exec"]);
     for part in [".TH attest-exec 1", "ATTEST_CACHE", "Examples:"] {
+        assert!(man.stdout.contains(part), "{part}: {}", man.stdout);
+    }
+    let man = place.run(&["man", "image", "gc"]);
+    for part in [".TH attest-image-gc 1", "ATTEST_CACHE", "unused\\-for"] {
         assert!(man.stdout.contains(part), "{part}: {}", man.stdout);
     }
     let unknown = place.run(&["man", "rum"]);

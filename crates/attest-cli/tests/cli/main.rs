@@ -2,6 +2,7 @@
 
 mod attach;
 mod help;
+mod image;
 mod interrupt;
 mod leftovers;
 mod runs;

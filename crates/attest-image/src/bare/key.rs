@@ -35,14 +35,8 @@ pub(super) fn of_initramfs(
     }
     key.part(&kernel.release);
     key.file(&kernel.image)?;
-    // The file is written anew whenever modules are installed; without it, the directory counts.
     if let Some(directory) = &kernel.modules {
-        let dependencies = directory.join("modules.dep");
-        key.file(if dependencies.exists() {
-            &dependencies
-        } else {
-            directory
-        })?;
+        key.modules(directory)?;
     }
     key.number(u64::from(programs.is_some()));
     if let Some(programs) = programs {

@@ -9,6 +9,7 @@ use super::lock::Lock;
 use super::seal::{self, DIGESTS, SealedFile};
 use super::{Cache, LOCK, UNFINISHED, clear, lease, list};
 use crate::error::ImageError;
+use crate::progress::Step;
 
 /// File in which an entry says in a line what it is.
 pub(crate) const ABOUT: &str = "about";
@@ -49,6 +50,15 @@ pub struct Keep {
     pub bytes: Option<u64>,
 }
 
+impl CacheEntry {
+    /// The end of its name, which is of all that it was made from.
+    pub fn key(&self) -> &str {
+        self.name
+            .rsplit_once('-')
+            .map_or(&*self.name, |(_, key)| key)
+    }
+}
+
 impl Cache {
     /// All entries, sorted by name.
     ///
@@ -60,26 +70,18 @@ impl Cache {
         Ok(listed.iter().filter_map(|path| describe(path)).collect())
     }
 
-    /// An entry by its name, or by a beginning of the name that no other has; and its files.
+    /// An entry by its name, or by a beginning of the name or of the key that no other has; and
+    /// its files.
     ///
     /// # Errors
     /// There is none, or there are more.
     pub fn inspect(&self, name: &str) -> Result<(CacheEntry, Vec<SealedFile>), ImageError> {
         let entry = self.find(name)?;
-        let sealed = seal::sealed(&entry.path).into_iter();
-        let files = sealed.map(|(digest, name)| {
-            let bytes = fs::metadata(entry.path.join(&name)).map_or(0, |metadata| metadata.len());
-            SealedFile {
-                name,
-                digest,
-                bytes,
-            }
-        });
-        let files = files.collect();
+        let files = seal::files(&entry.path);
         Ok((entry, files))
     }
 
-    /// Remove an entry, by its name or a beginning of it. Gives what was removed.
+    /// Remove an entry, named as for [`Cache::inspect`]. Gives what was removed.
     ///
     /// # Errors
     /// There is none, there are more, or it is in use.
@@ -92,11 +94,15 @@ impl Cache {
         }
     }
 
-    /// Remove what is old or too much. Gives what was removed.
+    /// Remove what is old or too much. Gives what was removed. `progress` hears of each.
     ///
     /// # Errors
     /// Files that cannot be removed.
-    pub fn gc(&self, keep: Keep) -> Result<Vec<CacheEntry>, ImageError> {
+    pub fn gc(
+        &self,
+        keep: Keep,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Vec<CacheEntry>, ImageError> {
         let now = SystemTime::now();
         let age = |entry: &CacheEntry| now.duration_since(entry.used).unwrap_or_default();
         let mut entries = self.ls()?;
@@ -111,6 +117,9 @@ impl Cache {
                 .bytes
                 .is_some_and(|most| bytes.saturating_add(entry.bytes) > most);
             let spared = age(&entry) < RECENT || !(old || much);
+            if !spared {
+                progress(Step::new(format!("removing {}", entry.name)));
+            }
             if !spared && self.remove(&entry)? {
                 removed.push(entry);
             } else {
@@ -120,12 +129,15 @@ impl Cache {
         Ok(removed)
     }
 
-    fn find(&self, name: &str) -> Result<CacheEntry, ImageError> {
+    pub(super) fn find(&self, name: &str) -> Result<CacheEntry, ImageError> {
         let mut entries = self.ls()?;
         if let Some(at) = entries.iter().position(|entry| entry.name == name) {
             return Ok(entries.swap_remove(at));
         }
-        entries.retain(|entry| !name.is_empty() && entry.name.starts_with(name));
+        entries.retain(|entry| {
+            let begins = entry.name.starts_with(name) || entry.key().starts_with(name);
+            begins && !name.is_empty()
+        });
         match (entries.pop(), entries.len()) {
             (Some(entry), 0) => Ok(entry),
             (None, _) => Err(ImageError::NoEntry {

@@ -31,6 +31,16 @@ impl Eq for Lease {}
 impl Lease {
     /// Of an entry; none where there is no such entry (any more).
     pub(super) fn take(entry: &Path) -> Result<Option<Self>, ImageError> {
+        let lease = Self::look(entry)?;
+        if let Some(lease) = &lease {
+            // Where that is not allowed, the entry only seems older than it is.
+            let _ = lease.file.set_modified(SystemTime::now());
+        }
+        Ok(lease)
+    }
+
+    /// The same for one to whom the entry is nothing that is used.
+    pub(super) fn look(entry: &Path) -> Result<Option<Self>, ImageError> {
         let path = entry.join(DIGESTS);
         let failed = || ImageError::file(&path, "the entry of the cache cannot be used");
         let file = match File::open(&path) {
@@ -42,8 +52,6 @@ impl Lease {
         if !same(&file, &path) {
             return Ok(None);
         }
-        // Where that is not allowed, the entry only seems older than it is.
-        let _ = file.set_modified(SystemTime::now());
         let entry = entry.to_owned();
         Ok(Some(Self {
             entry,
@@ -54,11 +62,6 @@ impl Lease {
     /// The directory of the entry.
     pub fn entry(&self) -> &Path {
         &self.entry
-    }
-
-    /// When the entry was last used.
-    pub(super) fn used(&self) -> Option<SystemTime> {
-        self.file.metadata().ok()?.modified().ok()
     }
 }
 

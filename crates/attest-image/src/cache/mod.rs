@@ -4,6 +4,7 @@ mod entries;
 mod lease;
 mod lock;
 mod seal;
+mod verify;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -15,9 +16,10 @@ pub(crate) use entries::ABOUT;
 pub use entries::{CacheEntry, Keep};
 pub use lease::Lease;
 pub use seal::SealedFile;
+pub use verify::{Damage, Damaged};
 
 use crate::error::ImageError;
-use crate::kernel::Step;
+use crate::progress::Step;
 use lock::Lock;
 use seal::{DIGESTS, seal, sync};
 
@@ -146,15 +148,6 @@ impl Cache {
         }
     }
 
-    /// Compare every file of every entry with its digest; how many there are.
-    ///
-    /// # Errors
-    /// [`ImageError::Corrupt`] names the first file that differs or is missing.
-    pub fn verify(&self) -> Result<usize, ImageError> {
-        let entries = list(&self.directory)?;
-        entries.iter().map(|entry| seal::verify(entry)).sum()
-    }
-
     /// Remove what killed builds left: that whose lock nobody holds.
     fn sweep(&self) -> Result<(), ImageError> {
         for path in list(&self.directory)? {
@@ -222,4 +215,4 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, ImageError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,7 +1,7 @@
 //! The digests of an entry's files: written last, they say that the entry is whole.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::list;
@@ -54,39 +54,28 @@ fn seal_below(entry: &Path, directory: &Path, digests: &mut String) -> Result<()
     Ok(())
 }
 
+fn digest(path: &Path) -> io::Result<blake3::Hash> {
+    digest_of(File::open(path)?)
+}
+
 /// The digest of a file, which may be larger than memory.
-pub(super) fn digest(path: &Path) -> io::Result<blake3::Hash> {
+pub(super) fn digest_of(file: impl Read) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
+    hasher.update_reader(file)?;
     Ok(hasher.finalize())
 }
 
-/// What was sealed; nothing for what is no whole entry.
-pub(super) fn sealed(entry: &Path) -> Vec<(String, String)> {
+/// The files of an entry; none for what is no whole entry.
+pub(super) fn files(entry: &Path) -> Vec<SealedFile> {
     let text = fs::read_to_string(entry.join(DIGESTS)).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once("  "));
-    lines
-        .map(|(digest, name)| (digest.to_owned(), name.to_owned()))
-        .collect()
-}
-
-/// Compare every file of an entry with its digest; how many there are.
-pub(super) fn verify(entry: &Path) -> Result<usize, ImageError> {
-    let mut files = 0;
-    for (wanted, name) in sealed(entry) {
-        let path = entry.join(name);
-        match digest(&path) {
-            Ok(own) if own.to_hex().as_str() == wanted => files += 1,
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(ImageError::file(&path, "it cannot be read")(error));
-            }
-            _ => {
-                let entry = entry.to_owned();
-                return Err(ImageError::Corrupt { path, entry });
-            }
-        }
-    }
-    Ok(files)
+    let files = lines.map(|(digest, name)| SealedFile {
+        name: name.to_owned(),
+        digest: digest.to_owned(),
+        // Nothing of what is missing.
+        bytes: fs::metadata(entry.join(name)).map_or(0, |metadata| metadata.len()),
+    });
+    files.collect()
 }
 
 pub(super) fn sync(path: &Path) -> Result<(), ImageError> {

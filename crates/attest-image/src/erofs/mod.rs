@@ -1,6 +1,19 @@
 //! A writer of erofs images: read-only file systems that Linux mounts without unpacking
-//! anything. Nothing is compressed: an emulated guest would pay more to decompress than to read.
-//! Equal trees give equal bytes.
+//! anything. Equal trees give equal bytes.
+//!
+//! Nothing is compressed, for that gains no time. A Debian 12 with systemd (201 MB, 125 MB with
+//! the lz4 of mkfs.erofs), medians and least, in seconds, on two busy cores:
+//!
+//! | | runs | plain | lz4 |
+//! |---|---|---|---|
+//! | QEMU's translator: start of attest to `basic.target` | 4 | 8.3, 7.0 | 9.6, 7.9 |
+//! | QEMU's translator: reading 3000 files of 196 MB then | 4 | 5.1, 4.5 | 5.3, 4.8 |
+//! | a container, in the page cache: the whole lab | 7 | 0.47, 0.42 | 0.51, 0.43 |
+//! | a container, from the disk: the whole lab | 3 | 0.58, 0.57 | 0.56, 0.53 |
+//!
+//! The differences are within what equal runs differ by; where they lean, an emulated guest pays
+//! more to decompress than to read. And what is plain can share its blocks with its source, and
+//! needs no decompressor in the guest.
 //!
 //! An image is: a superblock, inodes (each with its extended attributes and, where it fits, the
 //! last part of its data), the other data of directories, then that of files. What it uses of the
@@ -20,8 +33,7 @@ use std::path::Path;
 pub use read::read;
 
 use crate::error::ImageError;
-use crate::kernel::Step;
-use crate::source::Progress;
+use crate::progress::{Progress, Step};
 use crate::tree::{Kind, Tree, shown};
 
 use format::{BLOCK, Superblock};

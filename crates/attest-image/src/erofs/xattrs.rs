@@ -47,11 +47,14 @@ pub(super) fn data(xattrs: &BTreeMap<Box<[u8]>, Box<[u8]>>) -> Result<Vec<u8>, &
     Ok(data)
 }
 
+/// Values by names.
+type Xattrs = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
 /// The attributes that are in such bytes.
 ///
 /// # Errors
 /// They are damaged, or shared with other inodes.
-pub(super) fn read(data: &[u8]) -> Result<BTreeMap<Box<[u8]>, Box<[u8]>>, &'static str> {
+pub(super) fn read(data: &[u8]) -> Result<Xattrs, &'static str> {
     const DAMAGED: &str = "it has damaged extended attributes";
     let mut xattrs = BTreeMap::new();
     let Some((header, mut left)) = data.split_at_checked(HEADER) else {

@@ -1,16 +1,16 @@
 //! A tar archive of the host as a source, compressed or not.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::meter::{Counted, Told};
 use super::tar::{Plain, TarError, unpack};
 use crate::error::ImageError;
-use crate::kernel::{Amount, Step};
 use crate::packing::Packing;
+use crate::progress::{Progress, Step};
 use crate::tree::{HostFile, Identity, Position, Spool, Tree};
 use crate::unpacking;
 
@@ -40,14 +40,11 @@ pub fn archive(
     (&file).take(6).read_to_end(&mut start).map_err(failed())?;
     io::Seek::rewind(&mut &file).map_err(failed())?;
     let position = Position::default();
+    let what = format!("reading {}", path.display());
+    let mut progress = Progress::new(what, metadata.len(), progress);
     let file = Counted {
-        reader: BufReader::with_capacity(BUFFER, file),
+        reader: BufReader::with_capacity(BUFFER, Told::new(file, 0, &mut progress)),
         position: Rc::clone(&position),
-        progress: Progress::new(
-            format!("reading {}", path.display()),
-            metadata.len(),
-            progress,
-        ),
     };
     let mut tree = Tree::new();
     let into = &mut Plain(&mut tree);
@@ -90,58 +87,6 @@ pub(super) fn failure(archive: &str, directory: &Path) -> impl FnOnce(TarError) 
             archive: archive.to_owned(),
             source,
         },
-    }
-}
-
-/// Tells how far something is, in steps that are enough for eyes.
-pub(crate) struct Progress<'a> {
-    what: String,
-    total: u64,
-    told: Option<u64>,
-    tell: &'a mut dyn FnMut(Step),
-}
-
-impl<'a> Progress<'a> {
-    pub(crate) fn new(what: String, total: u64, tell: &'a mut dyn FnMut(Step)) -> Self {
-        Self {
-            what,
-            total,
-            told: None,
-            tell,
-        }
-    }
-
-    pub(crate) fn at(&mut self, done: u64) {
-        let part = u128::from(done) * 20 / u128::from(self.total.max(1));
-        let part = u64::try_from(part).unwrap_or(u64::MAX);
-        if self.told != Some(part) {
-            self.told = Some(part);
-            let bytes = Some(Amount {
-                done,
-                total: self.total,
-            });
-            (self.tell)(Step {
-                what: self.what.clone(),
-                bytes,
-            });
-        }
-    }
-}
-
-/// A reader that knows how much was read.
-struct Counted<'a, R> {
-    reader: R,
-    position: Rc<Cell<u64>>,
-    progress: Progress<'a>,
-}
-
-impl<R: Read> Read for Counted<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.reader.read(buffer)?;
-        let position = self.position.get() + count as u64;
-        self.position.set(position);
-        self.progress.at(position);
-        Ok(count)
     }
 }
 

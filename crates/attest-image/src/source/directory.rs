@@ -51,18 +51,36 @@ fn read(top: &Path, keeps: Option<Arc<tempfile::TempDir>>) -> Result<Tree, Image
         return Err(failed()(io::ErrorKind::NotADirectory.into()));
     }
     let mut reader = Reader {
-        tree: Tree::new(),
-        device: metadata.dev(),
-        links: HashMap::new(),
         keeps,
         left: vec![(top.clone(), Vec::new())],
+        ..Reader::over(Tree::new(), metadata.dev())
     };
     let attributes = attributes(&top, &metadata)?;
     reader
         .tree
         .insert("", Node::directory(0).with(attributes))?;
-    while let Some((directory, path)) = reader.left.pop() {
-        reader.directory(&directory, &path)?;
+    reader.rest()?;
+    Ok(reader.tree)
+}
+
+/// Read files and directories that are in one directory of the host into a directory of a tree,
+/// as root's.
+pub(super) fn named<'a>(
+    tree: Tree,
+    host: &Path,
+    into: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Tree, ImageError> {
+    let mut reader = Reader::over(tree, 0);
+    reader.are_roots = true;
+    for name in names {
+        let (host, path) = (host.join(name), format!("{into}/{name}"));
+        let metadata = host.symlink_metadata();
+        let metadata = metadata.map_err(ImageError::file(&host, "it cannot be read"))?;
+        // Each may be mounted.
+        reader.device = metadata.dev();
+        reader.entry(&host, path.as_bytes())?;
+        reader.rest()?;
     }
     Ok(reader.tree)
 }
@@ -71,14 +89,34 @@ struct Reader {
     tree: Tree,
     /// The file system of the top.
     device: u64,
-    /// First names of the files that have more.
-    links: HashMap<u64, Vec<u8>>,
+    /// First names of the files that have more, by their devices and inodes.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// Whether root owns everything, whoever does here.
+    are_roots: bool,
     keeps: Option<Arc<tempfile::TempDir>>,
     /// Directories that are still to be read, and their paths in the tree.
     left: Vec<(PathBuf, Vec<u8>)>,
 }
 
 impl Reader {
+    fn over(tree: Tree, device: u64) -> Self {
+        Self {
+            tree,
+            device,
+            links: HashMap::new(),
+            are_roots: false,
+            keeps: None,
+            left: Vec::new(),
+        }
+    }
+
+    fn rest(&mut self) -> Result<(), ImageError> {
+        while let Some((directory, path)) = self.left.pop() {
+            self.directory(&directory, &path)?;
+        }
+        Ok(())
+    }
+
     fn directory(&mut self, directory: &Path, path: &[u8]) -> Result<(), ImageError> {
         let failed = || ImageError::file(directory, "the directory cannot be read");
         let identity = || Ok(Identity::of(&directory.symlink_metadata()?));
@@ -107,7 +145,7 @@ impl Reader {
         }
         if metadata.nlink() > 1
             && !kind.is_dir()
-            && let Some(first) = self.links.get(&metadata.ino())
+            && let Some(first) = self.links.get(&(metadata.dev(), metadata.ino()))
         {
             let first = first.clone();
             self.tree.link(path, first)?;
@@ -117,7 +155,10 @@ impl Reader {
             kind: self.kind(host, &metadata).map_err(failed())?,
             attributes: Attributes::default(),
         };
-        let node = node.with(attributes(host, &metadata)?);
+        let mut node = node.with(attributes(host, &metadata)?);
+        if self.are_roots {
+            node = node.owned(0, 0);
+        }
         if kind.is_dir() {
             if metadata.dev() == self.device {
                 self.left.push((host.to_owned(), path.to_owned()));
@@ -127,7 +168,8 @@ impl Reader {
             if Identity::of(&now) != Identity::of(&metadata) {
                 return Err(changed(host));
             }
-            self.links.insert(metadata.ino(), path.to_owned());
+            let inode = (metadata.dev(), metadata.ino());
+            self.links.insert(inode, path.to_owned());
         }
         self.tree.insert(path, node)?;
         Ok(())

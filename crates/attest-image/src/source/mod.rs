@@ -1,10 +1,20 @@
 //! Where root file systems come from.
 
 mod archive;
+mod debian;
 mod directory;
+mod identity;
+mod meter;
+mod nix;
+mod oci;
 mod tar;
 
-pub(crate) use archive::Progress;
 pub use archive::archive;
+pub use debian::{Debian, DebianError, debian};
 pub use directory::directory;
+pub(crate) use directory::{file, temporary};
+pub(crate) use identity::identify;
+pub(crate) use meter::Told;
+pub use nix::{NixError, NixSystem, STORE, nix};
+pub use oci::{OciError, oci};
 pub use tar::TarError;

@@ -46,6 +46,7 @@ pub(crate) struct HostFile {
     pub(crate) path: PathBuf,
     pub(crate) identity: Identity,
     /// What must live as long as the file is read: a directory that is removed afterwards.
+    #[expect(dead_code, reason = "it is held, and never looked at")]
     pub(crate) keeps: Option<Arc<tempfile::TempDir>>,
 }
 
@@ -169,6 +170,14 @@ impl Contents {
         }
     }
 
+    /// The file of the host that it is in, and where.
+    pub(super) fn on_host(&self) -> Option<(&Arc<HostFile>, &[Extent])> {
+        match &self.source {
+            Source::Host(file) => Some((file, &self.extents)),
+            _ => None,
+        }
+    }
+
     /// Bytes of it, holes included.
     pub fn len(&self) -> u64 {
         self.length
@@ -180,6 +189,7 @@ impl Contents {
     }
 
     /// Where there are bytes and not only zeros.
+    #[cfg(test)]
     pub(crate) fn data(&self) -> impl Iterator<Item = Range<u64>> {
         self.extents
             .iter()

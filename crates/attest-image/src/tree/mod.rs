@@ -5,14 +5,17 @@
 mod contents;
 mod error;
 mod layer;
+mod materialise;
 mod node;
 mod path;
+mod reader;
 mod spool;
 
 pub use contents::Contents;
 pub(crate) use contents::{Extent, HostFile, Identity};
 pub use error::TreeError;
 pub use layer::Layer;
+pub(crate) use materialise::Owners;
 pub use node::{Attributes, Device, Entries, Kind, Node, Time};
 pub use path::shown;
 pub(crate) use spool::Position;

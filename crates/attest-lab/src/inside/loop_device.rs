@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 
 use nix::errno::Errno;
 
@@ -40,15 +41,27 @@ const _: () = assert!(size_of::<Info>() == 232 && size_of::<Config>() == 304);
 nix::ioctl_none_bad!(loop_ctl_get_free, 0x4C82);
 nix::ioctl_write_ptr_bad!(loop_configure, 0x4C0A, Config);
 
-/// A loop device that is set up. It must be mounted before this is dropped.
+/// A loop device that is set up. It must be mounted, or have another user, before this is dropped.
 pub(super) struct LoopDevice {
     number: i32,
-    _device: File,
+    device: File,
+}
+
+/// Whether the file below may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
 }
 
 impl LoopDevice {
     pub(super) fn path(&self) -> String {
         path(self.number)
+    }
+
+    /// As the kernel names it.
+    pub(super) fn number(&self) -> io::Result<u64> {
+        Ok(self.device.metadata()?.rdev())
     }
 }
 
@@ -56,21 +69,22 @@ fn path(number: i32) -> String {
     format!("/dev/loop{number}")
 }
 
-/// A read-only device over this file.
-pub(super) fn over(file: &File) -> io::Result<LoopDevice> {
+/// A device over this file.
+pub(super) fn over(file: &File, access: Access) -> io::Result<LoopDevice> {
     let control = File::options()
         .read(true)
         .write(true)
         .open("/dev/loop-control")?;
     loop {
         let number = free(control.as_raw_fd())?;
-        let device = File::options().read(true).open(path(number))?;
-        match configure(device.as_raw_fd(), file.as_raw_fd()) {
+        let writes = access == Access::Write;
+        let device = File::options()
+            .read(true)
+            .write(writes)
+            .open(path(number))?;
+        match configure(device.as_raw_fd(), file.as_raw_fd(), access) {
             Ok(()) => {
-                return Ok(LoopDevice {
-                    number,
-                    _device: device,
-                });
+                return Ok(LoopDevice { number, device });
             }
             // Another took it in between.
             Err(Errno::EBUSY) => {}
@@ -84,7 +98,11 @@ fn free(control: RawFd) -> nix::Result<i32> {
     unsafe { loop_ctl_get_free(control) }
 }
 
-fn configure(device: RawFd, file: RawFd) -> nix::Result<()> {
+fn configure(device: RawFd, file: RawFd, access: Access) -> nix::Result<()> {
+    let access = match access {
+        Access::Read => LO_FLAGS_READ_ONLY,
+        Access::Write => 0,
+    };
     let config = Config {
         fd: u32::try_from(file).expect("descriptors are not negative"),
         block_size: 0,
@@ -93,7 +111,7 @@ fn configure(device: RawFd, file: RawFd) -> nix::Result<()> {
             number: 0,
             encrypt_type: 0,
             encrypt_key_size: 0,
-            flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
+            flags: access | LO_FLAGS_AUTOCLEAR,
             names: [0; 160],
             init: [0; 2],
         },

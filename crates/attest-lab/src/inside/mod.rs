@@ -6,6 +6,7 @@
 mod children;
 mod listener;
 mod loop_device;
+mod mapper;
 mod namespaces;
 mod roots;
 mod serve;
@@ -93,4 +94,12 @@ fn control_socket() -> Option<OwnedFd> {
     let null = std::fs::File::open("/dev/null").ok()?;
     rustix::stdio::dup2_stdin(&null).ok()?;
     Some(control)
+}
+
+/// What could not be done, with the kernel's answer.
+fn failed(what: &'static str) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure {
+        what: what.to_owned(),
+        errno: error.raw_os_error().unwrap_or(0),
+    }
 }

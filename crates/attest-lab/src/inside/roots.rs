@@ -1,4 +1,4 @@
-//! Roots of containers: an image below, memory above, in a place that only the lab has.
+//! Roots of containers: an image below, memory or a disk above, in a place that only the lab has.
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 
-use super::loop_device;
+use super::failed;
+use super::loop_device::{self, Access, LoopDevice};
 use crate::wire::Failure;
 
 /// Every Linux has this directory, and in a lab nothing else uses it.
 const PLACE: &str = "/dev/shm";
+/// Tried in this order: attest's own images first.
+const FILESYSTEMS: [&str; 4] = ["erofs", "ext4", "xfs", "btrfs"];
 /// systemd-nspawn keeps locks and links of its containers here: not among those of the host.
 const OF_SYSTEMD: [&str; 2] = ["/run/systemd", "/run"];
 
@@ -26,12 +29,24 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    /// A root of this name over this image; its directory.
-    pub(super) fn root(&mut self, name: &str, image: &OwnedFd) -> Result<PathBuf, Failure> {
+    /// A root of this name over this image; its directory. What is written goes to the ext4 of
+    /// `upper`, or into memory.
+    pub(super) fn root(
+        &mut self,
+        name: &str,
+        image: &OwnedFd,
+        upper: Option<OwnedFd>,
+    ) -> Result<PathBuf, Failure> {
         self.prepare()?;
         let lower = self.image(image)?;
         let machine = Path::new(PLACE).join("machines").join(name);
-        let [changes, work, root] = ["changes", "work", "root"].map(|part| machine.join(part));
+        let written = machine.join("written");
+        if let Some(disk) = upper {
+            make(&written)?;
+            mount_disk(&File::from(disk), &written)?;
+        }
+        let [changes, work] = ["changes", "work"].map(|part| written.join(part));
+        let root = machine.join("root");
         for directory in [&changes, &work, &root] {
             make(directory)?;
         }
@@ -95,6 +110,12 @@ impl Roots {
             )
             .map_err(failed("hide the host's systemd"))?;
         }
+        // Where it could be written to, systemd-nspawn would wait for the host's udev to know the
+        // lab's cards, of which that never hears. What is mounted below stays as it is.
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        mount(None::<&str>, "/sys", None::<&str>, flags, None::<&str>)
+            .map_err(io::Error::from)
+            .map_err(failed("make /sys read-only"))?;
         self.is_ready = true;
         Ok(())
     }
@@ -115,19 +136,37 @@ impl Roots {
     }
 }
 
-/// Linux 6.12 and newer mount an erofs from its file; older ones through a loop device, which goes
-/// with its mount.
+/// Linux 6.12 and newer mount an erofs from its file; all else goes through a loop device, which
+/// goes with its mount.
 fn mount_image(file: &File, path: &Path) -> Result<(), Failure> {
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = MsFlags::MS_RDONLY;
-    if mount_at(&source, path, "erofs", flags, "").is_ok() {
+    if mount_at(&source, path, FILESYSTEMS[0], flags, "").is_ok() {
         return Ok(());
     }
-    let device = loop_device::over(file).map_err(failed(
-        "make a loop device for an image; the kernel must have loop devices, and /dev/loop-control be there",
-    ))?;
-    mount_at(&device.path(), path, "erofs", flags, "")
-        .map_err(failed("mount an image; the kernel must have erofs"))
+    let device = over(file, Access::Read)?;
+    let mut mounted = Ok(());
+    for kind in FILESYSTEMS {
+        mounted = mount_at(&device.path(), path, kind, flags, "");
+        if mounted.is_ok() {
+            break;
+        }
+    }
+    mounted.map_err(failed(
+        "mount an image as erofs, ext4, xfs or btrfs; the kernel must have its file system",
+    ))
+}
+
+fn mount_disk(file: &File, path: &Path) -> Result<(), Failure> {
+    let device = over(file, Access::Write)?;
+    mount_at(&device.path(), path, "ext4", MsFlags::MS_NOATIME, "")
+        .map_err(failed("mount the disk for what is written"))
+}
+
+fn over(file: &File, access: Access) -> Result<LoopDevice, Failure> {
+    loop_device::over(file, access).map_err(failed(
+        "make a loop device; the kernel must have loop devices, and /dev/loop-control be there",
+    ))
 }
 
 fn mount_at(
@@ -144,11 +183,4 @@ fn make(directory: &Path) -> Result<(), Failure> {
     let mut builder = DirBuilder::new();
     let made = builder.recursive(true).mode(0o755).create(directory);
     made.map_err(failed("make a directory for a root"))
-}
-
-fn failed(what: &'static str) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure {
-        what: what.to_owned(),
-        errno: error.raw_os_error().unwrap_or(0),
-    }
 }

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::children::Children;
 use super::roots::Roots;
-use super::{PROTOCOL, REFUSED};
+use super::{PROTOCOL, REFUSED, mapper};
 use crate::socket::{Datagram, Socket};
 use crate::wire::{Failure, Network, Order, Report, Request, decode, encode};
 
@@ -164,12 +164,22 @@ impl Lab {
                     ..Answer::with_fd(pidfd)
                 })
             }),
-            Order::Root(name) => only(fds)
-                .and_then(|image| self.roots.root(&name, &image))
-                .map(|path| Answer::with_path(&path)),
-            Order::File(name, mode) => only(fds)
+            Order::Root(name) => {
+                let mut fds = fds.into_iter();
+                next(&mut fds)
+                    .and_then(|image| self.roots.root(&name, &image, fds.next()))
+                    .map(|path| Answer::with_path(&path))
+            }
+            Order::File(name, mode) => next(&mut fds.into_iter())
                 .and_then(|from| self.roots.file(&name, mode, from))
                 .map(|path| Answer::with_path(&path)),
+            Order::Snapshot => {
+                let mut fds = fds.into_iter();
+                next(&mut fds)
+                    .and_then(|image| Ok((image, next(&mut fds)?)))
+                    .and_then(|(image, changes)| mapper::snapshot(image, changes))
+                    .map(Answer::with_fd)
+            }
         };
         match outcome {
             Ok(answer) => {
@@ -282,9 +292,9 @@ impl Answer {
     }
 }
 
-fn only(fds: Vec<OwnedFd>) -> Result<OwnedFd, Failure> {
-    let first = fds.into_iter().next();
-    first.ok_or_else(|| Failure::new("take its descriptor", Errno::EBADF))
+fn next(fds: &mut impl Iterator<Item = OwnedFd>) -> Result<OwnedFd, Failure> {
+    fds.next()
+        .ok_or_else(|| Failure::new("take its descriptors", Errno::EBADF))
 }
 
 /// A child's pidfd, and credentials that name it: the kernel translates the number for the

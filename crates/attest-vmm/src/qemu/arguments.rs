@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::fd::{OwnedFd, RawFd};
 
-use crate::{Accelerator, Disk, MachineType, VirtualConfig};
+use rustix::fs::FileType;
+
+use crate::{Accelerator, Disk, DiskFile, DiskFormat, MachineType, VirtualConfig};
 
 /// Numbers of the descriptors under which QEMU finds its sockets.
 #[derive(Debug, Clone, Copy)]
@@ -174,21 +176,47 @@ fn add_disk(
     disk: Disk,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
 ) {
-    let fd = pass(disk.file);
-    builder.add("-add-fd", format!("fd={fd},set={index}"));
+    let below = disk.below.map(|below| {
+        let node = format!("below{index}");
+        add_file(builder, 2 * index + 1, &node, below, "read-only=on", pass);
+        format!(",backing={node}")
+    });
     let read_only = if disk.read_only { "on" } else { "off" };
-    // Not locked: images are shared. Flushes by the guest end in the host's memory, for no run
-    // outlives the host.
+    let options = format!("read-only={read_only}{}", below.unwrap_or_default());
+    let node = format!("disk{index}");
+    add_file(builder, 2 * index, &node, disk.file, &options, pass);
+    builder.virtio(
+        "blk",
+        &format!(",drive={node},serial={}", escaped(&disk.serial)),
+    );
+}
+
+/// Not locked: images are shared. Flushes by the guest end in the host's memory, for no run
+/// outlives the host.
+fn add_file(
+    builder: &mut Builder,
+    set: usize,
+    node: &str,
+    disk: DiskFile,
+    options: &str,
+    pass: &mut dyn FnMut(OwnedFd) -> RawFd,
+) {
+    let format = match disk.format {
+        DiskFormat::Raw => "raw",
+        DiskFormat::Qcow2 => "qcow2",
+    };
+    let driver = match rustix::fs::fstat(&disk.file) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice => "host_device",
+        _ => "file",
+    };
+    let fd = pass(disk.file);
+    builder.add("-add-fd", format!("fd={fd},set={set}"));
     builder.add(
         "-blockdev",
         format!(
-            "raw,node-name=disk{index},read-only={read_only},discard=unmap,cache.no-flush=on,file.driver=file,\
-             file.filename=/dev/fdset/{index},file.locking=off,file.aio=threads,file.cache.no-flush=on"
+            "{format},node-name={node},{options},discard=unmap,cache.no-flush=on,file.driver={driver},\
+             file.filename=/dev/fdset/{set},file.locking=off,file.aio=threads,file.cache.no-flush=on"
         ),
-    );
-    builder.virtio(
-        "blk",
-        &format!(",drive=disk{index},serial={}", escaped(&disk.serial)),
     );
 }
 
@@ -203,8 +231,15 @@ mod tests {
 
     fn lines(board: MachineType, accelerator: Accelerator, full: bool) -> String {
         let card = || ([2, 0, 0, 0, 0, 0xab], null());
-        let disk = |serial: &str, read_only| Disk {
-            file: null(),
+        let disk = |serial: &str, read_only, format| Disk {
+            file: DiskFile {
+                file: null(),
+                format,
+            },
+            below: (format == DiskFormat::Qcow2).then(|| DiskFile {
+                file: null(),
+                format: DiskFormat::Raw,
+            }),
             read_only,
             serial: serial.to_owned(),
         };
@@ -215,7 +250,10 @@ mod tests {
             initrd: "/k/initrd".into(),
             kernel_arguments: vec!["loglevel=7".to_owned()],
             disks: if full {
-                vec![disk("root", true), disk("data", false)]
+                vec![
+                    disk("root", true, DiskFormat::Raw),
+                    disk("data", false, DiskFormat::Qcow2),
+                ]
             } else {
                 Vec::new()
             },

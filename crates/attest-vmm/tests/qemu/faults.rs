@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use attest_vmm::{Disk, EndingKind, MachineType, VmmError};
+use attest_image::Cache;
+use attest_image::disks::{self, DiskImage};
+use attest_vmm::{Disk, DiskFile, DiskFormat, EndingKind, MachineType, VmmError};
 use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 
@@ -160,18 +162,23 @@ async fn disks_come_as_descriptors_without_names() {
         let path = directory.path().join(board.name());
         File::create(&path).unwrap().set_len(1 << 20).unwrap();
         let shared = File::open(&path).unwrap();
-        let own = File::options().read(true).write(true).open(&path).unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let below = DiskImage::open(&path).unwrap();
+        let overlay = disks::overlay(&cache, &below).unwrap();
         std::fs::remove_file(&path).unwrap();
+        let file = |file, format| DiskFile { file, format };
         let mut machine = machine(&kernel);
         machine.qemu.machine = board;
         machine.disks = vec![
             Disk {
-                file: shared.into(),
+                file: file(shared.into(), DiskFormat::Raw),
+                below: None,
                 read_only: true,
                 serial: "root".to_owned(),
             },
             Disk {
-                file: own.into(),
+                file: file(overlay, DiskFormat::Qcow2),
+                below: Some(file(below.into(), DiskFormat::Raw)),
                 read_only: false,
                 serial: "data".to_owned(),
             },

@@ -5,20 +5,16 @@ use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use attest_image::{Cache, disks};
-use attest_manifest::{Backend, DiskContent, DiskPlan, MachinePlan, SshPlan};
+use attest_manifest::{Backend, MachinePlan, SshPlan};
 use attest_vmm::{
-    Body, Card, ContainerConfig, Disk, HostConfig, MachineConfig, Plug, QemuOptions, VirtualConfig,
+    Body, Card, ContainerConfig, HostConfig, MachineConfig, Plug, QemuOptions, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::backends::accelerator;
-use super::images::Root;
+use super::disks::{self, Disks};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
-
-/// Serial number of the disk with the root; the agent is told of it by the kernel's command line.
-const ROOT: &str = "root";
 
 pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineConfig> {
     let mut cards = Vec::with_capacity(plan.cards.len());
@@ -35,7 +31,7 @@ pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineC
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(plan, lab).await?),
         Backend::Ssh => Body::Host(host(plan)?),
-        Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab)?)),
+        Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
     Ok(MachineConfig {
         name: plan.name.clone(),
@@ -66,12 +62,13 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
 async fn container(plan: &MachinePlan, lab: &Shared) -> Result<ContainerConfig> {
     let root = lab.images.root_of(plan);
     let root = root.expect("checked for every container");
-    let image = disks::read_only(&root.disk)?;
+    let (image, upper) = disks::of_container(plan, root, &lab.images.cache)?;
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
+    let upper = upper.as_ref().map(AsFd::as_fd);
     Ok(ContainerConfig {
-        root: lab.process.root(&plan.name, image.as_fd()).await?,
+        root: lab.process.root(&plan.name, image.as_fd(), upper).await?,
         agent: agent.clone(),
-        init: root.plan.init.clone(),
+        init: root.init.clone(),
     })
 }
 
@@ -86,58 +83,21 @@ async fn agent(lab: &Shared) -> Result<PathBuf> {
     Ok(lab.process.file("agent", 0o755, file.as_fd()).await?)
 }
 
-fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConfig> {
+async fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConfig> {
     let first = lab.images.first_of(plan);
-    let mut arguments = Vec::new();
-    let mut disks = Vec::new();
-    if let Some(root) = lab.images.root_of(plan) {
-        disks.push(Disk {
-            file: disks::read_only(&root.disk)?,
-            read_only: true,
-            serial: ROOT.to_owned(),
-        });
-        arguments.extend(root_arguments(root));
-    }
-    for (index, disk) in plan.disks.iter().enumerate() {
-        disks.push(open_disk(disk, index, &lab.images.cache)?);
-    }
-    arguments.extend_from_slice(&plan.kernel_arguments);
+    let Disks {
+        disks,
+        arguments: mut kernel_arguments,
+    } = Disks::of(plan, lab).await?;
+    kernel_arguments.extend_from_slice(&plan.kernel_arguments);
     Ok(VirtualConfig {
         memory: plan.memory,
         vcpus: plan.vcpus,
         kernel: first.kernel.clone(),
         initrd: first.initrd.clone(),
-        kernel_arguments: arguments,
+        kernel_arguments,
         disks,
         qemu: qemu_options(plan),
-    })
-}
-
-/// What the agent in the initramfs is told of the root.
-fn root_arguments(root: &Root) -> Vec<String> {
-    let mut arguments = vec![
-        format!("attest.root={ROOT}"),
-        "attest.upper=memory".to_owned(),
-    ];
-    if let Some(partition) = root.plan.partition {
-        arguments.push(format!("attest.partition={partition}"));
-    }
-    if let Some(init) = &root.plan.init {
-        arguments.push(format!("attest.init={init}"));
-    }
-    arguments
-}
-
-fn open_disk(plan: &DiskPlan, index: usize, cache: &Cache) -> Result<Disk> {
-    let file = match &plan.content {
-        DiskContent::Empty(bytes) => disks::scratch(cache, *bytes)?,
-        DiskContent::Source(path) if plan.read_only => disks::read_only(path)?,
-        DiskContent::Source(path) => disks::writable(path)?,
-    };
-    Ok(Disk {
-        file,
-        read_only: plan.read_only,
-        serial: format!("disk{index}"),
     })
 }
 

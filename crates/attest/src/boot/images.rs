@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use attest_events::EventKind;
 use attest_image::bare::{self, BareGuest, BareOptions};
-use attest_image::{Cache, Choice, Kernel, KernelSource};
+use attest_image::disks::DiskImage;
+use attest_image::root::{RootFormat, RootImage, build_root};
+use attest_image::{Cache, Choice, Kernel, KernelSource, Pace, Step};
 use attest_manifest::{Backend, ImagePlan, KernelPlan, MachinePlan, SourcePlan, SystemPlan};
 
-use crate::error::{Error, Result};
+use super::{spec, strategy};
+use crate::error::Result;
 use crate::recorder::Recorder;
 
 /// Kernel modules that the bare guest needs on any of QEMU's boards.
@@ -27,10 +31,19 @@ const MODULES_OF_ROOTS: [&str; 3] = ["erofs", "ext4", "overlay"];
 #[derive(Debug)]
 pub(crate) struct Images {
     pub(crate) cache: Cache,
-    /// For each image of a virtual machine: the kernel, and the initramfs.
-    firsts: Vec<(ImagePlan, BareGuest)>,
+    /// For each image of a virtual machine.
+    firsts: Vec<(ImagePlan, First)>,
     /// Each system that is used.
     roots: Vec<Root>,
+}
+
+/// What a virtual machine's processor begins with.
+#[derive(Debug)]
+struct First {
+    /// The kernel, and the initramfs.
+    guest: BareGuest,
+    /// The kernel's modules as a disk, for a system without.
+    modules: Option<PathBuf>,
 }
 
 /// A system that is ready to be booted.
@@ -38,6 +51,12 @@ pub(crate) struct Images {
 pub(crate) struct Root {
     /// Never written to.
     pub(crate) disk: PathBuf,
+    /// Absolute path in it; `None`: looked for.
+    pub(crate) init: Option<String>,
+    /// Whether its file system can be written to at all.
+    pub(crate) is_writable: bool,
+    /// One that was built stays in the cache as long as this.
+    built: Option<RootImage>,
     pub(crate) plan: Arc<SystemPlan>,
 }
 
@@ -65,11 +84,15 @@ impl Images {
         if let Some(system) = &machine.image.system
             && self.root_of(machine).is_none()
         {
-            self.roots.push(root(system)?);
+            let root = root(&self.cache, system, &mut progress(recorder))?;
+            self.roots.push(root);
+        }
+        if let Some(root) = self.root_of(machine) {
+            strategy::decide(machine, root.is_writable)?;
         }
         let is_known = self.firsts.iter().any(|(known, _)| *known == machine.image);
         if machine.backend == Backend::Qemu && !is_known {
-            let first = self.first_steps(&machine.image, recorder)?;
+            let first = self.first_steps(machine, recorder)?;
             self.firsts.push((machine.image.clone(), first));
         }
         Ok(())
@@ -77,6 +100,15 @@ impl Images {
 
     /// The kernel and the initramfs of a virtual machine.
     pub(super) fn first_of(&self, machine: &MachinePlan) -> &BareGuest {
+        &self.first(machine).guest
+    }
+
+    /// The disk with the modules of a virtual machine's kernel, if its system needs one.
+    pub(super) fn modules_of(&self, machine: &MachinePlan) -> Option<&Path> {
+        self.first(machine).modules.as_deref()
+    }
+
+    fn first(&self, machine: &MachinePlan) -> &First {
         let mut firsts = self.firsts.iter();
         let found = firsts.find(|(known, _)| *known == machine.image);
         &found.expect("made for every virtual machine of the plan").1
@@ -90,40 +122,65 @@ impl Images {
 
     /// What was chosen for them, and why.
     pub(super) fn choices(&self) -> impl Iterator<Item = &Choice> {
-        self.firsts.iter().flat_map(|(_, first)| &first.choices)
+        self.firsts
+            .iter()
+            .flat_map(|(_, first)| &first.guest.choices)
     }
 
-    fn first_steps(&self, plan: &ImagePlan, recorder: &Recorder) -> Result<BareGuest> {
-        let source = match &plan.kernel {
-            KernelPlan::Path(path) => KernelSource::Path(path.clone()),
-            KernelPlan::Auto | KernelPlan::Image => KernelSource::Auto,
+    fn first_steps(&self, machine: &MachinePlan, recorder: &Recorder) -> Result<First> {
+        let plan = &machine.image;
+        let progress = &mut progress(recorder);
+        let own = || self.root_of(machine)?.built.as_ref()?.kernel.clone();
+        let kernel = match (&plan.kernel, own()) {
+            (KernelPlan::Image, Some(kernel)) => kernel,
+            (KernelPlan::Path(path), _) => {
+                Kernel::find(&self.cache, &KernelSource::Path(path.clone()), progress)?
+            }
+            _ => Kernel::find(&self.cache, &KernelSource::Auto, progress)?,
         };
-        let kernel = Kernel::find(&self.cache, &source, &mut |step| {
-            recorder.record(EventKind::Progress {
-                text: step.to_string(),
-            });
-        })?;
         let agent = attest_embed::AGENT;
-        Ok(match (&plan.initrd, &plan.system) {
+        let mut modules = None;
+        let guest = match (&plan.initrd, &plan.system) {
             (Some(initrd), _) => bare::with_initrd(&self.cache, &kernel, initrd)?,
             (None, None) => bare::build(&self.cache, &kernel, &BareOptions::new(agent, &MODULES))?,
             (None, Some(_)) => {
-                let modules = [&MODULES[..], &MODULES_OF_ROOTS].concat();
-                bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &modules))?
+                modules = kernel.module_image(&self.cache, progress)?;
+                let needed = [&MODULES[..], &MODULES_OF_ROOTS].concat();
+                bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &needed))?
             }
-        })
+        };
+        Ok(First { guest, modules })
     }
 }
 
-fn root(plan: &Arc<SystemPlan>) -> Result<Root> {
-    match &plan.source {
-        SourcePlan::Disk(path) => Ok(Root {
-            disk: path.clone(),
-            plan: Arc::clone(plan),
-        }),
-        _ => Err(Error::Program {
-            program: plan.name.clone(),
-            reason: "cannot be built yet".to_owned(),
-        }),
+/// The system's root, built or taken from the cache.
+fn root(cache: &Cache, plan: &Arc<SystemPlan>, progress: &mut dyn FnMut(Step)) -> Result<Root> {
+    let (disk, init, is_writable, built) = match (&plan.source, spec::root(plan)) {
+        (_, Some(spec)) => {
+            let built = build_root(cache, &spec, progress)?;
+            let is_writable = built.format == RootFormat::Ext4;
+            let (path, init) = (built.path.clone(), built.facts.init.clone());
+            (path, init, is_writable, Some(built))
+        }
+        (SourcePlan::Disk(path), None) => {
+            let is_writable = !DiskImage::open(path)?.is_read_only()?;
+            (path.clone(), plan.init.clone(), is_writable, None)
+        }
+        (_, None) => unreachable!("only disks are not built"),
+    };
+    Ok(Root {
+        disk,
+        init,
+        is_writable,
+        built,
+        plan: Arc::clone(plan),
+    })
+}
+
+fn progress(recorder: &Recorder) -> impl FnMut(Step) {
+    let mut pace = Pace::default();
+    move |step| {
+        let text = pace.text(&step, Instant::now());
+        recorder.record(EventKind::Progress { text });
     }
 }

@@ -2,14 +2,16 @@
 
 mod backends;
 mod config;
+mod disks;
 mod follow;
 mod images;
+mod spec;
+mod strategy;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use attest_events::{EventKind, Phase};
-use attest_image::Cache;
 use attest_manifest::LabPlan;
 use attest_protocol::link::HostPort;
 use attest_vmm::{Ability, Running};
@@ -56,10 +58,7 @@ pub(crate) async fn prepare(
     cache: Option<&Path>,
 ) -> Result<Prepared> {
     recorder.enter(Phase::Image);
-    let directory = match cache {
-        Some(directory) => directory.to_owned(),
-        None => Cache::default_directory()?,
-    };
+    let directory = crate::images::place(cache)?;
     let backends = Backends::new(&directory);
     backends.check(plan)?;
     let (machines, progress) = (plan.machines.clone(), recorder.clone());
@@ -91,14 +90,12 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
         }
     };
     for choice in started.chosen {
-        inner.recorder.record_machine(
-            name,
-            EventKind::Chosen {
-                what: choice.what.to_owned(),
-                choice: choice.choice,
-                reason: choice.reason,
-            },
-        );
+        chosen(inner, choice.what, choice.choice, choice.reason);
+    }
+    if let Some(root) = lab.images.root_of(&inner.plan) {
+        let (strategy, reason) = strategy::decide(&inner.plan, root.is_writable)?;
+        let name = strategy.name().to_owned();
+        chosen(inner, "copy-on-write", name, reason.to_owned());
     }
     inner
         .recorder
@@ -129,4 +126,15 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
             console,
         ],
     })
+}
+
+fn chosen(inner: &Inner, what: &str, choice: String, reason: String) {
+    inner.recorder.record_machine(
+        &inner.plan.name,
+        EventKind::Chosen {
+            what: what.to_owned(),
+            choice,
+            reason,
+        },
+    );
 }

@@ -33,7 +33,7 @@ pub(super) fn unpack(
 ) -> Result<(), TarError> {
     let mut stream = Stream::new(reader);
     while let Some(entry) = stream.entry()? {
-        put(&mut stream, entry, into, spool)?;
+        put(&mut stream, &entry, into, spool)?;
     }
     stream.finish()
 }
@@ -69,7 +69,7 @@ impl Sink for Plain<'_> {
 
 fn put(
     stream: &mut Stream<impl Read>,
-    entry: Entry,
+    entry: &Entry,
     into: &mut impl Sink,
     spool: &mut Spool,
 ) -> Result<(), TarError> {
@@ -78,7 +78,7 @@ fn put(
         reason: reason.to_owned(),
     };
     let put = |node: Node, into: &mut dyn Sink| {
-        let attributes = attributes(&entry).map_err(refused)?;
+        let attributes = attributes(entry).map_err(refused)?;
         let inserted = into.insert(&entry.name, node.with(attributes));
         inserted.map_err(|source| TarError::Tree {
             entry: entry.name.clone(),
@@ -94,7 +94,7 @@ fn put(
         // Very old archives know directories by their slash.
         EntryType::Regular if entry.name.ends_with(b"/") => put(Node::directory(0), into),
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            let contents = contents(stream, &entry, spool)?;
+            let contents = contents(stream, entry, spool)?;
             put(Node::file(0, contents), into)
         }
         EntryType::Directory => put(Node::directory(0), into),

@@ -1,0 +1,55 @@
+//! What takes longer than a moment, on the last line of a terminal, with the time that is left.
+
+use std::time::{Duration, Instant};
+
+use attest::images::{Pace, Step};
+use attest_report::{Look, sanitize};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::arguments::Verbosity;
+
+/// What is done sooner is not worth a line.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Shows steps, and vanishes with its last.
+pub(crate) struct Shower {
+    /// Where there is a terminal that can redraw a line, and somebody wants to know.
+    bar: Option<ProgressBar>,
+    began: Instant,
+    pace: Pace,
+}
+
+impl Shower {
+    pub(crate) fn new(verbosity: &Verbosity) -> Self {
+        let wanted = !verbosity.quiet && Look::of_stderr().live.is_some();
+        let bar = wanted.then(|| {
+            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+            ProgressBar::new_spinner().with_style(style)
+        });
+        Self {
+            bar,
+            began: Instant::now(),
+            pace: Pace::default(),
+        }
+    }
+
+    pub(crate) fn show(&mut self, step: &Step) {
+        let now = Instant::now();
+        let text = self.pace.text(step, now);
+        if let Some(bar) = &self.bar
+            && now.saturating_duration_since(self.began) >= PATIENCE
+        {
+            bar.set_message(sanitize(&text));
+            bar.tick();
+        }
+    }
+}
+
+impl Drop for Shower {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
