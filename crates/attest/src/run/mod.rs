@@ -250,7 +250,12 @@ async fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Ju
     };
     let mut detail = error.detail();
     if let Some(lab) = lab {
-        add_tails(&mut detail, lab).await;
+        if matches!(error, Error::Interrupted) {
+            // Whoever interrupts a run does not want to wait for guests.
+            detail.consoles = console_tails(lab, None);
+        } else {
+            add_tails(&mut detail, lab).await;
+        }
     }
     Judged {
         verdict: error.verdict(),

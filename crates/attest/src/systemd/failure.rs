@@ -17,6 +17,8 @@ pub struct SystemdFailure {
     pub error: attest_systemd::Error,
     /// The end of the unit's journal at that moment, when a unit disappointed a wait.
     pub journal: Option<JournalTail>,
+    /// What the unit itself wrote last, then.
+    pub last_words: Option<String>,
 }
 
 impl SystemdFailure {
@@ -36,6 +38,7 @@ impl SystemdFailure {
             machine: machine.name().to_owned(),
             error,
             journal: None,
+            last_words: None,
         }))
     }
 
@@ -56,9 +59,8 @@ impl SystemdFailure {
 impl fmt::Display for SystemdFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.machine, self.error)?;
-        let last = self.journal.as_ref().and_then(|tail| tail.lines.last());
-        match last {
-            Some(last) => write!(f, "; its journal ends: {last}"),
+        match &self.last_words {
+            Some(words) => write!(f, "; it wrote last: {}", attest_protocol::one_line(words)),
             None => Ok(()),
         }
     }

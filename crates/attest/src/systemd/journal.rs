@@ -21,8 +21,18 @@ const LONGEST: usize = 4 * 1024;
 const PRINTED: usize = 4 * 1024 * 1024;
 /// A failure waits no longer for the journal that explains it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The process of the system's manager.
+const SYSTEMD: u32 = 1;
 /// Units whose last lines are kept for a machine that can say them no more: 5 MB at most.
 const KEPT: usize = 64;
+
+/// The end of a unit's journal.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) tail: JournalTail,
+    /// What the unit said last itself, where that is known from what systemd said of it.
+    pub(super) words: Option<String>,
+}
 
 /// The last lines of a machine's units, as far as they came.
 #[derive(Debug, Default)]
@@ -57,27 +67,39 @@ pub(crate) async fn tails(lab: &Lab, known: &[JournalTail]) -> Vec<JournalTail> 
     let touched = lab.recorder().touched().into_iter();
     let wanted = touched.filter(|(machine, _, unit)| is_new(machine, unit));
     let tails = wanted.map(|(machine, whose, unit)| async move {
-        tail(&lab.machine(&machine).ok()?, &whose, &unit).await
+        let tail = tail(&lab.machine(&machine).ok()?, &whose, &unit).await?;
+        Some(tail.tail)
     });
     join_all(tails).await.into_iter().flatten().collect()
 }
 
 /// The end of a unit's journal, if it has any.
-pub(super) async fn tail(machine: &Machine, whose: &Whose, unit: &str) -> Option<JournalTail> {
+pub(super) async fn tail(machine: &Machine, whose: &Whose, unit: &str) -> Option<Tail> {
     let asked = async {
         let is_ready = machine.is_ready();
         let printed = tokio::time::timeout(PATIENCE, print(machine, whose, unit));
         if is_ready { printed.await.ok()? } else { None }
     };
-    let lines = match asked.await {
-        Some(printed) => lines(&printed),
+    let entries = asked.await.map(|printed| entries(&printed));
+    let words = entries.as_deref().and_then(last_words);
+    let lines = match entries {
+        Some(entries) => entries.iter().map(line).collect(),
         None => machine.inner.journals.of(unit),
     };
-    (!lines.is_empty()).then(|| JournalTail {
-        machine: machine.name().to_owned(),
-        unit: unit.to_owned(),
-        lines,
+    (!lines.is_empty()).then(|| Tail {
+        tail: JournalTail {
+            machine: machine.name().to_owned(),
+            unit: unit.to_owned(),
+            lines,
+        },
+        words,
     })
+}
+
+fn last_words(entries: &[Entry]) -> Option<String> {
+    let is_own = |entry: &&Entry| entry.pid.is_some_and(|pid| pid != SYSTEMD);
+    let own = entries.iter().rev().find(is_own)?;
+    Some(short(own).into_owned())
 }
 
 async fn print(machine: &Machine, whose: &Whose, unit: &str) -> Option<Vec<u8>> {
@@ -92,11 +114,11 @@ async fn print(machine: &Machine, whose: &Whose, unit: &str) -> Option<Vec<u8>> 
     command.printed(PRINTED).await.ok()
 }
 
-fn lines(printed: &[u8]) -> Vec<String> {
+fn entries(printed: &[u8]) -> Vec<Entry> {
     let mut parser = Parser::new();
     let mut entries = parser.push(printed);
     entries.extend(parser.finish());
-    entries.iter().map(line).collect()
+    entries
 }
 
 /// An entry as a line: seconds since the kernel started, the priority if it matters, the message.
@@ -147,6 +169,23 @@ mod tests {
         }
         assert_eq!(journals.0.lock().unwrap().len(), KEPT);
         assert!(journals.of("nonesuch.service").is_empty());
+    }
+
+    #[test]
+    fn the_words_of_a_unit_are_not_those_of_systemd() {
+        let said = |message: &str, pid| Entry {
+            pid,
+            ..entry("a.service", message)
+        };
+        let entries = [
+            said("Starting", Some(1)),
+            said("first", Some(7)),
+            said("on fire", Some(7)),
+            said("Failed", Some(1)),
+            said("of nobody", None),
+        ];
+        assert_eq!(last_words(&entries).as_deref(), Some("on fire"));
+        assert_eq!(last_words(&entries[..1]), None);
     }
 
     #[test]

@@ -21,6 +21,8 @@ use crate::session::{Session, State};
 
 /// Units that a boot's event names.
 const SLOWEST: usize = 10;
+/// Units that failed, in the same event; a guest may have any number.
+const FAILED: usize = 64;
 
 /// Begin, if there can be something to watch. A host that runs already has booted long ago, and
 /// its journal is its own.
@@ -122,13 +124,10 @@ fn event(startup: &Startup, times: BootBreakdown) -> EventKind {
         took_ns: ns(unit.took_us),
         unit: unit.unit,
     });
+    let failed = startup.failed.iter().take(FAILED);
     EventKind::SystemUp {
         state: startup.state.name().to_owned(),
-        failed: startup
-            .failed
-            .iter()
-            .map(|unit| unit.unit.clone())
-            .collect(),
+        failed: failed.map(|unit| unit.unit.clone()).collect(),
         times: BootTimes {
             firmware_ns: times.firmware_us.map(ns),
             loader_ns: times.loader_us.map(ns),

@@ -179,7 +179,10 @@ impl Unit {
             && let Ok(name) = unit_name(&self.name)
         {
             let (machine, whose) = (&self.systemd.machine, &self.systemd.whose);
-            failure.journal = journal::tail(machine, whose, &name).await;
+            if let Some(tail) = journal::tail(machine, whose, &name).await {
+                failure.journal = Some(tail.tail);
+                failure.last_words = tail.words;
+            }
         }
         Err(Error::Systemd(failure))
     }

@@ -82,6 +82,10 @@ async fn failed(a: &Machine) {
         "{text}"
     );
     assert!(text.contains("ExecMainStatus=3"), "{text}");
+    assert!(
+        text.ends_with("; it wrote last: the disk is on fire"),
+        "{text}"
+    );
     let journal = systemd_error(&error).journal.as_ref().expect("a journal");
     let lines = journal.lines.join("\n");
     assert!(lines.contains("the disk is on fire"), "{lines}");
