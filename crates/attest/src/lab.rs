@@ -300,6 +300,12 @@ impl LabBuilder {
         self
     }
 
+    /// Declare an image, for machines to name.
+    pub fn image(mut self, name: &str, image: attest_manifest::ImageDefinition) -> Self {
+        self.file.images.insert(name.to_owned(), image);
+        self
+    }
+
     /// How long a machine may take from its start until its agent answers. Default: 60 s.
     pub fn boot_timeout(mut self, timeout: Duration) -> Self {
         self.file.timeouts.boot = Some(timeout.into());
