@@ -30,7 +30,7 @@ pub use machine::{
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;
 pub(crate) use running::SIGKILL;
-pub use running::{Ending, EndingKind, Pause, Running};
+pub use running::{Ending, EndingKind, InPlace, Pause, Reboots, Running};
 pub use ssh::Ssh;
 
 /// A boxed future: these traits are used as `dyn`.

@@ -17,11 +17,27 @@ pub trait Running: fmt::Debug + Send + Sync {
     /// End it at once, like pulling the plug; returns when the process is gone.
     fn kill(&self) -> BoxFuture<'_, ()>;
 
-    /// Whether a reset by the guest boots it again (true) or ends the machine (false, the start).
-    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>>;
+    /// How a guest boots again.
+    fn reboots(&self) -> Reboots<'_>;
 
     /// Stop and continue the virtual CPUs, where the backend can.
     fn pause(&self) -> Option<&dyn Pause>;
+}
+
+/// How a guest boots again.
+pub enum Reboots<'a> {
+    /// What runs it goes on running.
+    InPlace(&'a dyn InPlace),
+    /// What runs it ends with [`EndingKind::Reset`], and is to be started again.
+    Anew,
+    /// Not by us.
+    Never,
+}
+
+/// A guest that boots again in what runs it.
+pub trait InPlace: Send + Sync {
+    /// Whether a reset by the guest boots it again (true) or ends the machine (false, the start).
+    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>>;
 }
 
 /// Stop and continue virtual CPUs.

@@ -253,6 +253,7 @@ fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine
             recorder: shared.recorder.clone(),
             timeouts: shared.plan.timeouts.clone(),
             live: tokio::sync::Mutex::new(None),
+            root: std::sync::Mutex::new(None),
             managers: crate::systemd::Managers::default(),
             journals: crate::systemd::Journals::default(),
             observer: std::sync::Mutex::new(None),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use attest_events::{EventKind, MachineEnding, nanoseconds};
 use attest_manifest::{MachinePlan, TimeoutPlan};
 use attest_protocol::message::{Condition, Request, Response, Stats};
-use attest_vmm::{Ability, Running};
+use attest_vmm::{Ability, EndingKind, InPlace, Reboots, Running};
 
-use crate::boot::{self, Live};
+use crate::boot::{self, Live, RootUse};
 use crate::command::{Command, raw};
 use crate::console::Console;
 use crate::copy::{Download, Upload};
@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) recorder: crate::recorder::Recorder,
     pub(crate) timeouts: TimeoutPlan,
     pub(crate) live: tokio::sync::Mutex<Option<Live>>,
+    /// The directory of a container's root, for when it boots again.
+    pub(crate) root: Mutex<Option<PathBuf>>,
     pub(crate) managers: Managers,
     pub(crate) journals: Journals,
     pub(crate) observer: Mutex<Option<Background>>,
@@ -63,7 +65,7 @@ impl Machine {
         }
         let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
         *live = None;
-        *live = Some(boot::start(&self.inner, &lab).await?);
+        *live = Some(boot::start(&self.inner, &lab, RootUse::Fresh).await?);
         self.set_observer(observe(&self.inner));
         Ok(())
     }
@@ -285,10 +287,18 @@ impl Machine {
     }
 
     async fn reboot_now(&self) -> Result<()> {
+        let running = self.running().await?;
+        match running.reboots() {
+            Reboots::InPlace(reboots) => self.reboot_in_place(reboots).await,
+            Reboots::Anew => self.reboot_anew().await,
+            Reboots::Never => self.needs(Ability::Reboot),
+        }
+    }
+
+    async fn reboot_in_place(&self, reboots: &dyn InPlace) -> Result<()> {
         let session = &self.inner.session;
         let before = session.ready_where(|_| true).await?.hello.boot_id.clone();
-        let running = self.running().await?;
-        running.allow_reboot(true).await?;
+        reboots.allow_reboot(true).await?;
         let asked = self.call_and_leave(&Request::Reboot).await;
         let again = match asked {
             Ok(()) => session
@@ -297,8 +307,39 @@ impl Machine {
                 .map(drop),
             Err(error) => Err(error),
         };
-        running.allow_reboot(false).await?;
+        reboots.allow_reboot(false).await?;
         again
+    }
+
+    /// What runs the machine ends with it, and starts on what was written before.
+    async fn reboot_anew(&self) -> Result<()> {
+        let mut live = self.inner.live.lock().await;
+        let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
+        let Some(was) = live.as_mut() else {
+            return Err(self.off());
+        };
+        // From here on, its end is no failure.
+        was.expect_end();
+        let asked = self.call_and_leave(&Request::Reboot).await;
+        if let Err(error) = asked {
+            was.watch_end(&self.inner);
+            return Err(error);
+        }
+        let ended = was.running.ended().await;
+        if ended.kind != EndingKind::Reset {
+            was.watch_end(&self.inner);
+            drop(live);
+            return Err(self.ended().await);
+        }
+        self.set_observer(None);
+        self.console().drained().await;
+        if let Some(was) = live.take() {
+            was.unfollow().await;
+        }
+        *live = Some(boot::start(&self.inner, &lab, RootUse::Same).await?);
+        self.set_observer(observe(&self.inner));
+        drop(live);
+        self.ready().await
     }
 
     /// Switch the guest off through its own shutdown, and wait until it is off; after the lab's

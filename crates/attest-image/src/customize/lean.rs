@@ -18,10 +18,10 @@ use std::collections::BTreeSet;
 
 use super::units::{find, mask, mask_start, with_suffix};
 use super::{CustomizeError, units};
-use crate::tree::Tree;
+use crate::tree::{Kind, Tree};
 
 /// Counts the changes of [`LEAN`], and of what else is done.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 /// A unit that the lean profile masks where a system has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,9 @@ pub const LEAN: &[Masked] = &[
 /// it otherwise.
 const ON_DEMAND: [(&str, &str); 1] = [("systemd-logind.service", "multi-user.target")];
 
+/// Has a file for each user whose manager starts at boot (loginctl(1), enable-linger).
+const LINGER: &str = "var/lib/systemd/linger";
+
 /// What was made lean.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lean {
@@ -140,13 +143,19 @@ pub fn apply(tree: &mut Tree, stay: &[String]) -> Result<Lean, CustomizeError> {
     }
     for (unit, starter) in ON_DEMAND {
         // Who asks does so through D-Bus.
-        let is_asked = find(tree, "dbus.socket").is_some();
+        let is_asked = find(tree, "dbus.socket").is_some() && !lingers(tree);
         if is_asked && !kept.contains(unit) && find(tree, unit).is_some() {
             mask_start(tree, unit, starter)?;
             lean.on_demand.push(unit.to_owned());
         }
     }
     Ok(lean)
+}
+
+/// Whether a user's manager is to start at boot, which only logind does.
+fn lingers(tree: &Tree) -> bool {
+    let users = tree.get(LINGER).map(|node| &node.kind);
+    matches!(users, Some(Kind::Directory(users)) if !users.is_empty())
 }
 
 /// Whether naming a unit without an `[Install]` section means that it is not masked.
@@ -201,6 +210,14 @@ mod tests {
         }
         assert!(find(&tree, "web.service").is_some());
         assert!(find(&tree, "getty@tty1.service").is_none());
+    }
+
+    #[test]
+    fn users_that_linger_are_logged_in() {
+        let mut tree = tree();
+        tree.insert(format!("{LINGER}/alice"), Node::file(0o644, ""))
+            .unwrap();
+        assert!(apply(&mut tree, &[]).unwrap().on_demand.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::failed;
 use super::loop_device::{self, Access, LoopDevice};
@@ -26,11 +26,15 @@ pub(super) struct Roots {
     is_ready: bool,
     /// Images that are mounted, by what identifies a file.
     images: HashMap<(u64, u64), PathBuf>,
+    /// The directories of machines that have one.
+    machines: HashMap<String, PathBuf>,
+    /// Roots so far.
+    count: u32,
 }
 
 impl Roots {
     /// A root of this name over this image; its directory. What is written goes to the ext4 of
-    /// `upper`, or into memory.
+    /// `upper`, or into memory. What a machine of this name had before is gone.
     pub(super) fn root(
         &mut self,
         name: &str,
@@ -39,7 +43,12 @@ impl Roots {
     ) -> Result<PathBuf, Failure> {
         self.prepare()?;
         let lower = self.image(image)?;
-        let machine = Path::new(PLACE).join("machines").join(name);
+        let place = Path::new(PLACE).join("machines").join(name);
+        let machine = place.join(self.count.to_string());
+        self.count += 1;
+        if let Some(before) = self.machines.insert(name.to_owned(), machine.clone()) {
+            discard(&before);
+        }
         let written = machine.join("written");
         if let Some(disk) = upper {
             make(&written)?;
@@ -167,6 +176,15 @@ fn over(file: &File, access: Access) -> Result<LoopDevice, Failure> {
     loop_device::over(file, access).map_err(failed(
         "make a loop device; the kernel must have loop devices, and /dev/loop-control be there",
     ))
+}
+
+/// A machine has ended: its memory is for others. Whatever still uses it keeps it.
+fn discard(machine: &Path) {
+    for part in ["root", "written"] {
+        // The second is a mount only where it is a disk.
+        let _ = umount2(&machine.join(part), MntFlags::MNT_DETACH);
+    }
+    let _ = fs::remove_dir_all(machine);
 }
 
 fn mount_at(

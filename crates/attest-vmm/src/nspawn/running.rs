@@ -10,17 +10,17 @@ use attest_lab::ProcessExit;
 use tokio::sync::watch;
 
 use crate::output::Output;
-use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Running, SIGKILL, VmmError};
+use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Reboots, Running, SIGKILL};
 
-/// What systemd-nspawn says before it boots its container again.
-const REBOOTS: &str = "is being rebooted";
+/// With this, systemd-nspawn asks to be started again (its `EXIT_FORCE_RESTART`): its container
+/// asked for a reboot.
+const REBOOTS: i32 = 133;
 
 /// A container.
 #[derive(Debug)]
 pub(super) struct Container {
     process: Arc<dyn Launched>,
     killed: Arc<AtomicBool>,
-    may_reboot: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
 }
 
@@ -32,45 +32,31 @@ impl Container {
         log: Option<PathBuf>,
     ) -> io::Result<Self> {
         let killed = Arc::new(AtomicBool::new(false));
-        let may_reboot = Arc::new(AtomicBool::new(false));
-        let reset = Arc::new(AtomicBool::new(false));
-        let hear = {
-            let (process, may_reboot) = (Arc::clone(&process), Arc::clone(&may_reboot));
-            let reset = Arc::clone(&reset);
-            move |line: &str| {
-                if line.contains(REBOOTS) && !may_reboot.load(Ordering::SeqCst) {
-                    reset.store(true, Ordering::SeqCst);
-                    process.signal(SIGKILL);
-                }
-            }
-        };
-        let output = Output::follow(words, log, Box::new(hear))?;
+        let output = Output::follow(words, log, Box::new(|_| {}))?;
         let (sender, ending) = watch::channel(None);
         let seen = (Arc::clone(&process), Arc::clone(&killed));
         tokio::spawn(async move {
             let (process, killed) = seen;
             let exit = process.exited().await;
             output.at_end().await;
-            let reset = reset.load(Ordering::SeqCst);
             let killed = killed.load(Ordering::SeqCst);
-            let ending = judge(exit, killed, reset, &output.last_words());
+            let ending = judge(exit, killed, &output.last_words());
             sender.send_replace(Some(ending));
         });
         Ok(Self {
             process,
             killed,
-            may_reboot,
             ending,
         })
     }
 }
 
-fn judge(exit: ProcessExit, killed: bool, reset: bool, words: &str) -> Ending {
+fn judge(exit: ProcessExit, killed: bool, words: &str) -> Ending {
     let ending = |kind, detail: String| Ending { kind, detail };
     match exit {
         ProcessExit::LabEnded => ending(EndingKind::LabEnded, "the lab process ended".to_owned()),
         _ if killed => ending(EndingKind::Killed, "as asked".to_owned()),
-        _ if reset => ending(
+        ProcessExit::Code(REBOOTS) => ending(
             EndingKind::Reset,
             "the container's init asked for a reboot".to_owned(),
         ),
@@ -106,9 +92,8 @@ impl Running for Container {
         })
     }
 
-    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>> {
-        self.may_reboot.store(allow, Ordering::SeqCst);
-        Box::pin(std::future::ready(Ok(())))
+    fn reboots(&self) -> Reboots<'_> {
+        Reboots::Anew
     }
 
     fn pause(&self) -> Option<&dyn Pause> {
@@ -122,24 +107,15 @@ mod tests {
 
     #[test]
     fn each_end_has_its_own_name() {
-        let kind = |exit, killed, reset| judge(exit, killed, reset, "words").kind;
+        let kind = |exit, killed| judge(exit, killed, "words").kind;
         let signal = ProcessExit::Signal(9);
-        assert_eq!(kind(signal, true, false), EndingKind::Killed);
-        assert_eq!(kind(signal, false, true), EndingKind::Reset);
-        assert_eq!(kind(signal, false, false), EndingKind::VmmCrashed);
-        assert_eq!(
-            kind(ProcessExit::Code(0), false, false),
-            EndingKind::PoweredOff
-        );
-        assert_eq!(
-            kind(ProcessExit::Code(1), false, false),
-            EndingKind::VmmCrashed
-        );
-        assert_eq!(
-            kind(ProcessExit::LabEnded, true, true),
-            EndingKind::LabEnded
-        );
-        let detail = judge(ProcessExit::Code(3), false, false, "words").detail;
+        assert_eq!(kind(signal, true), EndingKind::Killed);
+        assert_eq!(kind(ProcessExit::Code(133), false), EndingKind::Reset);
+        assert_eq!(kind(signal, false), EndingKind::VmmCrashed);
+        assert_eq!(kind(ProcessExit::Code(0), false), EndingKind::PoweredOff);
+        assert_eq!(kind(ProcessExit::Code(1), false), EndingKind::VmmCrashed);
+        assert_eq!(kind(ProcessExit::LabEnded, true), EndingKind::LabEnded);
+        let detail = judge(ProcessExit::Code(3), false, "words").detail;
         assert_eq!(detail, "systemd-nspawn ended with exit code 3: words");
     }
 }

@@ -11,7 +11,9 @@ use super::console::{Announced, Watch};
 use super::ending::Seen;
 use crate::output::Output;
 use crate::qmp::{Qmp, QmpError, QmpEvent};
-use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Running, SIGKILL, VmmError};
+use crate::{
+    Accelerator, BoxFuture, Ending, InPlace, Launched, Pause, Reboots, Running, SIGKILL, VmmError,
+};
 
 /// How long a panicking kernel may take to print its trace and to reset, before it is taken for
 /// one that stays. With `panic=-1` it resets at once.
@@ -191,12 +193,18 @@ impl Running for Machine {
         })
     }
 
-    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>> {
-        Box::pin(async move { self.checked(self.qmp.set_reboot(allow).await) })
+    fn reboots(&self) -> Reboots<'_> {
+        Reboots::InPlace(self)
     }
 
     fn pause(&self) -> Option<&dyn Pause> {
         Some(self)
+    }
+}
+
+impl InPlace for Machine {
+    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async move { self.checked(self.qmp.set_reboot(allow).await) })
     }
 }
 

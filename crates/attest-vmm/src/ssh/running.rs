@@ -11,7 +11,7 @@ use tokio::process::Child;
 use tokio::sync::{Notify, watch};
 
 use crate::output::Output;
-use crate::{BoxFuture, Ending, EndingKind, Pause, Running, VmmError};
+use crate::{BoxFuture, Ending, EndingKind, Pause, Reboots, Running};
 
 /// What ssh ends with when it is its own failure (ssh(1), EXIT STATUS).
 const OWN_FAILURE: i32 = 255;
@@ -87,9 +87,8 @@ impl Running for Connection {
         })
     }
 
-    fn allow_reboot(&self, _: bool) -> BoxFuture<'_, Result<(), VmmError>> {
-        // Asked for by nobody: the backend lacks it.
-        Box::pin(std::future::ready(Ok(())))
+    fn reboots(&self) -> Reboots<'_> {
+        Reboots::Never
     }
 
     fn pause(&self) -> Option<&dyn Pause> {

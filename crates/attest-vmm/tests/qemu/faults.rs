@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt;
 
 use crate::bare_metal::{Then, kernel};
-use crate::support::{end, machine, no_qemu, read_until, send, start, start_logged};
+use crate::support::{allow_reboot, end, machine, no_qemu, read_until, send, start, start_logged};
 
 #[tokio::test]
 async fn a_guest_that_resets_says_why_or_it_was_a_triple_fault() {
@@ -109,13 +109,13 @@ async fn reboots_are_allowed_and_forbidden_while_it_runs() {
     let announcement = "reboot: Restarting system\n";
     let (_directory, kernel) = kernel(announcement, Then::KeyThenTripleFault);
     let mut started = start(machine(&kernel)).await.unwrap();
-    started.running.allow_reboot(true).await.unwrap();
+    allow_reboot(&started, true).await;
     for _ in 0..3 {
         read_until(&mut started.console, announcement).await;
         started.console.write_all(b"!").await.unwrap();
     }
     read_until(&mut started.console, announcement).await;
-    started.running.allow_reboot(false).await.unwrap();
+    allow_reboot(&started, false).await;
     started.console.write_all(b"!").await.unwrap();
     let (ending, _) = end(started).await;
     assert_eq!(ending.kind, EndingKind::Reset, "{ending:?}");
@@ -129,7 +129,7 @@ async fn a_panic_ends_it_also_where_reboots_are_allowed() {
     let panic = "Kernel panic - not syncing: again and again\n";
     let (_directory, kernel) = kernel(panic, Then::KeyThenTripleFault);
     let mut started = start(machine(&kernel)).await.unwrap();
-    started.running.allow_reboot(true).await.unwrap();
+    allow_reboot(&started, true).await;
     read_until(&mut started.console, panic).await;
     started.console.write_all(b"!").await.unwrap();
     assert_eq!(end(started).await.0.kind, EndingKind::Panic);
@@ -147,7 +147,7 @@ async fn a_paused_guest_waits() {
     pause.pause().await.unwrap();
     started.console.write_all(b"!").await.unwrap();
     // It would have ended by now, or the next command would find it gone.
-    started.running.allow_reboot(false).await.unwrap();
+    allow_reboot(&started, false).await;
     pause.resume().await.unwrap();
     assert_eq!(end(started).await.0.kind, EndingKind::TripleFault);
 }

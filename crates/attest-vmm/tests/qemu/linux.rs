@@ -7,7 +7,7 @@ use attest_image::{Cache, Kernel, KernelSource};
 use attest_vmm::{EndingKind, MachineType, Started};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{end, machine, no_qemu, read_until, start};
+use crate::support::{allow_reboot, end, machine, no_qemu, read_until, start};
 
 const MODULES: &[&str] = &["virtio_mmio", "virtio_pci", "virtio_console", "virtio_rng"];
 
@@ -96,7 +96,7 @@ async fn the_kernels_own_ends_have_their_names() {
 async fn the_agents_channel_outlives_reboots() {
     let Some(guest) = guest() else { return };
     let mut started = boot(&guest, MachineType::Microvm).await;
-    started.running.allow_reboot(true).await.unwrap();
+    allow_reboot(&started, true).await;
     started
         .agent
         .write_all(b"echo first; reboot -f\n")

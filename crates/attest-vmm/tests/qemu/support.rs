@@ -8,7 +8,7 @@ use std::sync::Arc;
 use attest_lab::{LabError, ProcessExit};
 use attest_vmm::{
     Accelerator, Backend, Body, BoxFuture, Ending, Launched, Launcher, MachineConfig, MachineType,
-    Program, Qemu, QemuOptions, Started, VirtualConfig, VmmError,
+    Program, Qemu, QemuOptions, Reboots, Started, VirtualConfig, VmmError,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
@@ -147,4 +147,12 @@ pub(crate) async fn end(mut started: Started) -> (Ending, String) {
         started.running.ended().await,
         String::from_utf8_lossy(&console).into_owned(),
     )
+}
+
+/// Whether a reset by the guest boots it again, from now on.
+pub(crate) async fn allow_reboot(started: &Started, allow: bool) {
+    let Reboots::InPlace(reboots) = started.running.reboots() else {
+        panic!("QEMU goes on running");
+    };
+    reboots.allow_reboot(allow).await.unwrap();
 }

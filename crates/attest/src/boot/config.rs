@@ -11,12 +11,15 @@ use attest_vmm::{
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::RootUse;
 use super::backends::accelerator;
 use super::disks::{self, Disks};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
+use crate::machine::Inner;
 
-pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineConfig> {
+pub(super) async fn machine(inner: &Inner, lab: &Shared, root: RootUse) -> Result<MachineConfig> {
+    let plan = &inner.plan;
     let mut cards = Vec::with_capacity(plan.cards.len());
     for card in &plan.cards {
         let plug = match plan.backend {
@@ -29,7 +32,7 @@ pub(super) async fn machine(plan: &MachinePlan, lab: &Shared) -> Result<MachineC
         });
     }
     let body = match plan.backend {
-        Backend::Nspawn => Body::Container(container(plan, lab).await?),
+        Backend::Nspawn => Body::Container(container(inner, lab, root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
         Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
@@ -59,16 +62,25 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
     })
 }
 
-async fn container(plan: &MachinePlan, lab: &Shared) -> Result<ContainerConfig> {
-    let root = lab.images.root_of(plan);
-    let root = root.expect("checked for every container");
-    let (image, upper) = disks::of_container(plan, root, &lab.images.cache)?;
+async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<ContainerConfig> {
+    let system = lab.images.root_of(&inner.plan);
+    let system = system.expect("checked for every container");
+    let before = inner.root.lock().expect("nobody panics with it").clone();
+    let place = match before {
+        Some(before) if root == RootUse::Same => before,
+        _ => {
+            let cache = &lab.images.cache;
+            let (image, upper) = disks::of_container(&inner.plan, system, cache)?;
+            let (name, upper) = (&inner.plan.name, upper.as_ref().map(AsFd::as_fd));
+            lab.process.root(name, image.as_fd(), upper).await?
+        }
+    };
+    *inner.root.lock().expect("nobody panics with it") = Some(place.clone());
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
-    let upper = upper.as_ref().map(AsFd::as_fd);
     Ok(ContainerConfig {
-        root: lab.process.root(&plan.name, image.as_fd(), upper).await?,
+        root: place,
         agent: agent.clone(),
-        init: root.init.clone(),
+        init: system.init.clone(),
     })
 }
 

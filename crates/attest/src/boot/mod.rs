@@ -38,16 +38,42 @@ pub(crate) struct Prepared {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) running: Arc<dyn Running>,
-    /// That of the session, of the VMM's end, and of the console.
-    followers: [Background; 3],
+    session: Background,
+    /// Tells how it ended; nobody does while a reboot is expected.
+    ending: Option<Background>,
+    console: Background,
+}
+
+/// What a machine's root holds when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RootUse {
+    /// What its image holds.
+    Fresh,
+    /// What was written to it before, too.
+    Same,
 }
 
 impl Live {
     /// Nothing is recorded of it after this.
     pub(crate) async fn unfollow(self) {
-        for follower in self.followers {
+        let followers = [Some(self.session), self.ending, Some(self.console)];
+        for follower in followers.into_iter().flatten() {
             follower.end().await;
         }
+    }
+
+    /// Its end is what is asked for, and is not told.
+    pub(crate) fn expect_end(&mut self) {
+        self.ending = None;
+    }
+
+    /// Tell how it ended, when it has.
+    pub(crate) fn watch_end(&mut self, inner: &Inner) {
+        let (session, recorder) = (Arc::clone(&inner.session), inner.recorder.clone());
+        let running = Arc::clone(&self.running);
+        self.ending = Some(Background::spawn(async move {
+            follow_ending(&*running, &session, &recorder).await;
+        }));
     }
 }
 
@@ -76,10 +102,10 @@ pub(crate) async fn prepare(
 }
 
 /// Start one machine: its disks and network cards, its VMM, and the tasks that follow it.
-pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
+pub(crate) async fn start(inner: &Inner, lab: &Shared, root: RootUse) -> Result<Live> {
     let name = inner.plan.name.as_str();
     let began = Instant::now();
-    let config = config::machine(&inner.plan, lab).await?;
+    let config = config::machine(inner, lab, root).await?;
     inner.session.state.send_replace(State::Booting(began));
     let backend = lab.backends.of(inner.plan.backend);
     let started = match backend.start(config, &lab.process).await {
@@ -116,16 +142,14 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared) -> Result<Live> {
         files: inner.plan.files.clone(),
         booting_since: Instant::now(),
     };
-    let (session, recorder) = (Arc::clone(&inner.session), inner.recorder.clone());
-    let watched = Arc::clone(&running);
-    Ok(Live {
+    let mut live = Live {
         running,
-        followers: [
-            Background::spawn(follower.follow()),
-            Background::spawn(async move { follow_ending(&*watched, &session, &recorder).await }),
-            console,
-        ],
-    })
+        session: Background::spawn(follower.follow()),
+        ending: None,
+        console,
+    };
+    live.watch_end(inner);
+    Ok(live)
 }
 
 fn chosen(inner: &Inner, what: &str, choice: String, reason: String) {

@@ -3,7 +3,8 @@
 //! They need systemd-nspawn, QEMU, a kernel, and a Debian, which is made once with mmdebstrap.
 
 mod connections;
+#[path = "../common/debian.rs"]
+mod debian;
 mod reports;
 mod support;
-mod system;
 mod units;

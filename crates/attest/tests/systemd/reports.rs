@@ -7,7 +7,8 @@ use attest::manifest::{Step, Test, UnitAction, Wait};
 use attest::run::{OutputDirectory, Overrides, Run, Selection};
 use attest::{Backend, EventStream, Recorder, Run as _};
 
-use crate::support::{Files, LONG, can_contain, in_container_with_events, manifest};
+use crate::debian::can_contain;
+use crate::support::{Files, LONG, in_container_with_events, manifest};
 
 const UNITS: Files = &[
     (

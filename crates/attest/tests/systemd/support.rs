@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use attest::manifest::{FileEntry, Image, ImageDefinition, Machine, ManifestFile};
+use attest::manifest::{FileEntry, Image, Machine, ManifestFile, RootFormat};
 use attest::{Backend, EventStream, Lab, LabContext, Recorder, Result, Run};
 
-use crate::system;
+use crate::debian::{can_build, can_contain, debian};
 
 /// Far more than anything here takes, so that a hang fails with a message of ours.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
@@ -31,15 +31,6 @@ pub(crate) fn in_container_with_events(
     if can_contain(test) {
         on_machine(test, Backend::Nspawn, files, body);
     }
-}
-
-/// Whether containers run here; else it is said that the test is skipped, and why.
-pub(crate) fn can_contain(test: &str) -> bool {
-    let probed = attest_vmm::nspawn::probe();
-    if let Err(reason) = &probed {
-        eprintln!("skipped: {test}: {reason}");
-    }
-    probed.is_ok()
 }
 
 /// Boot a virtual machine and run the test in it.
@@ -86,17 +77,9 @@ fn on_machine(
 
 /// The manifest of such a lab; nothing where the system cannot be made.
 pub(crate) fn manifest(test: &str, backend: Backend, files: Files) -> Option<ManifestFile> {
-    let disk = match system::disk() {
-        Ok(disk) => disk,
-        Err(reason) => {
-            eprintln!("skipped: {test}: {reason}");
-            return None;
-        }
-    };
-    let image = ImageDefinition {
-        disk: Some(disk),
-        ..ImageDefinition::default()
-    };
+    if !can_build(test) {
+        return None;
+    }
     let files = files
         .iter()
         .map(|(path, text)| ((*path).to_owned(), FileEntry::Text((*text).to_owned())));
@@ -107,7 +90,8 @@ pub(crate) fn manifest(test: &str, backend: Backend, files: Files) -> Option<Man
         ..Machine::default()
     };
     let mut file = ManifestFile::default();
-    file.images.insert("system".to_owned(), image);
+    file.images
+        .insert("system".to_owned(), debian(RootFormat::Erofs));
     file.machines.insert("a".to_owned(), machine);
     file.timeouts.boot = Some(LONG.into());
     Some(file)

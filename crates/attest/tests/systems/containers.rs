@@ -4,9 +4,10 @@ use std::path::Path;
 
 use attest::events::MachineEnding;
 use attest::manifest::{Disk, Size};
-use attest::{Backend, Error, Lab, Result, Run};
+use attest::{Backend, Error, Lab, Run};
 
-use crate::labs::{can_contain, debian_on, run, systems};
+use crate::debian::can_contain;
+use crate::labs::{debian_on, run, systems};
 
 #[test]
 fn a_container_is_a_whole_system() {
@@ -103,12 +104,18 @@ fn trees_go_into_containers_and_come_back() {
     run(lab, async |lab| {
         let a = lab.machine("a")?;
         let directory = tempfile::tempdir().expect("a directory");
-        let (there, back) = (directory.path().join("there"), directory.path().join("back"));
+        let (there, back) = (
+            directory.path().join("there"),
+            directory.path().join("back"),
+        );
         std::fs::create_dir(&there).expect("a directory");
         std::fs::write(there.join("file"), vec![7; 3 << 20]).expect("a file");
         a.upload(&there, "/srv/tree").await?;
         a.download("/srv/tree", &back).await?;
-        assert_eq!(std::fs::read(back.join("file")).expect("a file"), vec![7; 3 << 20]);
+        assert_eq!(
+            std::fs::read(back.join("file")).expect("a file"),
+            vec![7; 3 << 20]
+        );
         // Many at once.
         let all = (0..64).map(|number| a.exec(["echo".to_owned(), number.to_string()]));
         let said = futures_util::future::join_all(all.map(IntoFuture::into_future)).await;
@@ -171,7 +178,9 @@ fn nothing_is_left_of_containers() {
         drop(lab);
         Ok::<_, Error>(groups)
     };
-    let groups = work.run().unwrap_or_else(|error| panic!("{}", error.chain()));
+    let groups = work
+        .run()
+        .unwrap_or_else(|error| panic!("{}", error.chain()));
     let began = std::time::Instant::now();
     while groups.iter().any(|group| group.exists()) {
         assert!(began.elapsed() < crate::labs::LONG, "{groups:?} stay");

@@ -6,7 +6,8 @@ use std::path::Path;
 use attest::manifest::{CopyOnWrite, Disk, Image};
 use attest::{Backend, Error, LabBuilder, Run};
 
-use crate::labs::{can, can_build, can_contain, debian_on, run, systems};
+use crate::debian::{can, can_build, can_contain};
+use crate::labs::{debian_on, run, systems};
 
 fn with(backend: Backend, image: &'static str, how: CopyOnWrite) -> LabBuilder {
     systems().machine_with("a", |machine| {
@@ -18,7 +19,7 @@ fn with(backend: Backend, image: &'static str, how: CopyOnWrite) -> LabBuilder {
 
 /// A machine writes, and one of the same image does not see it.
 fn keeps_its_image(backend: Backend, image: &'static str, how: CopyOnWrite) {
-    let write = "cat /etc/attest-test; echo changed > /etc/attest-test; rm /etc/hostname; \
+    let write = "cat /etc/attest-test; echo changed > /etc/attest-test; rm /etc/debian_version; \
                  dd if=/dev/zero of=/large bs=1M count=20 2>/dev/null; sync; cat /etc/attest-test";
     for _ in 0..2 {
         run(with(backend, image, how), async |lab| {
@@ -58,7 +59,7 @@ fn overlays_below_virtual_machines() {
 #[test]
 fn reflinks() {
     let findings = attest::doctor::examine();
-    if can_build("reflinks") && can("reflinks", works(&findings, "reflink")) {
+    if can_build("reflinks") && can("reflinks", &works(&findings, "reflink")) {
         keeps_its_image(Backend::Qemu, "debian-ext4", CopyOnWrite::Reflink);
     }
 }
@@ -67,7 +68,7 @@ fn reflinks() {
 fn snapshots_by_the_device_mapper() {
     let findings = attest::doctor::examine();
     let test = "snapshots_by_the_device_mapper";
-    if can_build(test) && can(test, works(&findings, "device-mapper")) {
+    if can_build(test) && can(test, &works(&findings, "device-mapper")) {
         keeps_its_image(Backend::Qemu, "debian-ext4", CopyOnWrite::DeviceMapper);
     }
 }

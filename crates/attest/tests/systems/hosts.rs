@@ -11,7 +11,8 @@ use attest::events::MachineEnding;
 use attest::manifest::Ssh;
 use attest::{Backend, Error, Lab, LabBuilder, Run};
 
-use crate::labs::{can, run};
+use crate::debian::can;
+use crate::labs::run;
 
 /// A server of OpenSSH, as long as it lives.
 struct Server {
@@ -30,7 +31,7 @@ impl Server {
             let is_root = nix_is_root();
             is_root.then_some(sshd).ok_or("sshd needs root".to_owned())
         });
-        if !can(test, found.clone()) {
+        if !can(test, &found) {
             return None;
         }
         let directory = tempfile::tempdir().expect("a directory");
@@ -43,8 +44,11 @@ impl Server {
                 .status();
             assert!(made.is_ok_and(|status| status.success()), "a key");
         }
-        fs::copy(directory.path().join("id.pub"), directory.path().join("allowed"))
-            .expect("the allowed keys");
+        fs::copy(
+            directory.path().join("id.pub"),
+            directory.path().join("allowed"),
+        )
+        .expect("the allowed keys");
         let port = free_port();
         let child = serve(&found.ok()?, directory.path(), port);
         Some(Self {
@@ -113,7 +117,9 @@ fn serve(sshd: &Path, directory: &Path, port: u16) -> Child {
         .expect("sshd starts");
     let mut said = BufReader::new(child.stderr.take().expect("its words")).lines();
     let listens = said.by_ref().map_while(Result::ok);
-    let listens = listens.take_while(|line| !line.contains("Server listening")).count();
+    let listens = listens
+        .take_while(|line| !line.contains("Server listening"))
+        .count();
     assert!(listens < 100, "sshd listens");
     // It must never wait for a reader.
     std::thread::spawn(move || said.count());
@@ -138,11 +144,18 @@ fn a_host_is_a_machine_and_nothing_is_left_on_it() {
     };
     run(server.lab(|_| {}), async |lab| {
         let a = lab.machine("a")?;
-        let said = a.shell("echo out; echo err >&2; exit 3").ignore_status().await?;
-        assert_eq!((said.text().as_str(), said.stderr.as_slice()), ("out\n", &b"err\n"[..]));
+        let said = a
+            .shell("echo out; echo err >&2; exit 3")
+            .ignore_status()
+            .await?;
+        assert_eq!(
+            (said.text().as_str(), said.stderr.as_slice()),
+            ("out\n", &b"err\n"[..])
+        );
         a.wait_for_port(server.port).await?;
         let place = server.directory.path().join("copy");
-        a.upload(server.directory.path().join("config"), &place).await?;
+        a.upload(server.directory.path().join("config"), &place)
+            .await?;
         let same = format!("cmp {0}/config {0}/copy", server.directory.path().display());
         a.shell(same).await?;
         // It is another's: it keeps its name, and its life is not attest's.
@@ -196,7 +209,10 @@ fn hosts_that_cannot_be_reached_say_why() {
         error.chain()
     };
     let refused = said(|ssh| ssh.port = Some(1));
-    assert!(refused.contains("a: ") && refused.contains("Connection refused"), "{refused}");
+    assert!(
+        refused.contains("a: ") && refused.contains("Connection refused"),
+        "{refused}"
+    );
     let unknown = said(|ssh| ssh.user = Some("nobody-of-this-name".to_owned()));
     assert!(unknown.contains("Permission denied"), "{unknown}");
     let stranger = said(|ssh| {
@@ -205,5 +221,8 @@ fn hosts_that_cannot_be_reached_say_why() {
             "UserKnownHostsFile=/dev/null".to_owned(),
         ];
     });
-    assert!(stranger.contains("Host key verification failed"), "{stranger}");
+    assert!(
+        stranger.contains("Host key verification failed"),
+        "{stranger}"
+    );
 }

@@ -2,6 +2,8 @@
 //! each as a test sees it. What this host cannot do is skipped by name.
 
 mod containers;
+#[path = "../common/debian.rs"]
+mod debian;
 mod disks;
 mod hosts;
 mod labs;
