@@ -27,12 +27,7 @@ pub(super) fn of_initramfs(
     let mut key = Key::new("initramfs", LAYOUT);
     key.part(options.agent);
     key.parts(options.modules);
-    key.number(options.files.len() as u64);
-    for file in options.files {
-        key.part(&file.path);
-        key.number(u64::from(file.mode));
-        key.part(&file.contents);
-    }
+    add_files(&mut key, options);
     key.part(&kernel.release);
     key.file(&kernel.image)?;
     if let Some(directory) = &kernel.modules {
@@ -40,10 +35,31 @@ pub(super) fn of_initramfs(
     }
     key.number(u64::from(programs.is_some()));
     if let Some(programs) = programs {
-        key.file(&programs.busybox)?;
-        if let Some(bash) = &programs.bash {
-            key.file(bash)?;
-        }
+        add_programs(&mut key, programs)?;
     }
     Ok(key.finish())
+}
+
+pub(super) fn of_container(
+    options: &BareOptions<'_>,
+    programs: &Programs,
+) -> Result<blake3::Hash, ImageError> {
+    let mut key = Key::new("bare-root", LAYOUT);
+    add_files(&mut key, options);
+    add_programs(&mut key, programs)?;
+    Ok(key.finish())
+}
+
+fn add_files(key: &mut Key, options: &BareOptions<'_>) {
+    key.number(options.files.len() as u64);
+    for file in options.files {
+        key.part(&file.path);
+        key.number(u64::from(file.mode));
+        key.part(&file.contents);
+    }
+}
+
+fn add_programs(key: &mut Key, programs: &Programs) -> Result<(), ImageError> {
+    key.file(&programs.busybox)?;
+    programs.bash.iter().try_for_each(|bash| key.file(bash))
 }

@@ -46,6 +46,9 @@ const FILES: [(&str, &str); 5] = [
     ("etc/shells", "/bin/sh\n/bin/ash\n/bin/bash\n"),
 ];
 
+/// Nothing to do: without one, busybox would ask for a console.
+const INITTAB: &str = "::sysinit:/bin/true\n";
+
 /// The plain user of `etc/passwd`.
 const USER: u32 = 1000;
 
@@ -56,6 +59,26 @@ pub(super) fn tree(
     programs: &Programs,
 ) -> Result<Tree, ImageError> {
     let mut tree = first_steps(kernel, options)?;
+    add_system(&mut tree, options, programs)?;
+    Ok(tree)
+}
+
+/// The same for containers, which bring the agent and need no modules: with busybox as the init.
+pub(super) fn container(
+    options: &BareOptions<'_>,
+    programs: &Programs,
+) -> Result<Tree, ImageError> {
+    let mut tree = Tree::new();
+    tree.insert("etc/inittab", Node::file(0o644, INITTAB))?;
+    add_system(&mut tree, options, programs)?;
+    Ok(tree)
+}
+
+fn add_system(
+    tree: &mut Tree,
+    options: &BareOptions<'_>,
+    programs: &Programs,
+) -> Result<(), ImageError> {
     for (directory, mode) in DIRECTORIES {
         tree.insert(directory, Node::directory(mode))?;
     }
@@ -73,9 +96,9 @@ pub(super) fn tree(
         }
     }
     for file in options.files {
-        add_file(&mut tree, file)?;
+        add_file(tree, file)?;
     }
-    Ok(tree)
+    Ok(())
 }
 
 /// What it takes to find a root and to mount it: the agent, and modules.

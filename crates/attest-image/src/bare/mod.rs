@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 use crate::Choice;
 use crate::cache::{self, Cache};
 use crate::cpio;
+use crate::erofs::{self, Volume};
 use crate::error::ImageError;
 use crate::kernel::{self, Kernel};
 use crate::vmlinux;
 
 pub use layout::plain_agent;
 use program::Programs;
+
+/// In the entry of the cache.
+const CONTAINER_ROOT: &str = "root.erofs";
 
 /// What goes into the guest.
 #[derive(Debug, Clone)]
@@ -83,6 +87,28 @@ pub fn build(
 ) -> Result<BareGuest, ImageError> {
     let programs = Programs::find(options)?;
     guest(cache, kernel, options, Some(&programs))
+}
+
+/// The init of [`container`].
+pub const CONTAINER_INIT: &str = "/sbin/init";
+
+/// The same system as the root of a container, as an erofs: what starts it brings the agent, and
+/// the host the kernel.
+///
+/// # Errors
+/// As of [`build`].
+pub fn container(cache: &Cache, options: &BareOptions<'_>) -> Result<PathBuf, ImageError> {
+    let programs = Programs::find(options)?;
+    let key = key::of_container(options, &programs)?;
+    let entry = cache.entry("bare-root", key, &mut |_| {}, |directory, progress| {
+        let tree = layout::container(options, &programs)?;
+        let volume = Volume {
+            name: "attest-bare".to_owned(),
+            ..Volume::default()
+        };
+        erofs::write(&tree, &directory.join(CONTAINER_ROOT), &volume, progress).map(drop)
+    })?;
+    Ok(entry.join(CONTAINER_ROOT))
 }
 
 /// As [`build`], of the agent and modules alone: the first steps of a system whose root is on a

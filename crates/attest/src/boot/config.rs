@@ -63,14 +63,12 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
 }
 
 async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<ContainerConfig> {
-    let system = lab.images.root_of(&inner.plan);
-    let system = system.expect("checked for every container");
+    let (image, init) = lab.images.container(&inner.plan);
     let before = inner.root.lock().expect("nobody panics with it").clone();
     let place = match before {
         Some(before) if root == RootUse::Same => before,
         _ => {
-            let cache = &lab.images.cache;
-            let (image, upper) = disks::of_container(&inner.plan, system, cache)?;
+            let (image, upper) = disks::of_container(&inner.plan, image, &lab.images)?;
             let (name, upper) = (&inner.plan.name, upper.as_ref().map(AsFd::as_fd));
             lab.process.root(name, image.as_fd(), upper).await?
         }
@@ -80,7 +78,7 @@ async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<Contain
     Ok(ContainerConfig {
         root: place,
         agent: agent.clone(),
-        init: system.init.clone(),
+        init: init.map(str::to_owned),
     })
 }
 

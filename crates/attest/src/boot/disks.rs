@@ -9,7 +9,7 @@ use attest_lab::LabProcess;
 use attest_manifest::{DiskContent, DiskPlan, MachinePlan};
 use attest_vmm::{Disk, DiskFile, DiskFormat};
 
-use super::images::Root;
+use super::images::{Images, Root};
 use super::strategy::{self, Strategy};
 use crate::error::Result;
 use crate::lab::Shared;
@@ -146,13 +146,13 @@ enum Writes {
 /// The image of a container, and the disk for what it writes, if that does not go into memory.
 pub(super) fn of_container(
     plan: &MachinePlan,
-    root: &Root,
-    cache: &Cache,
+    image: &Path,
+    images: &Images,
 ) -> Result<(OwnedFd, Option<OwnedFd>)> {
-    let (strategy, _) = strategy::decide(plan, root.is_writable)?;
-    let image = open(&root.disk)?;
+    let (strategy, _) = strategy::decide(plan, images.is_writable(plan))?;
+    let image = open(image)?;
     let upper = match strategy {
-        Strategy::Disk => Some(disks::writable(cache)?),
+        Strategy::Disk => Some(disks::writable(&images.cache)?),
         _ => None,
     };
     Ok((image, upper))

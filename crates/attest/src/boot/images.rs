@@ -35,6 +35,8 @@ pub(crate) struct Images {
     firsts: Vec<(ImagePlan, First)>,
     /// Each system that is used.
     roots: Vec<Root>,
+    /// The built-in guest as a container's root.
+    bare: Option<PathBuf>,
 }
 
 /// What a virtual machine's processor begins with.
@@ -70,6 +72,7 @@ impl Images {
             cache: Cache::open(directory)?,
             firsts: Vec::new(),
             roots: Vec::new(),
+            bare: None,
         };
         for machine in machines {
             images.add(machine, recorder)?;
@@ -87,8 +90,12 @@ impl Images {
             let root = Root::get(&self.cache, system, &mut progress(recorder))?;
             self.roots.push(root);
         }
-        if let Some(root) = self.root_of(machine) {
-            strategy::decide(machine, root.is_writable)?;
+        if machine.backend == Backend::Nspawn || machine.image.system.is_some() {
+            strategy::decide(machine, self.is_writable(machine))?;
+        }
+        if machine.backend == Backend::Nspawn && machine.image.system.is_none() {
+            let options = BareOptions::new(attest_embed::AGENT, &[]);
+            self.bare = Some(bare::container(&self.cache, &options)?);
         }
         let is_known = self.firsts.iter().any(|(known, _)| *known == machine.image);
         if machine.backend == Backend::Qemu && !is_known {
@@ -118,6 +125,20 @@ impl Images {
     pub(super) fn root_of(&self, machine: &MachinePlan) -> Option<&Root> {
         let system = machine.image.system.as_ref()?;
         self.roots.iter().find(|root| root.plan.name == system.name)
+    }
+
+    /// What a container's root is made of, and its init.
+    pub(super) fn container(&self, machine: &MachinePlan) -> (&Path, Option<&str>) {
+        match (self.root_of(machine), &self.bare) {
+            (Some(root), _) => (&root.disk, root.init.as_deref()),
+            (None, Some(bare)) => (bare, Some(bare::CONTAINER_INIT)),
+            (None, None) => unreachable!("made for every container of the plan"),
+        }
+    }
+
+    /// Whether a machine's image has a file system that can be written to.
+    pub(super) fn is_writable(&self, machine: &MachinePlan) -> bool {
+        self.root_of(machine).is_some_and(|root| root.is_writable)
     }
 
     /// What was chosen for them, and why.

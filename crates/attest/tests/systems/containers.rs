@@ -6,7 +6,7 @@ use attest::events::MachineEnding;
 use attest::manifest::{Disk, Size};
 use attest::{Backend, Error, Lab, Run};
 
-use crate::debian::can_contain;
+use crate::debian::{can, can_contain};
 use crate::labs::{debian_on, run, systems};
 
 #[test]
@@ -196,4 +196,27 @@ fn groups_of(pid: u32) -> Vec<std::path::PathBuf> {
     path.into_iter()
         .filter(|path| path.to_string_lossy().contains("attest"))
         .collect()
+}
+
+#[test]
+fn the_built_in_guest_is_a_container_too() {
+    let probed = attest_vmm::nspawn::probe();
+    if !can("the_built_in_guest_is_a_container_too", &probed.map(drop)) {
+        return;
+    }
+    let on = |machine: &mut attest::manifest::Machine| machine.backend = Some(Backend::Nspawn);
+    let lab = Lab::builder().network("lan").machine_with("a", on);
+    run(lab.machine_with("b", on), async |lab| {
+        let a = lab.machine("a")?;
+        assert_eq!(a.shell("cat /proc/1/comm").await?.text(), "init\n");
+        a.shell("ping -c1 -W5 b").await?;
+        a.shell("echo kept > /kept").await?;
+        a.reboot().await?;
+        assert_eq!(a.shell("cat /kept").await?.text(), "kept\n");
+        a.power_off().await?;
+        a.start().await?;
+        let kept = a.shell("test -e /kept").ignore_status().await?;
+        assert!(!kept.success(), "what was written is gone with the machine");
+        Ok(())
+    });
 }
