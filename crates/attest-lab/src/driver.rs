@@ -91,15 +91,19 @@ impl LabProcess {
         answer.fds.into_iter().next().ok_or(LabError::Answer)
     }
 
-    /// A new virtual card on this network, up at the network's end; the name of the other end,
-    /// which has this hardware address.
-    pub async fn veth(&self, network: &str, mac: [u8; 6]) -> Result<String, LabError> {
-        let order = Order::Veth(network.to_owned(), mac);
+    /// A new network namespace for a container of this name, with its loopback only: its path in
+    /// the lab. One that it had before goes, with its cards.
+    pub async fn namespace(&self, name: &str) -> Result<PathBuf, LabError> {
+        let order = Order::Namespace(name.to_owned());
+        self.place(name, order, &[]).await
+    }
+
+    /// A new virtual card on this network, with this hardware address, in the namespace of this
+    /// name: `eth0` is the first. The network's end is up.
+    pub async fn veth(&self, network: &str, mac: [u8; 6], namespace: &str) -> Result<(), LabError> {
+        let order = Order::Veth(network.to_owned(), mac, namespace.to_owned());
         let answer = self.ask(self.id(), order, &[]).await?;
-        answer
-            .outcome
-            .map_err(|failure| refused(network, failure))?;
-        answer.name.ok_or(LabError::Answer)
+        answer.outcome.map_err(|failure| refused(network, failure))
     }
 
     /// A new root for a machine of this name: the image (of any file system that the host's kernel

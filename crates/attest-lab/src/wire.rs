@@ -38,9 +38,9 @@ pub(crate) enum Order {
     #[n(2)]
     Spawn(#[n(0)] Program),
     /// Make a pair of virtual cards, one of them a port of this network, the other with this
-    /// hardware address. The answer carries the name of the other.
+    /// hardware address in the network namespace of this name.
     #[n(3)]
-    Veth(#[n(0)] String, #[n(1)] [u8; 6]),
+    Veth(#[n(0)] String, #[n(1)] [u8; 6], #[n(2)] String),
     /// Make a root of this name over the image whose descriptor the message carries. What is
     /// written goes to the file system in the second descriptor, or into memory. The answer carries
     /// its path in the lab.
@@ -54,6 +54,10 @@ pub(crate) enum Order {
     /// The answer carries its open device.
     #[n(6)]
     Snapshot,
+    /// Make a network namespace of this name. One of this name goes, with its cards. The answer
+    /// carries its path in the lab.
+    #[n(7)]
+    Namespace(#[n(0)] String),
 }
 
 /// A bridge.
@@ -213,11 +217,13 @@ mod tests {
                 })
             },
         );
-        let veth = (".*", any::<[u8; 6]>()).prop_map(|(name, mac)| Order::Veth(name, mac));
+        let veth = (".*", any::<[u8; 6]>(), ".*")
+            .prop_map(|(network, mac, namespace)| Order::Veth(network, mac, namespace));
         let file = (".*", any::<u32>()).prop_map(|(name, mode)| Order::File(name, mode));
         let named = prop_oneof![
             ".*".prop_map(Order::Tap),
             ".*".prop_map(Order::Root),
+            ".*".prop_map(Order::Namespace),
             Just(Order::Snapshot)
         ];
         prop_oneof![network, named, program, veth, file]

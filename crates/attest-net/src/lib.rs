@@ -15,5 +15,5 @@ pub use cards::{Card, configure};
 pub use error::NetError;
 pub use loopback::loopback_up;
 pub use name::{bridge_name, tap_name};
-pub use netlink::{Link, Netlink};
+pub use netlink::{Link, Netlink, VirtualCard};
 pub use tap::{VnetHeader, tap};

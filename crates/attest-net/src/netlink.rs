@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::AddressFamily;
@@ -23,6 +24,19 @@ use crate::NetError;
 pub struct Netlink {
     handle: Handle,
     connection: JoinHandle<()>,
+}
+
+/// A virtual card to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct VirtualCard<'a> {
+    /// Its name, unique in its namespace.
+    pub name: &'a str,
+    /// The hardware address.
+    pub mac: [u8; 6],
+    /// Bytes.
+    pub mtu: u32,
+    /// The network namespace that it is for.
+    pub namespace: BorrowedFd<'a>,
 }
 
 /// A network interface, as the kernel described it when asked.
@@ -110,24 +124,40 @@ impl Netlink {
         Ok(Link { up: true, ..link })
     }
 
-    /// Make a pair of virtual cards: `port`, and `card` with this hardware address. `card` gets the
-    /// MTU (bytes); the port takes that of its bridge.
-    pub async fn veth_add(
-        &self,
-        port: &str,
-        card: &str,
-        mac: [u8; 6],
-        mtu: u32,
-    ) -> Result<(), NetError> {
-        let request = self.handle.link().add(LinkVeth::new(card, port).build());
+    /// Make a pair of virtual cards: `port`, and one that is moved into another network namespace,
+    /// where it has this name, hardware address and MTU (bytes); the port takes that of its bridge.
+    pub async fn veth_add(&self, port: &str, card: &VirtualCard<'_>) -> Result<(), NetError> {
+        // Until it is there, it bears a name that no other has here.
+        let passing = format!("{port}-c");
+        let request = self
+            .handle
+            .link()
+            .add(LinkVeth::new(&passing, port).build());
         request
             .execute()
             .await
-            .map_err(|error| NetError::from_netlink("make the virtual card", card, error))?;
-        let link = self.link_by_name(card).await?;
-        let message = select(&link).address(mac.to_vec()).mtu(mtu).build();
+            .map_err(|error| NetError::from_netlink("make the virtual card", &passing, error))?;
+        let link = self.link_by_name(&passing).await?;
+        let message = select(&link)
+            .address(card.mac.to_vec())
+            .mtu(card.mtu)
+            .build();
         self.set(message, "set the hardware address of", &link)
+            .await?;
+        let message = select(&link)
+            .name(card.name.to_owned())
+            .setns_by_fd(card.namespace.as_raw_fd())
+            .build();
+        self.set(message, "move into its namespace", &link).await
+    }
+
+    /// Remove an interface, and what it is a pair with.
+    pub async fn remove(&self, link: &Link) -> Result<(), NetError> {
+        let request = self.handle.link().del(link.index);
+        request
+            .execute()
             .await
+            .map_err(|error| NetError::from_netlink("remove", &link.name, error))
     }
 
     /// Make `port` a port of `bridge`, with the bridge's MTU, and switch it on. The host takes

@@ -25,7 +25,7 @@ pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, Disk, DiskFile, DiskFormat, HostConfig,
-    MachineConfig, MachineType, Plug, QemuOptions, VirtualConfig,
+    MachineConfig, MachineType, QemuOptions, VirtualConfig,
 };
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;

@@ -51,6 +51,8 @@ pub struct VirtualConfig {
 pub struct ContainerConfig {
     /// A directory that is its root, and may be written to.
     pub root: PathBuf,
+    /// Its network namespace, with its cards in it.
+    pub network: PathBuf,
     /// The static agent.
     pub agent: PathBuf,
     /// The system's init, in the root; `None`: the agent looks for it.
@@ -74,22 +76,13 @@ pub struct HostConfig {
     pub agent: Vec<u8>,
 }
 
-/// A network card.
+/// A network card of a virtual machine.
 #[derive(Debug)]
 pub struct Card {
     /// Locally administered.
     pub mac: [u8; 6],
-    /// What it is plugged into.
-    pub plug: Plug,
-}
-
-/// The host's end of a network card.
-#[derive(Debug)]
-pub enum Plug {
     /// An open TAP queue.
-    Tap(OwnedFd),
-    /// A virtual card of the lab, by its name: it becomes the machine's.
-    Veth(String),
+    pub tap: OwnedFd,
 }
 
 /// A disk.

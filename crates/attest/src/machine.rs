@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) recorder: crate::recorder::Recorder,
     pub(crate) timeouts: TimeoutPlan,
     pub(crate) live: tokio::sync::Mutex<Option<Live>>,
-    /// The directory of a container's root, for when it boots again.
+    /// A container's, for when it boots again; a path in the lab.
     pub(crate) root: Mutex<Option<PathBuf>>,
     pub(crate) managers: Managers,
     pub(crate) journals: Journals,

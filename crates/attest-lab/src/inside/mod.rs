@@ -3,6 +3,7 @@
 //! Stage 1 makes the namespaces, forks stage 2 and hands on its exit status. Stage 2 is PID 1
 //! of the lab: it makes networks and TAPs, starts programs, and reaps all that ends in there.
 
+mod cards;
 mod children;
 mod listener;
 mod loop_device;

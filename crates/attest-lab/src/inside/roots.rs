@@ -95,6 +95,14 @@ impl Roots {
         Ok(path)
     }
 
+    /// Where network namespaces are kept.
+    pub(super) fn networks(&mut self) -> Result<PathBuf, Failure> {
+        self.prepare()?;
+        let place = Path::new(PLACE).join("networks");
+        make(&place)?;
+        Ok(place)
+    }
+
     fn prepare(&mut self) -> Result<(), Failure> {
         if self.is_ready {
             return Ok(());
@@ -119,12 +127,6 @@ impl Roots {
             )
             .map_err(failed("hide the host's systemd"))?;
         }
-        // Where it could be written to, systemd-nspawn would wait for the host's udev to know the
-        // lab's cards, of which that never hears. What is mounted below stays as it is.
-        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-        mount(None::<&str>, "/sys", None::<&str>, flags, None::<&str>)
-            .map_err(io::Error::from)
-            .map_err(failed("make /sys read-only"))?;
         self.is_ready = true;
         Ok(())
     }

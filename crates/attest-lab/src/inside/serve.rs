@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attest_net::{Link, NetError, Netlink, VnetHeader, bridge_name, tap, tap_name};
+use attest_net::{Link, NetError, Netlink, VirtualCard, VnetHeader, bridge_name, tap, tap_name};
 use nix::errno::Errno;
 use rustix::net::UCred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::cards::Namespaces;
 use super::children::Children;
 use super::roots::Roots;
 use super::{PROTOCOL, REFUSED, mapper};
@@ -28,6 +29,7 @@ struct Lab {
     cards: u32,
     children: Children,
     roots: Roots,
+    namespaces: Namespaces,
 }
 
 /// Why the loop ended.
@@ -99,6 +101,7 @@ impl Lab {
             cards: 0,
             children: Children::default(),
             roots: Roots::default(),
+            namespaces: Namespaces::default(),
         })
     }
 
@@ -156,7 +159,14 @@ impl Lab {
         let outcome = match order {
             Order::Network(network) => self.network(&network).await.map(|()| Answer::default()),
             Order::Tap(network) => self.tap(&network).await.map(Answer::with_fd),
-            Order::Veth(network, mac) => self.veth(&network, mac).await.map(Answer::with_name),
+            Order::Namespace(name) => self
+                .namespace(&name)
+                .await
+                .map(|path| Answer::with_path(&path)),
+            Order::Veth(network, mac, namespace) => self
+                .veth(&network, mac, &namespace)
+                .await
+                .map(|()| Answer::default()),
             Order::Spawn(program) => self.children.spawn(id, &program, fds).and_then(|pid| {
                 let (pidfd, credentials) = identity(pid)?;
                 Ok(Answer {
@@ -230,21 +240,34 @@ impl Lab {
         Ok(queue)
     }
 
-    /// The name of the card that is no port.
-    async fn veth(&mut self, network: &str, mac: [u8; 6]) -> Result<String, Failure> {
+    async fn namespace(&mut self, name: &str) -> Result<PathBuf, Failure> {
+        let failed = |error: NetError| Failure::from_error(&error);
+        for port in self.namespaces.discard(name) {
+            let port = self.net.link_by_name(&port).await.map_err(failed)?;
+            self.net.remove(&port).await.map_err(failed)?;
+        }
+        self.namespaces.make(name, &self.roots.networks()?)
+    }
+
+    async fn veth(&mut self, network: &str, mac: [u8; 6], namespace: &str) -> Result<(), Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
         let bridge = self.bridge(network)?;
-        let (port, card) = (
-            tap_name(network, self.card()),
-            format!("card{}", self.cards),
-        );
-        self.net
-            .veth_add(&port, &card, mac, bridge.mtu)
-            .await
-            .map_err(failed)?;
-        let port = self.net.link_by_name(&port).await.map_err(failed)?;
+        let name = tap_name(network, self.card());
+        let namespace = self.namespaces.get(namespace).ok_or_else(|| Failure {
+            what: "the lab has no such network namespace".into(),
+            errno: 0,
+        })?;
+        let card = VirtualCard {
+            name: &namespace.next_card(),
+            mac,
+            mtu: bridge.mtu,
+            namespace: namespace.file(),
+        };
+        self.net.veth_add(&name, &card).await.map_err(failed)?;
+        let port = self.net.link_by_name(&name).await.map_err(failed)?;
         self.net.port_up(&port, &bridge).await.map_err(failed)?;
-        Ok(card)
+        namespace.ports.push(name);
+        Ok(())
     }
 
     fn bridge(&self, network: &str) -> Result<Link, Failure> {
@@ -279,16 +302,12 @@ impl Answer {
         }
     }
 
-    fn with_name(name: String) -> Self {
-        Self {
-            name: Some(name),
-            ..Self::default()
-        }
-    }
-
     /// Paths in the lab are made of names that came as text.
     fn with_path(path: &Path) -> Self {
-        Self::with_name(path.to_string_lossy().into_owned())
+        Self {
+            name: Some(path.to_string_lossy().into_owned()),
+            ..Self::default()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::{Card, ContainerConfig, Plug};
+use crate::ContainerConfig;
 
 /// Where the agent is in a container: below a directory that systemd-nspawn makes anew for each.
 const AGENT: &str = "/run/attest/agent";
@@ -22,12 +22,12 @@ const FIXED: [&str; 11] = [
     "--console=interactive",
     // What systemd takes for a power-off (systemd(1), SIGNALS).
     "--kill-signal=SIGRTMIN+3",
-    // Also without a card it is on no network of the host's.
-    "--private-network",
+    // As systemd-nspawn gives with a network that it makes itself.
+    "--capability=CAP_NET_ADMIN",
     "--no-pager",
 ];
 
-pub(super) fn build(name: &str, container: &ContainerConfig, cards: &[Card]) -> Vec<OsString> {
+pub(super) fn build(name: &str, container: &ContainerConfig) -> Vec<OsString> {
     let mut args: Vec<OsString> = FIXED.map(OsString::from).to_vec();
     args.push(format!("--machine={name}").into());
     let path = |option: &str, path: &std::path::Path| {
@@ -40,11 +40,7 @@ pub(super) fn build(name: &str, container: &ContainerConfig, cards: &[Card]) -> 
     bind.push(":");
     bind.push(AGENT);
     args.push(bind);
-    for card in cards {
-        if let Plug::Veth(name) = &card.plug {
-            args.push(format!("--network-interface={name}").into());
-        }
-    }
+    args.push(path("--network-namespace-path=", &container.network));
     args.extend([AGENT, "--container", STREAM].map(OsString::from));
     args.extend(container.init.iter().map(OsString::from));
     args
@@ -57,6 +53,8 @@ pub(super) fn environment() -> Vec<(OsString, OsString)> {
         ("PATH".into(), path),
         ("TERM".into(), "vt220".into()),
         ("SYSTEMD_COLORS".into(), "0".into()),
+        // Its network is its own: what is set of it below /proc/sys and /sys, too.
+        ("SYSTEMD_NSPAWN_API_VFS_WRITABLE".into(), "network".into()),
     ]
 }
 
@@ -65,17 +63,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_container_with_cards_and_an_init() {
+    fn a_container_with_an_init() {
         let container = ContainerConfig {
             root: "/dev/shm/machines/web/root".into(),
+            network: "/dev/shm/networks/web".into(),
             agent: "/dev/shm/agent".into(),
             init: Some("/sbin/init".to_owned()),
         };
-        let card = |name: &str| Card {
-            mac: [2, 0, 0, 0, 0, 1],
-            plug: Plug::Veth(name.to_owned()),
-        };
-        let args = build("web", &container, &[card("card0"), card("card1")]);
+        let args = build("web", &container);
         let args: Vec<_> = args.iter().map(|arg| arg.to_str().unwrap()).collect();
         insta::assert_snapshot!(args.join("\n"), @"
         --register=no
@@ -87,13 +82,12 @@ mod tests {
         --suppress-sync=yes
         --console=interactive
         --kill-signal=SIGRTMIN+3
-        --private-network
+        --capability=CAP_NET_ADMIN
         --no-pager
         --machine=web
         --directory=/dev/shm/machines/web/root
         --bind-ro=/dev/shm/agent:/run/attest/agent
-        --network-interface=card0
-        --network-interface=card1
+        --network-namespace-path=/dev/shm/networks/web
         /run/attest/agent
         --container
         3

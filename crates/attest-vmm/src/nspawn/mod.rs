@@ -81,7 +81,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
     let MachineConfig {
         name,
         body: Body::Container(container),
-        cards,
+        cards: _,
         log,
     } = machine
     else {
@@ -108,7 +108,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         .map_err(failed("its console cannot be made"))?;
     let program = Program {
         path,
-        args: arguments::build(&name, &container, &cards),
+        args: arguments::build(&name, &container),
         environment: arguments::environment(),
         input: Some(input),
         output: terminal.guest,

@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::fs::FileType;
 
-use crate::{Accelerator, Disk, DiskFile, DiskFormat, MachineType, VirtualConfig};
+use crate::{Accelerator, Card, Disk, DiskFile, DiskFormat, MachineType, VirtualConfig};
 
 /// Numbers of the descriptors under which QEMU finds its sockets.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,7 @@ fn escaped(value: &str) -> String {
 pub(super) fn build(
     name: &str,
     machine: VirtualConfig,
-    taps: Vec<([u8; 6], OwnedFd)>,
+    cards: Vec<Card>,
     chosen: Chosen<'_>,
     sockets: Sockets,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
@@ -99,7 +99,7 @@ pub(super) fn build(
     builder.virtio("serial", "");
     builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
     builder.virtio("rng", "");
-    for (index, (mac, tap)) in taps.into_iter().enumerate() {
+    for (index, Card { mac, tap }) in cards.into_iter().enumerate() {
         let fd = pass(tap);
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         // QEMU asks the TAP itself whether it has headers for offloads.
@@ -230,7 +230,10 @@ mod tests {
     }
 
     fn lines(board: MachineType, accelerator: Accelerator, full: bool) -> String {
-        let card = || ([2, 0, 0, 0, 0, 0xab], null());
+        let card = || Card {
+            mac: [2, 0, 0, 0, 0, 0xab],
+            tap: null(),
+        };
         let disk = |serial: &str, read_only, format| Disk {
             file: DiskFile {
                 file: null(),

@@ -22,7 +22,7 @@ use crate::output::Output;
 use crate::probe;
 use crate::qmp::{Qmp, QmpError};
 use crate::{
-    Ability, Accelerator, Backend, Body, BoxFuture, Card, Launched, Launcher, MachineConfig, Plug,
+    Ability, Accelerator, Backend, Body, BoxFuture, Card, Launched, Launcher, MachineConfig,
     Program, SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
 };
 
@@ -152,7 +152,7 @@ impl Qemu {
             found.path,
             &name,
             *machine,
-            taps(cards),
+            cards,
             Chosen {
                 accelerator,
                 fast: &fast,
@@ -223,7 +223,7 @@ impl Ends {
         path: PathBuf,
         name: &str,
         machine: VirtualConfig,
-        taps: Vec<([u8; 6], OwnedFd)>,
+        cards: Vec<Card>,
         chosen: Chosen<'_>,
     ) -> std::io::Result<Self> {
         let (qmp, qmp_end) = pair()?;
@@ -246,7 +246,7 @@ impl Ends {
             agent: program.pass(agent_end),
         };
         let pass = &mut |fd| program.pass(fd);
-        program.args = arguments::build(name, machine, taps, chosen, sockets, pass);
+        program.args = arguments::build(name, machine, cards, chosen, sockets, pass);
         Ok(Self {
             program,
             output: output.into(),
@@ -256,15 +256,6 @@ impl Ends {
             drivers_console: UnixStream::pair()?,
         })
     }
-}
-
-/// Cards of other kinds are not for a virtual machine, and nobody makes any.
-fn taps(cards: Vec<Card>) -> Vec<([u8; 6], OwnedFd)> {
-    let taps = cards.into_iter().filter_map(|card| match card.plug {
-        Plug::Tap(tap) => Some((card.mac, tap)),
-        Plug::Veth(_) => None,
-    });
-    taps.collect()
 }
 
 /// Our end of a socket pair, and QEMU's.

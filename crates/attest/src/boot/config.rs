@@ -3,11 +3,11 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use attest_manifest::{Backend, MachinePlan, SshPlan};
 use attest_vmm::{
-    Body, Card, ContainerConfig, HostConfig, MachineConfig, Plug, QemuOptions, VirtualConfig,
+    Body, Card, ContainerConfig, HostConfig, MachineConfig, QemuOptions, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -20,16 +20,14 @@ use crate::machine::Inner;
 
 pub(super) async fn machine(inner: &Inner, lab: &Shared, root: RootUse) -> Result<MachineConfig> {
     let plan = &inner.plan;
-    let mut cards = Vec::with_capacity(plan.cards.len());
-    for card in &plan.cards {
-        let plug = match plan.backend {
-            Backend::Nspawn => Plug::Veth(lab.process.veth(&card.network, card.mac).await?),
-            _ => Plug::Tap(lab.process.tap(&card.network).await?),
-        };
-        cards.push(Card {
-            mac: card.mac,
-            plug,
-        });
+    let mut cards = Vec::new();
+    if plan.backend == Backend::Qemu {
+        for card in &plan.cards {
+            cards.push(Card {
+                mac: card.mac,
+                tap: lab.process.tap(&card.network).await?,
+            });
+        }
     }
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, root).await?),
@@ -67,19 +65,34 @@ async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<Contain
     let before = inner.root.lock().expect("nobody panics with it").clone();
     let place = match before {
         Some(before) if root == RootUse::Same => before,
-        _ => {
-            let (image, upper) = disks::of_container(&inner.plan, image, &lab.images)?;
-            let (name, upper) = (&inner.plan.name, upper.as_ref().map(AsFd::as_fd));
-            lab.process.root(name, image.as_fd(), upper).await?
-        }
+        _ => fresh_root(&inner.plan, image, lab).await?,
     };
     *inner.root.lock().expect("nobody panics with it") = Some(place.clone());
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
     Ok(ContainerConfig {
         root: place,
+        network: network(&inner.plan, lab).await?,
         agent: agent.clone(),
         init: init.map(str::to_owned),
     })
+}
+
+/// As the image has it; a path in the lab.
+async fn fresh_root(plan: &MachinePlan, image: &Path, lab: &Shared) -> Result<PathBuf> {
+    let (image, upper) = disks::of_container(plan, image, &lab.images)?;
+    let upper = upper.as_ref().map(AsFd::as_fd);
+    Ok(lab.process.root(&plan.name, image.as_fd(), upper).await?)
+}
+
+/// With new cards, as after every reset; a path in the lab.
+async fn network(plan: &MachinePlan, lab: &Shared) -> Result<PathBuf> {
+    let network = lab.process.namespace(&plan.name).await?;
+    for card in &plan.cards {
+        lab.process
+            .veth(&card.network, card.mac, &plan.name)
+            .await?;
+    }
+    Ok(network)
 }
 
 /// The agent as a file of the lab, for all of its containers.

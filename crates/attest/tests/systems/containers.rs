@@ -18,9 +18,9 @@ fn a_container_is_a_whole_system() {
     run(lab, async |lab| {
         let a = lab.machine("a")?;
         let text = async |command: &str| Ok::<_, Error>(a.shell(command).await?.text());
-        assert_eq!(text("hostname; cat /proc/1/comm").await?, "a\nsystemd\n");
         assert_eq!(text("cat /etc/attest-test").await?, "from the image\n");
         a.wait_for_unit("multi-user.target").await?;
+        assert_eq!(text("hostname; cat /proc/1/comm").await?, "a\nsystemd\n");
         a.wait_for_console_text("Reached target").await?;
         let state = "systemctl is-system-running --wait; systemctl --failed --plain --no-legend";
         assert_eq!(text(state).await?, "running\n");
