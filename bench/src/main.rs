@@ -5,9 +5,13 @@
 
 mod boot;
 mod copy;
+mod debian;
+mod erofs;
 mod exec;
 mod figure;
+mod images;
 mod start;
+mod systemd;
 mod wait;
 
 use clap::Parser;
@@ -18,7 +22,7 @@ use figure::Report;
 #[derive(Debug, Parser)]
 #[command(name = "attest-bench")]
 struct Arguments {
-    /// Which benchmarks: start boot exec copy wait [default: all]
+    /// Which benchmarks: start boot exec copy wait images systemd [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
     #[arg(long)]
@@ -27,7 +31,7 @@ struct Arguments {
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 5] = ["start", "boot", "exec", "copy", "wait"];
+const NAMES: [&str; 7] = ["start", "boot", "exec", "copy", "wait", "images", "systemd"];
 
 fn main() -> Result<()> {
     let own = std::path::PathBuf::from(std::env::args_os().next().unwrap_or_default());
@@ -57,7 +61,9 @@ async fn measure() -> Result<()> {
             "boot" => boot::run(&report).await?,
             "exec" => exec::run(&report).await?,
             "copy" => copy::run(&report).await?,
-            _ => wait::run(&report).await?,
+            "wait" => wait::run(&report).await?,
+            "images" => images::run(&report).await?,
+            _ => systemd::run(&report).await?,
         }
     }
     Ok(())
