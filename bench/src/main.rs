@@ -4,12 +4,15 @@
 //! that is compared is measured side by side in one run, for the hosts are noisy.
 
 mod boot;
+mod by_hand;
 mod copy;
 mod debian;
 mod erofs;
 mod exec;
 mod figure;
 mod images;
+mod multi_user;
+mod nspawn;
 mod start;
 mod systemd;
 mod wait;
@@ -22,7 +25,8 @@ use figure::Report;
 #[derive(Debug, Parser)]
 #[command(name = "attest-bench")]
 struct Arguments {
-    /// Which benchmarks: start boot exec copy wait images systemd [default: all]
+    /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
+    /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
     #[arg(long)]
@@ -31,7 +35,17 @@ struct Arguments {
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 7] = ["start", "boot", "exec", "copy", "wait", "images", "systemd"];
+const NAMES: [&str; 9] = [
+    "start",
+    "boot",
+    "exec",
+    "copy",
+    "wait",
+    "images",
+    "systemd",
+    "nspawn",
+    "multi-user",
+];
 
 fn main() -> Result<()> {
     let own = std::path::PathBuf::from(std::env::args_os().next().unwrap_or_default());
@@ -63,7 +77,9 @@ async fn measure() -> Result<()> {
             "copy" => copy::run(&report).await?,
             "wait" => wait::run(&report).await?,
             "images" => images::run(&report).await?,
-            _ => systemd::run(&report).await?,
+            "systemd" => systemd::run(&report).await?,
+            "nspawn" => nspawn::run(&report).await?,
+            _ => multi_user::run(&report).await?,
         }
     }
     Ok(())
