@@ -138,6 +138,7 @@ impl Container {
         })
     }
 
+    /// Of the container: the one child that systemd-nspawn has, once it has it.
     fn inits(&self) -> impl Iterator<Item = i32> {
         let nspawn = self.nspawn.id();
         let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children"));
@@ -152,11 +153,15 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // What is gone already needs no end.
-        for init in self.inits() {
-            let _ = kill(Pid::from_raw(init), Signal::SIGKILL);
+        // systemd-nspawn ends with its container, and then all that was in the container has ended;
+        // killed before, it would leave that running.
+        let inits: Vec<i32> = self.inits().collect();
+        for init in &inits {
+            let _ = kill(Pid::from_raw(*init), Signal::SIGKILL);
         }
-        let _ = self.nspawn.kill();
+        if inits.is_empty() {
+            let _ = self.nspawn.kill();
+        }
         let _ = self.nspawn.wait();
         for group in &self.groups {
             remove(group);
