@@ -91,10 +91,11 @@ async fn raw_to_guest(guest: &Machine, contents: &[u8]) -> Result<f64> {
 }
 
 async fn raw_to_host(guest: &Machine) -> Result<f64> {
-    let count = format!("count={}", BYTES / 1000);
+    // In large pieces, for it is to be the pipe that is measured.
+    let count = format!("count={}", BYTES / 100_000);
     let began = Instant::now();
     let mut child = guest
-        .exec(["dd", "if=/dev/zero", "bs=1000", &count])
+        .exec(["dd", "if=/dev/zero", "bs=100000", &count])
         .spawn()
         .await?;
     loop {
