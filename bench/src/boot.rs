@@ -64,16 +64,21 @@ async fn with_attest() -> Result<(Duration, Vec<String>, Duration)> {
         .into());
     }
     let pid = guest.vmm_pid().await.ok_or("the machine has no VMM")?;
-    let command = std::fs::read(format!("/proc/{pid}/cmdline"))?;
-    let command = command
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty());
-    let command = command
-        .map(|word| String::from_utf8_lossy(word).into_owned())
-        .collect();
+    let command = command_line(pid)?;
     let ending = Instant::now();
     lab.shutdown().await;
     Ok((took, command, ending.elapsed()))
+}
+
+/// Of a process: its program and arguments.
+pub(crate) fn command_line(pid: u32) -> Result<Vec<String>> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline"))?;
+    let words = line
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    Ok(words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect())
 }
 
 /// The same QEMU, kernel and initramfs; the guest's first program says the word at the console.

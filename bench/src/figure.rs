@@ -52,6 +52,26 @@ impl Report {
         self.figure(name, &samples, "ms", budget, "lower", compared_with);
     }
 
+    /// How many times as long as what it is compared with; lower is better. Each sample has one
+    /// of the other measured right after or before it, so that what disturbs one disturbs both.
+    pub(crate) fn ratio(&self, name: &str, ours: &[Duration], other: &[Duration], budget: f64) {
+        let ratios: Vec<f64> = ours
+            .iter()
+            .zip(other)
+            .map(|(ours, other)| ours.as_secs_f64() / other.as_secs_f64())
+            .collect();
+        self.figure(name, &ratios, "times", Some(budget), "lower", None);
+    }
+
+    /// What this host lacks, with the reason. Not among the figures, for it is none.
+    #[expect(
+        clippy::unused_self,
+        reason = "all that is said of a figure is said by a report"
+    )]
+    pub(crate) fn skipped(&self, name: &str, reason: &str) {
+        eprintln!("skipped: {name}: {reason}");
+    }
+
     /// Any samples.
     pub(crate) fn figure(
         &self,
@@ -79,7 +99,7 @@ impl Report {
             );
         } else {
             print!(
-                "{:<28} {:>10.2} {unit:<5} p90 {:>10.2}  n {:>5}",
+                "{:<34} {:>10.2} {unit:<5} p90 {:>10.2}  n {:>5}",
                 figure.name, figure.median, figure.p90, figure.n
             );
             if let Some(budget) = budget {

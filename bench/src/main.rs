@@ -4,10 +4,17 @@
 //! that is compared is measured side by side in one run, for the hosts are noisy.
 
 mod boot;
+mod by_hand;
 mod copy;
+mod debian;
+mod erofs;
 mod exec;
 mod figure;
+mod images;
+mod multi_user;
+mod nspawn;
 mod start;
+mod systemd;
 mod wait;
 
 use clap::Parser;
@@ -18,7 +25,8 @@ use figure::Report;
 #[derive(Debug, Parser)]
 #[command(name = "attest-bench")]
 struct Arguments {
-    /// Which benchmarks: start boot exec copy wait [default: all]
+    /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
+    /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
     #[arg(long)]
@@ -27,7 +35,17 @@ struct Arguments {
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 5] = ["start", "boot", "exec", "copy", "wait"];
+const NAMES: [&str; 9] = [
+    "start",
+    "boot",
+    "exec",
+    "copy",
+    "wait",
+    "images",
+    "systemd",
+    "nspawn",
+    "multi-user",
+];
 
 fn main() -> Result<()> {
     let own = std::path::PathBuf::from(std::env::args_os().next().unwrap_or_default());
@@ -57,7 +75,11 @@ async fn measure() -> Result<()> {
             "boot" => boot::run(&report).await?,
             "exec" => exec::run(&report).await?,
             "copy" => copy::run(&report).await?,
-            _ => wait::run(&report).await?,
+            "wait" => wait::run(&report).await?,
+            "images" => images::run(&report).await?,
+            "systemd" => systemd::run(&report).await?,
+            "nspawn" => nspawn::run(&report).await?,
+            _ => multi_user::run(&report).await?,
         }
     }
     Ok(())

@@ -138,7 +138,7 @@ fn demo(report: &Report) -> Result<()> {
 }
 
 /// `attest`, built with the profile of this benchmark.
-fn attest_binary() -> Result<PathBuf> {
+pub(crate) fn attest_binary() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let attest = own.with_file_name("attest");
     if attest.exists() {

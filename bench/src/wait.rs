@@ -13,7 +13,7 @@ use crate::figure::Report;
 
 const SAMPLES: usize = 20;
 /// From the wait's begin to the event: waits back off, so the moments are spread.
-const PAUSES: [Duration; 4] = [
+pub(crate) const PAUSES: [Duration; 4] = [
     Duration::from_millis(40),
     Duration::from_millis(90),
     Duration::from_millis(170),
@@ -145,7 +145,8 @@ async fn clock_ahead(guest: &Machine) -> Result<f64> {
     Ok(ahead + round_trip / 2.0)
 }
 
-fn now() -> f64 {
+/// Seconds since 1970.
+pub(crate) fn now() -> f64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
