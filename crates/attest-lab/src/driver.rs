@@ -38,6 +38,7 @@ impl LabProcess {
     ) -> Result<Self, LabError> {
         let Launched {
             pid: supervisor,
+            init,
             control,
             ended: gone,
         } = launch(program, content)?;
@@ -63,7 +64,10 @@ impl LabProcess {
             pid: 0,
         };
         lab.pid = match is_ready.await {
-            Ok(Ok(pid)) => pid,
+            Ok(Ok(pid)) => {
+                init.is(pid);
+                pid
+            }
             Ok(Err(failure)) => {
                 let source = failure.source();
                 return Err(LabError::Setup {

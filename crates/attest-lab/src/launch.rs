@@ -6,10 +6,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::watch;
 
 use crate::cgroup::Group;
@@ -22,6 +25,7 @@ const LAST_WORDS: u64 = 4096;
 #[derive(Debug)]
 pub(crate) struct Launched {
     pub(crate) pid: u32,
+    pub(crate) init: Arc<Init>,
     pub(crate) control: OwnedFd,
     pub(crate) ended: watch::Receiver<Option<Gone>>,
 }
@@ -53,6 +57,7 @@ pub(crate) fn launch(program: &[u8], content: LabContent) -> Result<Launched, La
     // A file, not a pipe: nobody has to read it, and writing to it never blocks.
     let stderr = rustix::fs::memfd_create("attest-lab-stderr", MemfdFlags::CLOEXEC)
         .map_err(step("memfd_create"))?;
+    let init = Arc::new(Init::default());
     let group = (content == LabContent::Containers).then(group_name);
     let child = start(program, group.as_deref(), &inner, &stderr)?;
     let pid = child.id();
@@ -61,13 +66,17 @@ pub(crate) fn launch(program: &[u8], content: LabContent) -> Result<Launched, La
     std::thread::Builder::new()
         .name("attest-lab-wait".into())
         .stack_size(64 * 1024)
-        .spawn(move || reap(child, group.as_deref(), stderr.into(), &sender))
+        .spawn({
+            let init = Arc::clone(&init);
+            move || reap(child, group.as_deref(), &init, stderr.into(), &sender)
+        })
         .map_err(|source| LabError::Start {
             what: "starting a thread",
             source,
         })?;
     Ok(Launched {
         pid,
+        init,
         control,
         ended,
     })
@@ -79,15 +88,40 @@ fn group_name() -> String {
     Group::name(COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// PID 1 of the lab, as soon as it is known.
+#[derive(Debug, Default)]
+pub(crate) struct Init(OnceLock<OwnedFd>);
+
+impl Init {
+    /// This is its number on the host; it runs.
+    pub(crate) fn is(&self, pid: u32) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let opened = pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        if let Some(Ok(pidfd)) = opened {
+            let _ = self.0.set(pidfd);
+        }
+    }
+
+    /// Wait for its end, and so for that of every process of the lab. One that nobody knows has
+    /// started nothing.
+    fn ended(&self) {
+        let Some(pidfd) = self.0.get() else { return };
+        let mut waits = [PollFd::new(pidfd, PollFlags::IN)];
+        while poll(&mut waits, None) == Err(Errno::INTR) {}
+    }
+}
+
 fn reap(
     mut child: Child,
     group: Option<&str>,
+    init: &Init,
     mut stderr: File,
     ended: &watch::Sender<Option<Gone>>,
 ) {
     let status = child.wait().ok();
     // It removes its group itself, unless it was killed.
     if let Some(group) = group.and_then(|name| Group::named(name).ok()) {
+        init.ended();
         group.remove();
     }
     let mut words = Vec::new();

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{PAIR, Place, Traces, Watched, adopt, all_ended, signal};
+use crate::support::{PAIR, Place, Traces, Watched, adopt, all_ended, groups_of, signal};
 
 /// How many moments of a run each of them is killed at.
 const MOMENTS: usize = 10;
@@ -53,9 +53,9 @@ fn killed(place: &Place, victim: Victim, moment: usize) -> Watched {
     run
 }
 
-fn nothing_is_left_of(victim: Victim) {
+fn nothing_is_left_of(victim: Victim, manifest: &str) {
     adopt();
-    let place = Place::new(PAIR);
+    let place = Place::new(manifest);
     // What is built once stays, in the cache.
     let (first, last) = life(&place, victim);
     assert!(last >= first + 5, "{first} to {last}: too few moments");
@@ -78,6 +78,8 @@ fn nothing_is_left_of(victim: Victim) {
             judge(&run, code, &what);
         }
         assert_eq!(Traces::now(&place), before, "{what}");
+        let groups = groups_of(run.pid().as_raw().cast_unsigned());
+        assert_eq!(groups, Vec::<std::path::PathBuf>::new(), "{what}");
         std::fs::remove_dir_all(place.path("out")).unwrap();
     }
 }
@@ -101,20 +103,33 @@ fn judge(run: &Watched, code: Option<i32>, what: &str) {
 
 #[test]
 fn nothing_is_left_of_a_killed_driver() {
-    nothing_is_left_of(Victim::Driver);
+    nothing_is_left_of(Victim::Driver, PAIR);
 }
 
 #[test]
 fn nothing_is_left_of_a_killed_lab_process() {
-    nothing_is_left_of(Victim::Lab);
+    nothing_is_left_of(Victim::Lab, PAIR);
 }
 
 #[test]
 fn nothing_is_left_of_a_killed_first_process_of_a_lab() {
-    nothing_is_left_of(Victim::LabInit);
+    nothing_is_left_of(Victim::LabInit, PAIR);
 }
 
 #[test]
 fn nothing_is_left_of_a_killed_vmm() {
-    nothing_is_left_of(Victim::Vmm);
+    nothing_is_left_of(Victim::Vmm, PAIR);
+}
+
+#[test]
+fn nothing_is_left_of_containers_whoever_is_killed() {
+    if let Err(reason) = Place::new("").can("nspawn") {
+        return eprintln!("SKIPPED: leftovers of containers: {reason}");
+    }
+    // Containers have no disks.
+    let containers = PAIR.replace("disks = [{ size = \"8M\" }]", "");
+    let containers = format!("[defaults]\nbackend = \"nspawn\"\n{containers}");
+    for victim in [Victim::Driver, Victim::Lab, Victim::LabInit, Victim::Vmm] {
+        nothing_is_left_of(victim, &containers);
+    }
 }

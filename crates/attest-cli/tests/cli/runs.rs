@@ -184,3 +184,37 @@ fn a_full_disk_ends_the_run_and_is_named() {
         "{text}"
     );
 }
+
+/// The examples that boot whole systems, as containers; on virtual machines they run unchanged.
+#[test]
+fn examples_of_whole_systems_run_in_containers() {
+    let place = Place::new("");
+    for needed in ["nspawn", "debian (mmdebstrap)"] {
+        if let Err(reason) = place.can(needed) {
+            return eprintln!("SKIPPED: examples in containers: {needed}: {reason}");
+        }
+    }
+    for (name, tests) in [("firewall", 1), ("load-balancer", 3), ("postgresql", 1)] {
+        an_example(name, tests, "nspawn");
+    }
+}
+
+/// The smallest of them under QEMU, as it is.
+#[test]
+fn an_example_of_a_whole_system_runs_in_a_virtual_machine() {
+    let needed = "debian (mmdebstrap)";
+    if let Err(reason) = Place::new("").can(needed) {
+        return eprintln!("SKIPPED: an example in a virtual machine: {needed}: {reason}");
+    }
+    an_example("firewall", 1, "qemu");
+}
+
+fn an_example(name: &str, tests: usize, backend: &str) {
+    let place = Place::new("");
+    let example = format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"));
+    let ended = place.run(&["run", "--output", "out", "--backend", backend, &example]);
+    assert_eq!(ended.code, Some(0), "{name}: {ended:?}");
+    let passed = format!("{tests} passed");
+    assert!(ended.stderr.contains(&passed), "{name}: {}", ended.stderr);
+    sums_up(&place);
+}

@@ -81,6 +81,21 @@ impl Place {
         run(&mut self.attest(arguments))
     }
 
+    /// Whether this host can do something, as `attest doctor` names it; else why not.
+    pub(crate) fn can(&self, what: &str) -> Result<(), String> {
+        let said = self.run(&["doctor", "--format", "json"]).stdout;
+        let findings = said.lines().map(|line| serde_json::from_str(line).unwrap());
+        let found = findings
+            .into_iter()
+            .find(|finding: &serde_json::Value| finding["what"] == what);
+        let found = found.expect("the doctor looks at it");
+        if found["works"] == true {
+            Ok(())
+        } else {
+            Err(found["detail"].to_string())
+        }
+    }
+
     /// The text of a file below the output directory `out`.
     pub(crate) fn output(&self, name: &str) -> String {
         let path = self.path("out").join(name);
@@ -96,6 +111,24 @@ pub(crate) fn run(command: &mut Command) -> Ended {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Control groups of labs of this driver.
+pub(crate) fn groups_of(driver: u32) -> Vec<PathBuf> {
+    let own = format!("attest-{driver}-");
+    let mut left = vec![PathBuf::from("/sys/fs/cgroup")];
+    let mut found = Vec::new();
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if entry.file_name().to_string_lossy().starts_with(&own) {
+                found.push(entry.path());
+            } else if is_directory {
+                left.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// A run that is watched through its event stream.
