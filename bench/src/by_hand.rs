@@ -36,19 +36,20 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What it takes until this port is open in so many containers that are started at once. The
 /// mounts are those of a thread, and go with it.
 pub(crate) fn until_serving(image: &Path, containers: usize, port: u16) -> Result<Duration> {
+    // Removed by who does not see the mounts in it.
+    let place = tempfile::tempdir()?;
     std::thread::scope(|scope| {
-        let work = scope.spawn(|| in_own_mounts(image, containers, port));
+        let work = scope.spawn(|| in_own_mounts(place.path(), image, containers, port));
         work.join().map_err(|_| "the thread panicked")?
     })
 }
 
-fn in_own_mounts(image: &Path, containers: usize, port: u16) -> Result<Duration> {
+fn in_own_mounts(place: &Path, image: &Path, containers: usize, port: u16) -> Result<Duration> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)?;
-    let place = tempfile::tempdir()?;
     let began = Instant::now();
-    let lower = place.path().join("image");
+    let lower = place.join("image");
     fs::create_dir(&lower)?;
     // By the program, which makes a loop device where the kernel needs one.
     let mounted = Command::new("mount")
@@ -59,7 +60,7 @@ fn in_own_mounts(image: &Path, containers: usize, port: u16) -> Result<Duration>
         return Err("the image cannot be mounted by hand".into());
     }
     let started: Result<Vec<_>> = (0..containers)
-        .map(|number| Container::start(place.path(), &lower, number))
+        .map(|number| Container::start(place, &lower, number))
         .collect();
     let started = started?;
     while !started.iter().all(|container| container.serves(port)) {
