@@ -79,6 +79,27 @@ impl Cargo {
         }
     }
 
+    /// Becomes a program that was built before, by its path below the target directory, in which
+    /// this one is, too. Comes back only when it could not be started.
+    pub(crate) fn become_built(path: &str, arguments: Vec<OsString>) -> Stopped {
+        let own = std::env::current_exe();
+        let program = own.map(|own| {
+            let target = own.parent().and_then(Path::parent);
+            target.unwrap_or(Path::new("target")).join(path)
+        });
+        let error = match program {
+            Ok(program) => Command::new(program)
+                .args(arguments)
+                .current_dir(root())
+                .exec(),
+            Err(error) => error,
+        };
+        Stopped {
+            command: path.to_owned(),
+            why: Why::NotStarted(error),
+        }
+    }
+
     fn shown(&self) -> String {
         let words = self.command.get_args().map(|word| word.to_string_lossy());
         format!("cargo {}", words.collect::<Vec<_>>().join(" "))

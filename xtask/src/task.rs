@@ -135,8 +135,8 @@ fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
         "attest-bench",
     ])
     .run()?;
-    let run = Cargo::new(["run", "--release", "--package", "attest-bench", "--"]);
-    Err(run.args(arguments).replace_me().into())
+    // Not by `cargo run`, which would build it again, for fewer packages with fewer features.
+    Err(Cargo::become_built("release/attest-bench", arguments).into())
 }
 
 /// The host's own target is named, so that the flag is not one of build scripts' and macros'.

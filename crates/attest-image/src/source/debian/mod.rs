@@ -69,9 +69,8 @@ pub fn debian(
     directory: &Path,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Tree, ImageError> {
-    let host = apt::HostApt::read();
-    let sources = apt::sources(debian, &host);
-    let mut tree = run::mmdebstrap(debian, &sources, &host, directory, progress)?;
+    let sources = apt::sources(debian, &apt::HostApt::read());
+    let mut tree = run::mmdebstrap(debian, &sources, directory, progress)?;
     // The first is for this build, the others are the host's own.
     for made in [
         "etc/apt/apt.conf.d/99mmdebstrap",

@@ -7,7 +7,7 @@ use std::process::{ChildStderr, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use super::apt::{HostApt, Sources};
+use super::apt::{self, Sources};
 use super::{Debian, DebianError, MINIMAL};
 use crate::error::ImageError;
 use crate::progress::Step;
@@ -25,7 +25,6 @@ const TOLD: usize = 6;
 pub(super) fn mmdebstrap(
     debian: &Debian,
     sources: &Sources,
-    host: &HostApt,
     directory: &Path,
     progress: &mut dyn FnMut(Step),
 ) -> Result<Tree, ImageError> {
@@ -40,7 +39,7 @@ pub(super) fn mmdebstrap(
         "no directory can be made there",
     ))?;
     progress(Step::new(format!("making the Debian {}", debian.suite)));
-    let command = command(debian, sources, host, work.path());
+    let command = command(debian, sources, work.path());
     let mut running = Sandboxed::start(command, None).map_err(|error| {
         failed(match error.kind() {
             io::ErrorKind::NotFound => DebianError::Missing,
@@ -81,7 +80,7 @@ pub(super) fn mmdebstrap(
     }
 }
 
-fn command(debian: &Debian, sources: &Sources, host: &HostApt, work: &Path) -> Command {
+fn command(debian: &Debian, sources: &Sources, work: &Path) -> Command {
     let mut command = Command::new("mmdebstrap");
     let packages = MINIMAL.into_iter();
     let packages = packages.chain(debian.packages.iter().map(String::as_str));
@@ -103,7 +102,7 @@ fn command(debian: &Debian, sources: &Sources, host: &HostApt, work: &Path) -> C
         // The user `_apt` may not enter the cache, which is its owner's only.
         command.arg("--aptopt=APT::Sandbox::User \"root\"");
     }
-    for option in &host.options {
+    for option in apt::options() {
         command.arg(format!("--aptopt={option}"));
     }
     if let Sources::Default = sources {
