@@ -92,18 +92,19 @@ pub(super) fn snapshot(image: OwnedFd, changes: OwnedFd) -> Result<OwnedFd, Fail
     // SAFETY: the kernel reads and writes `data_size` bytes of the call, which are there.
     unsafe { create(control.as_raw_fd(), &raw mut made) }
         .map_err(call_failed("make a device of the device mapper"))?;
-    let device = open(made.device);
+    let mut loaded = Call::new(&name).target(length / SECTOR, &told);
+    // SAFETY: as above.
+    let loaded = unsafe { load(control.as_raw_fd(), &raw mut loaded) }.map_err(call_failed(
+        "make a snapshot; the kernel must have dm-snapshot (`modprobe dm-snapshot`)",
+    ));
+    // With its table it has a node; before anything else may fail, its end is arranged.
+    let device = loaded.and_then(|_| open(made.device).map_err(failed("open a snapshot")));
     let mut removed = Call::new(&name);
     removed.flags = DEFERRED;
     // SAFETY: as above.
     unsafe { remove(control.as_raw_fd(), &raw mut removed) }
-        .map_err(call_failed("have a device removed when it is closed"))?;
-    let device = device.map_err(failed("open a device of the device mapper"))?;
-    let mut loaded = Call::new(&name).target(length / SECTOR, &told);
-    // SAFETY: as above.
-    unsafe { load(control.as_raw_fd(), &raw mut loaded) }.map_err(call_failed(
-        "make a snapshot; the kernel must have dm-snapshot (`modprobe dm-snapshot`)",
-    ))?;
+        .map_err(call_failed("have a snapshot removed when it is closed"))?;
+    let device = device?;
     let mut resumed = Call::new(&name);
     // SAFETY: as above.
     unsafe { resume(control.as_raw_fd(), &raw mut resumed) }
@@ -210,6 +211,11 @@ mod tests {
         assert_eq!(read(&below, 1 << 20), (7, 7));
         let link = std::fs::read_link(format!("/proc/self/fd/{}", device.as_raw_fd())).unwrap();
         drop(device);
-        assert!(!link.exists(), "it goes with its last user");
+        // The kernel removes it behind the back of its last user.
+        let began = std::time::Instant::now();
+        while link.exists() {
+            assert!(began.elapsed().as_secs() < 60, "{} stays", link.display());
+            std::thread::yield_now();
+        }
     }
 }
