@@ -404,6 +404,16 @@ impl<W: Write> Terminal<W> {
                     .map(|machine| (sanitize(machine), event.at_ns))
                     .collect();
             }
+            // Images, which may take minutes to build, are no part of a machine's boot.
+            (
+                EventKind::PhaseStarted {
+                    phase: Phase::Spawn,
+                },
+                None,
+            ) => self
+                .booting
+                .values_mut()
+                .for_each(|since| *since = event.at_ns),
             (EventKind::SystemUp { times, .. }, Some(machine)) => {
                 self.boots.push((sanitize(machine), times.clone()));
             }
