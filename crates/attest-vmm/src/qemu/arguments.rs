@@ -322,8 +322,10 @@ mod tests {
         -add-fd fd=8,set=0
         -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-device,drive=disk0,serial=root
-        -add-fd fd=9,set=1
-        -blockdev raw,node-name=disk1,read-only=off,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=9,set=3
+        -blockdev raw,node-name=below1,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/3,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=10,set=2
+        -blockdev qcow2,node-name=disk1,read-only=off,backing=below1,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-device,drive=disk1,serial=data
         ");
     }
@@ -360,8 +362,10 @@ mod tests {
         -add-fd fd=8,set=0
         -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-pci,drive=disk0,serial=root
-        -add-fd fd=9,set=1
-        -blockdev raw,node-name=disk1,read-only=off,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/1,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=9,set=3
+        -blockdev raw,node-name=below1,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/3,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=10,set=2
+        -blockdev qcow2,node-name=disk1,read-only=off,backing=below1,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-pci,drive=disk1,serial=data
         ");
     }
