@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use attest::events::EventKind;
 use attest::manifest::{LabPlan, Manifest};
 use attest::run::{OutputDirectory, Overrides};
 use attest::{EventStream, Lab, LabContext, Machine, Recorder};
@@ -40,7 +41,8 @@ impl From<&arguments::Lab> for Overrides {
     }
 }
 
-/// Give every event to the readers, until the run is over. A reader that cannot write (a closed
+/// Give every event to the readers, until the run is over, whoever still holds a recorder: an image
+/// that was being built when the run was interrupted ends with the process. A reader that cannot write (a closed
 /// pipe) must not end the run: its first error is given back instead.
 pub(crate) fn pump(
     mut events: EventStream,
@@ -50,6 +52,9 @@ pub(crate) fn pump(
         let mut outcome = Ok(());
         while let Some(event) = events.next().await {
             outcome = outcome.and(readers.event(&event));
+            if let EventKind::RunEnded { .. } = event.kind {
+                break;
+            }
         }
         outcome.and(readers.finish())
     })
