@@ -55,14 +55,18 @@ impl Namespaces {
         self.0.get_mut(name)
     }
 
-    /// The container has ended; the names of its cards' other ends, which are to go.
-    pub(super) fn discard(&mut self, name: &str) -> Vec<String> {
-        let Some(was) = self.0.remove(name) else {
-            return Vec::new();
-        };
-        let _ = umount2(&was.path, MntFlags::MNT_DETACH);
-        let _ = std::fs::remove_file(&was.path);
-        was.ports
+    /// The names of the other ends of a container's cards.
+    pub(super) fn ports(&self, name: &str) -> Vec<String> {
+        let of = self.0.get(name);
+        of.map(|of| of.ports.clone()).unwrap_or_default()
+    }
+
+    /// The container has ended.
+    pub(super) fn discard(&mut self, name: &str) {
+        if let Some(was) = self.0.remove(name) {
+            let _ = umount2(&was.path, MntFlags::MNT_DETACH);
+            let _ = std::fs::remove_file(&was.path);
+        }
     }
 }
 

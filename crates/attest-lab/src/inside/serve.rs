@@ -242,10 +242,12 @@ impl Lab {
 
     async fn namespace(&mut self, name: &str) -> Result<PathBuf, Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
-        for port in self.namespaces.discard(name) {
+        // Cards first: with their namespace they would go, too, but at any time.
+        for port in self.namespaces.ports(name) {
             let port = self.net.link_by_name(&port).await.map_err(failed)?;
             self.net.remove(&port).await.map_err(failed)?;
         }
+        self.namespaces.discard(name);
         self.namespaces.make(name, &self.roots.networks()?)
     }
 

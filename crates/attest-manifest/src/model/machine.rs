@@ -173,8 +173,8 @@ impl Backend {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CopyOnWrite {
-    /// The best that image, backend and host allow: memory for images that attest built, a qcow2
-    /// overlay for ready disks.
+    /// The best that image, backend and host allow: memory in containers and for file systems that
+    /// are read-only by themselves, as those that attest builds; else a qcow2 overlay.
     #[default]
     Auto,
     /// Into the machine's memory, by an overlay of its own.
@@ -334,7 +334,8 @@ pub struct Disk {
     /// An empty disk of this size, a multiple of 512 bytes. Example: `size = "1G"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// A raw image of the host, relative to the manifest. Example: `source = "data.raw"`.
+    /// A raw or qcow2 image of the host, relative to the manifest. It is never written to: what the
+    /// guest writes is gone with the machine. Example: `source = "data.raw"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
     /// Whether the guest is kept from writing. Default: false.
