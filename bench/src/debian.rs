@@ -5,7 +5,7 @@ use std::path::Path;
 
 use attest::manifest::{Debian, FileEntry, Image, ImageDefinition, Machine, ManifestFile};
 use attest::{Backend, Lab, LabContext, Recorder};
-use attest_image::root::{OwnKernel, Profile, RootFormat, RootImage, RootSource, RootSpec, Units};
+use attest_image::root::{Profile, RootImage, RootSource, RootSpec};
 use attest_image::source::DebianError;
 use attest_image::{Cache, ImageError, root, source};
 
@@ -19,22 +19,15 @@ const VCPUS: u32 = 2;
 
 /// What its builder makes of the declaration that [`manifest`] has.
 pub(crate) fn spec() -> RootSpec {
+    let source = RootSource::Debian(source::Debian {
+        suite: SUITE.to_owned(),
+        packages: PACKAGES.map(str::to_owned).to_vec(),
+        mirror: None,
+        components: vec!["main".to_owned()],
+    });
     RootSpec {
-        name: IMAGE.to_owned(),
-        source: RootSource::Debian(source::Debian {
-            suite: SUITE.to_owned(),
-            packages: PACKAGES.map(str::to_owned).to_vec(),
-            mirror: None,
-            components: vec!["main".to_owned()],
-        }),
         profile: Profile::Lean,
-        users: Vec::new(),
-        files: Vec::new(),
-        units: Units::default(),
-        run: Vec::new(),
-        format: RootFormat::Erofs,
-        init: None,
-        kernel: OwnKernel::Ignored,
+        ..RootSpec::new(IMAGE, source)
     }
 }
 

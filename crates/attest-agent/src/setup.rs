@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use attest_net::Card;
+use attest_protocol::chain;
 use attest_protocol::message::{Failure, FailureCode, HostEntry, Interface, Response, Setup};
 
 use crate::failure::{failure, os};
@@ -70,15 +71,4 @@ fn card(interface: &Interface) -> Result<Card, Failure> {
         mtu: Some(interface.mtu).filter(|mtu| *mtu > 0),
         addresses: addresses.collect::<Result<_, _>>()?,
     })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

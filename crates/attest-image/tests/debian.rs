@@ -1,29 +1,20 @@
 //! Whole Debians by mmdebstrap, from where this host's apt has its packages. Where that cannot
 //! be, the tests say why and end.
 
-use attest_image::root::{
-    NewUser, OwnKernel, Profile, RootFormat, RootImage, RootSource, RootSpec, Units, build_root,
-};
+use attest_image::root::{NewUser, Profile, RootImage, RootSource, RootSpec, Units, build_root};
 use attest_image::source::{Debian, DebianError};
 use attest_image::{Cache, ImageError, erofs};
 
 fn spec(suite: &str, packages: &[&str]) -> RootSpec {
+    let source = RootSource::Debian(Debian {
+        suite: suite.to_owned(),
+        packages: packages.iter().map(ToString::to_string).collect(),
+        mirror: None,
+        components: vec!["main".to_owned()],
+    });
     RootSpec {
-        name: "debian".to_owned(),
-        source: RootSource::Debian(Debian {
-            suite: suite.to_owned(),
-            packages: packages.iter().map(ToString::to_string).collect(),
-            mirror: None,
-            components: vec!["main".to_owned()],
-        }),
         profile: Profile::Lean,
-        users: Vec::new(),
-        files: Vec::new(),
-        units: Units::default(),
-        run: Vec::new(),
-        format: RootFormat::Erofs,
-        init: None,
-        kernel: OwnKernel::Ignored,
+        ..RootSpec::new("debian", source)
     }
 }
 

@@ -10,7 +10,7 @@ pub mod message;
 mod text;
 pub mod tree;
 
-pub use text::one_line;
+pub use text::{chain, one_line};
 
 /// The protocol's generation. Raised when a message is added or changes its meaning; the host
 /// speaks every generation back to 1, and only what is newer than the agent fails, by name.

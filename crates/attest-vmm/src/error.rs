@@ -120,6 +120,19 @@ pub enum VmmError {
 }
 
 impl VmmError {
+    /// What the host did not do for this machine.
+    pub(crate) fn host(
+        machine: &str,
+        action: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let machine = machine.to_owned();
+        move |source| Self::Host {
+            machine,
+            action,
+            source,
+        }
+    }
+
     /// What a probe found against a backend, for this machine.
     pub(crate) fn unable(machine: &str) -> impl FnOnce(String) -> Self + use<> {
         let machine = machine.to_owned();

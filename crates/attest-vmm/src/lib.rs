@@ -12,6 +12,7 @@ pub mod probe;
 pub mod qemu;
 pub mod qmp;
 mod running;
+mod socket;
 pub mod ssh;
 
 use std::future::Future;

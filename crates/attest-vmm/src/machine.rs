@@ -10,8 +10,6 @@ pub struct MachineConfig {
     pub name: String,
     /// What it is made of; each backend runs one kind.
     pub body: Body,
-    /// Network cards, in order.
-    pub cards: Vec<Card>,
     /// Where the log of what runs it may go (a file that the run keeps).
     pub log: Option<PathBuf>,
 }
@@ -40,6 +38,8 @@ pub struct VirtualConfig {
     pub initrd: PathBuf,
     /// Added to what the backend needs itself.
     pub kernel_arguments: Vec<String>,
+    /// Network cards, in order.
+    pub cards: Vec<Card>,
     /// Disks, in order.
     pub disks: Vec<Disk>,
     /// QEMU machine type and accelerator.

@@ -1,10 +1,11 @@
 //! What runs, and how it ends.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use crate::{BoxFuture, VmmError};
+use crate::{BoxFuture, Launched, VmmError};
 
 /// A machine that runs.
 pub trait Running: fmt::Debug + Send + Sync {
@@ -80,6 +81,15 @@ pub enum EndingKind {
 
 /// SIGKILL's number, the same on every Linux.
 pub(crate) const SIGKILL: i32 = 9;
+
+/// End a program at once, and let it be known that this was asked for.
+pub(crate) fn kill<'a>(process: &'a dyn Launched, killed: &AtomicBool) -> BoxFuture<'a, ()> {
+    killed.store(true, Ordering::SeqCst);
+    process.signal(SIGKILL);
+    Box::pin(async move {
+        process.exited().await;
+    })
+}
 
 /// How a machine ended, from who finds it out.
 pub(crate) fn known(ending: &watch::Receiver<Option<Ending>>) -> BoxFuture<'static, Ending> {

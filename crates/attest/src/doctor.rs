@@ -1,9 +1,8 @@
 //! What this host can do, with the reason for every no.
 
 use attest_image::{Cache, ImageError, disks};
+use attest_protocol::chain;
 use attest_vmm::{nspawn, qemu, ssh};
-
-use crate::error::chain;
 
 /// One ability of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use attest_events::{FailureDetail, MachineEnding, Verdict};
 use attest_image::ImageError;
 use attest_lab::LabError;
 use attest_manifest::ManifestError;
+use attest_protocol::chain;
 use attest_protocol::link::LinkError;
 use attest_protocol::message::{ExitStatus, Failure};
 use attest_vmm::VmmError;
@@ -270,18 +271,6 @@ impl From<ManifestError> for Error {
     fn from(error: ManifestError) -> Self {
         Self::Manifest(Box::new(error))
     }
-}
-
-/// An error and all its causes, joined by `: `.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl Error {

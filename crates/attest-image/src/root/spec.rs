@@ -30,6 +30,24 @@ pub struct RootSpec {
     pub kernel: OwnKernel,
 }
 
+impl RootSpec {
+    /// What a source has, as it is: an erofs of all of it, with nothing added.
+    pub fn new(name: &str, source: RootSource) -> Self {
+        Self {
+            name: name.to_owned(),
+            source,
+            profile: Profile::default(),
+            users: Vec::new(),
+            files: Vec::new(),
+            units: Units::default(),
+            run: Vec::new(),
+            format: RootFormat::default(),
+            init: None,
+            kernel: OwnKernel::default(),
+        }
+    }
+}
+
 /// Where a root comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootSource {

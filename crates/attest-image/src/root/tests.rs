@@ -33,18 +33,7 @@ impl Place {
 }
 
 fn spec(source: RootSource) -> RootSpec {
-    RootSpec {
-        name: "web".to_owned(),
-        source,
-        profile: Profile::Full,
-        users: Vec::new(),
-        files: Vec::new(),
-        units: Units::default(),
-        run: Vec::new(),
-        format: RootFormat::Erofs,
-        init: None,
-        kernel: OwnKernel::Ignored,
-    }
+    RootSpec::new("web", source)
 }
 
 #[test]

@@ -4,12 +4,10 @@ mod arguments;
 mod console;
 mod running;
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tokio::net::UnixStream;
-
+use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
     VmmError, Wanted, installed_program,
@@ -81,7 +79,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
     let MachineConfig {
         name,
         body: Body::Container(container),
-        cards: _,
         log,
     } = machine
     else {
@@ -91,14 +88,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         });
     };
     let path = probe().map_err(VmmError::unable(&name))?;
-    let failed = |action| {
-        let machine = name.clone();
-        move |source| VmmError::Host {
-            machine,
-            action,
-            source,
-        }
-    };
+    let failed = |action| VmmError::host(&name, action);
     let terminal = console::Terminal::open().map_err(failed("its console cannot be made"))?;
     let (agent, agent_end) = pair().map_err(failed("its socket cannot be made"))?;
     let (words, words_end) = std::io::pipe().map_err(failed("its pipe cannot be made"))?;
@@ -138,11 +128,4 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         chosen: Vec::new(),
         timings: StartTimings { prepare, vmm },
     })
-}
-
-/// Our end of a socket pair, and the container's.
-fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
-    let (near, far) = std::os::unix::net::UnixStream::pair()?;
-    near.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(near)?, far.into()))
 }

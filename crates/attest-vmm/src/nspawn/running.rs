@@ -10,7 +10,7 @@ use attest_lab::ProcessExit;
 use tokio::sync::watch;
 
 use crate::output::Output;
-use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Reboots, Running, SIGKILL};
+use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Reboots, Running};
 
 /// With this, systemd-nspawn asks to be started again (its `EXIT_FORCE_RESTART`): its container
 /// asked for a reboot.
@@ -85,11 +85,7 @@ impl Running for Container {
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {
-        self.killed.store(true, Ordering::SeqCst);
-        self.process.signal(SIGKILL);
-        Box::pin(async move {
-            self.process.exited().await;
-        })
+        crate::running::kill(&*self.process, &self.killed)
     }
 
     fn reboots(&self) -> Reboots<'_> {

@@ -63,7 +63,6 @@ fn escaped(value: &str) -> String {
 pub(super) fn build(
     name: &str,
     machine: VirtualConfig,
-    cards: Vec<Card>,
     chosen: Chosen<'_>,
     sockets: Sockets,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
@@ -99,7 +98,7 @@ pub(super) fn build(
     builder.virtio("serial", "");
     builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
     builder.virtio("rng", "");
-    for (index, Card { mac, tap }) in cards.into_iter().enumerate() {
+    for (index, Card { mac, tap }) in machine.cards.into_iter().enumerate() {
         let fd = pass(tap);
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         // QEMU asks the TAP itself whether it has headers for offloads.
@@ -252,6 +251,11 @@ mod tests {
             kernel: "/k/vmlinux".into(),
             initrd: "/k/initrd".into(),
             kernel_arguments: vec!["loglevel=7".to_owned()],
+            cards: if full {
+                vec![card(), card()]
+            } else {
+                Vec::new()
+            },
             disks: if full {
                 vec![
                     disk("root", true, DiskFormat::Raw),
@@ -265,11 +269,6 @@ mod tests {
                 ..QemuOptions::default()
             },
         };
-        let cards = if full {
-            vec![card(), card()]
-        } else {
-            Vec::new()
-        };
         let mut next = 5;
         let fast = ["norandmaps".to_owned()];
         let chosen = Chosen {
@@ -282,7 +281,7 @@ mod tests {
             console: 4,
             agent: 5,
         };
-        let args = build("web,1", machine, cards, chosen, sockets, &mut |_| {
+        let args = build("web,1", machine, chosen, sockets, &mut |_| {
             next += 1;
             next
         });

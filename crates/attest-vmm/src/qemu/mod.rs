@@ -21,9 +21,10 @@ use tokio::sync::{OnceCell, mpsc};
 use crate::output::Output;
 use crate::probe;
 use crate::qmp::{Qmp, QmpError};
+use crate::socket::pair;
 use crate::{
-    Ability, Accelerator, Backend, Body, BoxFuture, Card, Launched, Launcher, MachineConfig,
-    Program, SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
+    Ability, Accelerator, Backend, Body, BoxFuture, Launched, Launcher, MachineConfig, Program,
+    SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
 };
 
 use arguments::{Chosen, Sockets};
@@ -130,7 +131,6 @@ impl Qemu {
         let MachineConfig {
             name,
             body: Body::Virtual(machine),
-            cards,
             log,
         } = machine
         else {
@@ -152,25 +152,15 @@ impl Qemu {
             found.path,
             &name,
             *machine,
-            cards,
             Chosen {
                 accelerator,
                 fast: &fast,
                 calibrates,
             },
         )
-        .map_err(|source| VmmError::Host {
-            machine: name.clone(),
-            action: "its sockets cannot be made",
-            source,
-        })?;
-        let output = Output::follow(ends.output, log, Box::new(|_| ())).map_err(|source| {
-            VmmError::Host {
-                machine: name.clone(),
-                action: "QEMU's output cannot be read",
-                source,
-            }
-        })?;
+        .map_err(VmmError::host(&name, "its sockets cannot be made"))?;
+        let output = Output::follow(ends.output, log, Box::new(|_| ()))
+            .map_err(VmmError::host(&name, "QEMU's output cannot be read"))?;
         let prepare = began.elapsed();
         let process = launcher
             .launch(ends.program)
@@ -223,7 +213,6 @@ impl Ends {
         path: PathBuf,
         name: &str,
         machine: VirtualConfig,
-        cards: Vec<Card>,
         chosen: Chosen<'_>,
     ) -> std::io::Result<Self> {
         let (qmp, qmp_end) = pair()?;
@@ -246,7 +235,7 @@ impl Ends {
             agent: program.pass(agent_end),
         };
         let pass = &mut |fd| program.pass(fd);
-        program.args = arguments::build(name, machine, cards, chosen, sockets, pass);
+        program.args = arguments::build(name, machine, chosen, sockets, pass);
         Ok(Self {
             program,
             output: output.into(),
@@ -256,13 +245,6 @@ impl Ends {
             drivers_console: UnixStream::pair()?,
         })
     }
-}
-
-/// Our end of a socket pair, and QEMU's.
-fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
-    let (near, far) = std::os::unix::net::UnixStream::pair()?;
-    near.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(near)?, far.into()))
 }
 
 async fn connect(

@@ -186,11 +186,7 @@ impl Running for Machine {
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {
-        self.killed.store(true, Ordering::SeqCst);
-        self.process.signal(SIGKILL);
-        Box::pin(async move {
-            self.process.exited().await;
-        })
+        crate::running::kill(&*self.process, &self.killed)
     }
 
     fn reboots(&self) -> Reboots<'_> {

@@ -7,7 +7,6 @@ mod script;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as Socket;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
@@ -15,6 +14,7 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
+use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, HostConfig, Launcher, MachineConfig, StartTimings, Started,
     VmmError, Wanted, installed_program,
@@ -92,7 +92,6 @@ async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
         name,
         body: Body::Host(host),
         log,
-        ..
     } = machine
     else {
         return Err(VmmError::WrongBody {
@@ -102,14 +101,7 @@ async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
     };
     let path = probe().map_err(VmmError::unable(&name))?;
     let (script, agent) = script::start(&host.agent);
-    let failed = |action| {
-        let machine = name.clone();
-        move |source| VmmError::Host {
-            machine,
-            action,
-            source,
-        }
-    };
+    let failed = |action| VmmError::host(&name, action);
     let (mut stream, far) = pair().map_err(failed("its socket cannot be made"))?;
     let (words, words_end) = std::io::pipe().map_err(failed("its pipe cannot be made"))?;
     let far_again = far
@@ -160,13 +152,6 @@ fn arguments(host: &HostConfig, script: &str) -> Vec<OsString> {
     let user = host.user.as_deref().unwrap_or("root");
     args.extend(["-l", user, "--", &host.host, script].map(OsString::from));
     args
-}
-
-/// Our end of a socket pair, and ssh's.
-fn pair() -> std::io::Result<(UnixStream, OwnedFd)> {
-    let (near, far) = Socket::pair()?;
-    near.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(near)?, far.into()))
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ pub(crate) fn machine(kernel: &std::path::Path) -> VirtualConfig {
         // QEMU wants one that is not empty; a bare-metal kernel does not look at it.
         initrd: kernel.to_owned(),
         kernel_arguments: Vec::new(),
+        cards: Vec::new(),
         disks: Vec::new(),
         qemu: QemuOptions {
             machine: MachineType::Microvm,
@@ -120,7 +121,6 @@ pub(crate) async fn start_logged(
     let machine = MachineConfig {
         name: "web".to_owned(),
         body: Body::Virtual(Box::new(machine)),
-        cards: Vec::new(),
         log,
     };
     let memo = tempfile::tempdir().unwrap();

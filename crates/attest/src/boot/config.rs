@@ -20,15 +20,6 @@ use crate::machine::Inner;
 
 pub(super) async fn machine(inner: &Inner, lab: &Shared, root: RootUse) -> Result<MachineConfig> {
     let plan = &inner.plan;
-    let mut cards = Vec::new();
-    if plan.backend == Backend::Qemu {
-        for card in &plan.cards {
-            cards.push(Card {
-                mac: card.mac,
-                tap: lab.process.tap(&card.network).await?,
-            });
-        }
-    }
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
@@ -37,7 +28,6 @@ pub(super) async fn machine(inner: &Inner, lab: &Shared, root: RootUse) -> Resul
     Ok(MachineConfig {
         name: plan.name.clone(),
         body,
-        cards,
         log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
     })
 }
@@ -63,14 +53,14 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
 async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<ContainerConfig> {
     let (image, init) = lab.images.container(&inner.plan);
     let before = inner.root.lock().expect("nobody panics with it").clone();
-    let place = match before {
+    let root = match before {
         Some(before) if root == RootUse::Same => before,
         _ => fresh_root(&inner.plan, image, lab).await?,
     };
-    *inner.root.lock().expect("nobody panics with it") = Some(place.clone());
+    *inner.root.lock().expect("nobody panics with it") = Some(root.clone());
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
     Ok(ContainerConfig {
-        root: place,
+        root,
         network: network(&inner.plan, lab).await?,
         agent: agent.clone(),
         init: init.map(str::to_owned),
@@ -113,12 +103,20 @@ async fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConf
         arguments: mut kernel_arguments,
     } = Disks::of(plan, lab).await?;
     kernel_arguments.extend_from_slice(&plan.kernel_arguments);
+    let mut cards = Vec::with_capacity(plan.cards.len());
+    for card in &plan.cards {
+        cards.push(Card {
+            mac: card.mac,
+            tap: lab.process.tap(&card.network).await?,
+        });
+    }
     Ok(VirtualConfig {
         memory: plan.memory,
         vcpus: plan.vcpus,
         kernel: first.kernel.clone(),
         initrd: first.initrd.clone(),
         kernel_arguments,
+        cards,
         disks,
         qemu: qemu_options(plan),
     })

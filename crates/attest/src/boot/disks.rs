@@ -150,16 +150,12 @@ pub(super) fn of_container(
     images: &Images,
 ) -> Result<(OwnedFd, Option<OwnedFd>)> {
     let (strategy, _) = strategy::decide(plan, images.is_writable(plan))?;
-    let image = open(image)?;
+    let image = disks::DiskImage::open(image)?;
     let upper = match strategy {
         Strategy::Disk => Some(disks::writable(&images.cache)?),
         _ => None,
     };
-    Ok((image, upper))
-}
-
-fn open(path: &Path) -> Result<OwnedFd> {
-    Ok(disks::DiskImage::open(path)?.into())
+    Ok((image.into(), upper))
 }
 
 fn raw(file: OwnedFd) -> DiskFile {

@@ -31,12 +31,37 @@ const MODULES_OF_ROOTS: [&str; 3] = ["erofs", "ext4", "overlay"];
 #[derive(Debug)]
 pub(crate) struct Images {
     pub(crate) cache: Cache,
-    /// For each image of a virtual machine.
-    firsts: Vec<(ImagePlan, First)>,
+    /// One for all virtual machines that agree in what decides it.
+    firsts: Vec<(FirstPlan, First)>,
     /// Each system that is used.
     roots: Vec<Root>,
     /// The built-in guest as a container's root.
     bare: Option<PathBuf>,
+}
+
+/// What decides what a virtual machine's processor begins with. Different systems share it.
+#[derive(Debug, PartialEq)]
+struct FirstPlan {
+    kernel: KernelPlan,
+    initrd: Option<PathBuf>,
+    has_system: bool,
+    /// The system whose own kernel it is.
+    of: Option<String>,
+}
+
+impl FirstPlan {
+    fn of(image: &ImagePlan) -> Self {
+        let brings_kernel = image.kernel == KernelPlan::Image;
+        let system = image.system.as_ref();
+        Self {
+            kernel: image.kernel.clone(),
+            initrd: image.initrd.clone(),
+            has_system: system.is_some(),
+            of: system
+                .filter(|_| brings_kernel)
+                .map(|system| system.name.clone()),
+        }
+    }
 }
 
 /// What a virtual machine's processor begins with.
@@ -93,14 +118,17 @@ impl Images {
         if machine.backend == Backend::Nspawn || machine.image.system.is_some() {
             strategy::decide(machine, self.is_writable(machine))?;
         }
-        if machine.backend == Backend::Nspawn && machine.image.system.is_none() {
+        let is_bare_container =
+            machine.backend == Backend::Nspawn && machine.image.system.is_none();
+        if is_bare_container && self.bare.is_none() {
             let options = BareOptions::new(attest_embed::AGENT, &[]);
             self.bare = Some(bare::container(&self.cache, &options)?);
         }
-        let is_known = self.firsts.iter().any(|(known, _)| *known == machine.image);
+        let plan = FirstPlan::of(&machine.image);
+        let is_known = self.firsts.iter().any(|(known, _)| *known == plan);
         if machine.backend == Backend::Qemu && !is_known {
             let first = self.first_steps(machine, recorder)?;
-            self.firsts.push((machine.image.clone(), first));
+            self.firsts.push((plan, first));
         }
         Ok(())
     }
@@ -116,8 +144,8 @@ impl Images {
     }
 
     fn first(&self, machine: &MachinePlan) -> &First {
-        let mut firsts = self.firsts.iter();
-        let found = firsts.find(|(known, _)| *known == machine.image);
+        let plan = FirstPlan::of(&machine.image);
+        let found = self.firsts.iter().find(|(known, _)| *known == plan);
         &found.expect("made for every virtual machine of the plan").1
     }
 
