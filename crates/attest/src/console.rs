@@ -95,6 +95,28 @@ impl Text {
     }
 }
 
+/// Where what is printed goes, beside the console's file.
+struct Printed {
+    machine: String,
+    text: Arc<Mutex<Text>>,
+    grown: watch::Sender<u64>,
+    recorder: Recorder,
+}
+
+impl Printed {
+    fn push(&self, bytes: &[u8]) {
+        let (lines, end) = {
+            let mut text = self.text.lock().expect("not poisoned");
+            (text.push(bytes), text.end())
+        };
+        for line in lines {
+            self.recorder
+                .record_line(&self.machine, EventKind::Console { line });
+        }
+        self.grown.send_replace(end);
+    }
+}
+
 impl Console {
     pub(crate) fn new(machine: &str, file: &Path) -> Self {
         Self {
@@ -125,9 +147,13 @@ impl Console {
                 self.machine,
                 self.file.display()
             )))?;
-        let (machine, text) = (self.machine.clone(), Arc::clone(&self.text));
-        let (grown, lost) = (self.grown.clone(), self.lost.clone());
-        let open = self.open.clone();
+        let printed = Printed {
+            machine: self.machine.clone(),
+            text: Arc::clone(&self.text),
+            grown: self.grown.clone(),
+            recorder,
+        };
+        let (lost, open) = (self.lost.clone(), self.open.clone());
         open.send_replace(true);
         Ok(Background::spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
@@ -138,17 +164,22 @@ impl Console {
                 {
                     lost.send_replace(Some(Arc::new(error)));
                 }
-                let (lines, end) = {
-                    let mut text = text.lock().expect("not poisoned");
-                    (text.push(bytes), text.end())
-                };
-                for line in lines {
-                    recorder.record_line(&machine, EventKind::Console { line });
-                }
-                grown.send_replace(end);
+                printed.push(bytes);
             }
             open.send_replace(false);
         }))
+    }
+
+    /// Take what was printed elsewhere, as a command's stderr, for printed here: in its text and
+    /// its events, though not in its file.
+    pub(crate) fn print(&self, bytes: &[u8], recorder: &Recorder) {
+        let printed = Printed {
+            machine: self.machine.clone(),
+            text: Arc::clone(&self.text),
+            grown: self.grown.clone(),
+            recorder: recorder.clone(),
+        };
+        printed.push(bytes);
     }
 
     /// Resolves when all is read of a machine that has ended, or a moment later.

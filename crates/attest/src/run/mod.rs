@@ -59,14 +59,7 @@ impl Run {
         for lab in selection.labs {
             self.run_lab(lab, &mut summary).await;
         }
-        let exit_code = summary.exit_code();
-        let breakdown = self.recorder.breakdown();
-        self.recorder.record(EventKind::RunEnded {
-            exit_code,
-            summary,
-            breakdown,
-        });
-        exit_code
+        self.recorder.end(summary)
     }
 
     /// The declarative tests of one manifest share one lab; each Rust test brings its own.
