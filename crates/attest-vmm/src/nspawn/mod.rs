@@ -100,6 +100,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         path,
         args: arguments::build(&name, &container),
         environment: arguments::environment(),
+        directory: None,
         input: Some(input),
         output: terminal.guest,
         errors: Some(words_end.into()),
