@@ -16,7 +16,9 @@ fn main() {
     for (name, path) in &files {
         let contents = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         hasher.update(name.as_bytes()).update(&[0]);
-        hasher.update(&contents.len().to_le_bytes()).update(&contents);
+        hasher
+            .update(&contents.len().to_le_bytes())
+            .update(&contents);
         let path = fs::canonicalize(path).unwrap_or_else(|error| panic!("{name}: {error}"));
         writeln!(list, "    ({name:?}, include_bytes!({path:?})),").expect("memory");
     }
@@ -33,8 +35,8 @@ fn variable(name: &str) -> String {
 
 /// What CPython imports, and what type checkers read is left out: it is for the package.
 fn collect(root: &Path, directory: &Path, files: &mut Vec<(String, PathBuf)>) {
-    let entries = fs::read_dir(directory)
-        .unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let entries =
+        fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries {
         let path = entry.expect("a directory can be read").path();
         if path.is_dir() {

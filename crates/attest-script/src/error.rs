@@ -24,6 +24,15 @@ pub enum ScriptError {
         #[source]
         source: io::Error,
     },
+    /// What the script makes can be put nowhere.
+    #[error("the output of the script cannot be kept in {}", path.display())]
+    Output {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// It could not be started.
     #[error("{} cannot be started", program.display())]
     Start {

@@ -6,8 +6,10 @@ mod error;
 mod package;
 mod process;
 mod python;
+mod run;
 
 pub use error::ScriptError;
 pub use package::{FILES, Package};
 pub use process::{Ending, ScriptProcess};
 pub use python::Python;
+pub use run::Scripts;

@@ -17,7 +17,7 @@ const DIGEST: &str = env!("ATTEST_PYTHON_DIGEST");
 /// In the cache, before the digest.
 const PREFIX: &str = "python-";
 /// What CPython is started with. It has to run on every Python, to say which it needs.
-const START: &str = "start.py";
+const START: &str = "attest/_runner.py";
 /// Packages of other versions of attest that nobody used for so long are removed.
 const OLD: Duration = Duration::from_hours(30 * 24);
 

@@ -17,7 +17,6 @@ use crate::python::Python;
 /// Tells the client which descriptor its socket is.
 const FD_VARIABLE: &str = "ATTEST_RPC_FD";
 
-
 /// A running CPython. It is killed when dropped, and when attest dies.
 #[derive(Debug)]
 pub struct ScriptProcess {

@@ -41,7 +41,9 @@ fn find(named: Option<&OsStr>, path: &OsStr) -> Result<Python, ScriptError> {
             Some(PathBuf::from(named)).filter(|path| is_program(path))
         }
         Some(named) => in_path(named, path),
-        None => NAMES.iter().find_map(|name| in_path(OsStr::new(name), path)),
+        None => NAMES
+            .iter()
+            .find_map(|name| in_path(OsStr::new(name), path)),
     };
     let looked = || match named {
         Some(named) => format!("{VARIABLE} is `{}`, which is no program", named.display()),
@@ -74,7 +76,11 @@ mod tests {
         let searched = find(Some(OsStr::new("sh")), OsStr::new("/nowhere:/bin")).unwrap();
         assert_eq!(searched.program(), Path::new("/bin/sh"));
         let missing = find(Some(OsStr::new("/no/python")), OsStr::new("/bin")).unwrap_err();
-        assert!(missing.to_string().contains("ATTEST_PYTHON is `/no/python`"));
+        assert!(
+            missing
+                .to_string()
+                .contains("ATTEST_PYTHON is `/no/python`")
+        );
         let missing = find(None, OsStr::new("/nowhere")).unwrap_err();
         assert!(missing.to_string().contains("apt install python3"));
     }

@@ -23,7 +23,9 @@ pub(crate) fn run(arguments: &Rpc) -> CommandResult {
         return Ok(ExitCode::SUCCESS);
     };
     let socket = inherited::socket(fd).map_err(|error| {
-        Failure::usage(format!("error: descriptor {fd} is no socket to serve: {error}"))
+        Failure::usage(format!(
+            "error: descriptor {fd} is no socket to serve: {error}"
+        ))
     })?;
     let runtime = super::runtime()?;
     let served = runtime.block_on(serve(socket));
@@ -44,7 +46,9 @@ async fn serve(socket: StdStream) -> std::io::Result<Served> {
     let (recorder, events) = Recorder::new(Instant::now());
     let session = Arc::new(Session::new(Description::default(), recorder));
     let publisher = Arc::clone(&session);
-    let pumping = output::pump_with(events, Readers::new(), move |event| publisher.publish(event));
+    let pumping = output::pump_with(events, Readers::new(), move |event| {
+        publisher.publish(event)
+    });
     let served = attest_rpc::serve(reader, writer, Arc::clone(&session)).await;
     session.close().await;
     pumping.abort();
@@ -52,7 +56,10 @@ async fn serve(socket: StdStream) -> std::io::Result<Served> {
 }
 
 mod inherited {
-    #![expect(unsafe_code, reason = "a descriptor is named by its number on the command line")]
+    #![expect(
+        unsafe_code,
+        reason = "a descriptor is named by its number on the command line"
+    )]
 
     use std::io;
     use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
@@ -71,7 +78,10 @@ mod inherited {
         if kind != nix::sys::socket::SockType::Stream {
             return Err(io::Error::other("it is not a stream socket"));
         }
-        nix::fcntl::fcntl(borrowed, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+        nix::fcntl::fcntl(
+            borrowed,
+            nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
+        )?;
         // SAFETY: whoever started this program handed the descriptor over to it, and nothing else
         // in it has been told the number.
         Ok(UnixStream::from(unsafe { OwnedFd::from_raw_fd(number) }))

@@ -41,7 +41,11 @@ pub(crate) struct NixosArguments {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Start on what an earlier run left of the machines
-    #[arg(short = 'K', long = "keep-machine-state", visible_alias = "keep-vm-state")]
+    #[arg(
+        short = 'K',
+        long = "keep-machine-state",
+        visible_alias = "keep-vm-state"
+    )]
     pub(crate) keep_machine_state: bool,
     /// A Python prompt in place of the run of the script
     #[arg(short = 'I', long, overrides_with = "no_interactive")]
@@ -71,7 +75,12 @@ pub(crate) struct NixosArguments {
     #[arg(long, value_name = "SECONDS")]
     pub(crate) global_timeout: Option<u64>,
     /// Where screenshots and copied files go; it has to exist [default: the working directory]
-    #[arg(short, long = "output_directory", alias = "output-directory", value_name = "DIR")]
+    #[arg(
+        short,
+        long = "output_directory",
+        alias = "output-directory",
+        value_name = "DIR"
+    )]
     pub(crate) output_directory: Option<PathBuf>,
     /// Also write a JUnit report there, in the output directory
     #[arg(long, value_name = "FILE")]
@@ -86,7 +95,13 @@ pub(crate) struct NixosArguments {
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) log_level: Option<Level>,
     /// Whether to bring attest's agent into guests that have only a root shell
-    #[arg(long, value_enum, value_name = "WHEN", env = "ATTEST_AGENT", hide_env = true)]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        env = "ATTEST_AGENT",
+        hide_env = true
+    )]
     pub(crate) agent: Option<Agent>,
     /// The test's script
     #[arg(value_name = "TESTSCRIPT")]

@@ -64,7 +64,9 @@ impl Base {
     }
 
     fn own(usual: &Path, machines: &[&str], reason: String) -> io::Result<Self> {
-        let own = tempfile::Builder::new().prefix("attest-").tempdir_in(usual)?;
+        let own = tempfile::Builder::new()
+            .prefix("attest-")
+            .tempdir_in(usual)?;
         let lock = lock(own.path(), machines).map_err(io::Error::other)?;
         Ok(Self {
             path: own.path().to_owned(),
@@ -97,7 +99,9 @@ impl Base {
 fn lock(base: &Path, machines: &[&str]) -> Result<File, String> {
     let me = nix::unistd::geteuid().as_raw();
     let shared = base.join(SHARED);
-    let states = machines.iter().map(|name| base.join(format!("vm-state-{name}")));
+    let states = machines
+        .iter()
+        .map(|name| base.join(format!("vm-state-{name}")));
     for path in states.chain([shared.clone()]) {
         if let Ok(found) = path.symlink_metadata()
             && (found.uid() != me || !found.is_dir())
@@ -110,9 +114,10 @@ fn lock(base: &Path, machines: &[&str]) -> Result<File, String> {
     let lock = File::open(&shared).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(format!("another run has its machines in {}", base.display()))
-        }
+        Err(TryLockError::WouldBlock) => Err(format!(
+            "another run has its machines in {}",
+            base.display()
+        )),
         Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
@@ -154,7 +159,10 @@ mod tests {
         let file = usual.path().join("file");
         fs::write(&file, "").unwrap();
         let error = Base::take_in(&file, &[], false).unwrap_err();
-        assert!(format!("{error:?}").contains("XDG_RUNTIME_DIR"), "{error:?}");
+        assert!(
+            format!("{error:?}").contains("XDG_RUNTIME_DIR"),
+            "{error:?}"
+        );
         let long = "m".repeat(100);
         let error = Base::take_in(usual.path(), &[&long], false).unwrap_err();
         assert!(format!("{error:?}").contains("the kernel takes 107"));

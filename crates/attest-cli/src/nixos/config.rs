@@ -316,7 +316,10 @@ mod tests {
     #[test]
     fn the_first_generation() {
         let environment = [
-            ("startScripts", " /a/bin/run-web-vm  /b/bin/run-my-db-vm /c/start "),
+            (
+                "startScripts",
+                " /a/bin/run-web-vm  /b/bin/run-my-db-vm /c/start ",
+            ),
             ("vlans", "1 2 1"),
             ("testScript", "/s/test-script"),
             ("globalTimeout", "3600"),
@@ -331,7 +334,16 @@ mod tests {
         assert_eq!(configured.vlans, [1, 2, 1]);
         assert_eq!(configured.script, Some("/s/test-script".into()));
         assert_eq!(configured.timeout, Duration::from_hours(1));
-        let words = ["--start-scripts", "/x/run-x-vm", "--vlans", "7", "--global", "5", "--", "/t"];
+        let words = [
+            "--start-scripts",
+            "/x/run-x-vm",
+            "--vlans",
+            "7",
+            "--global",
+            "5",
+            "--",
+            "/t",
+        ];
         let configured = configure(&words, &environment).unwrap();
         assert_eq!(configured.machines, [machine("x", "/x/run-x-vm", Kind::Vm)]);
         assert_eq!(configured.vlans, [7]);
@@ -358,8 +370,19 @@ mod tests {
         assert_eq!(configured.machines, machines);
         assert!(configured.keep_state && configured.interactive);
         assert_eq!(configured.log_level, LogLevel::Warning);
-        let error = configure(&[], &[("vmNames", "a b"), ("vmStartScripts", "/1"), ("testScript", "/s")]);
-        assert!(error.unwrap_err().contains("2 names (a, b) for 1 start scripts"));
+        let error = configure(
+            &[],
+            &[
+                ("vmNames", "a b"),
+                ("vmStartScripts", "/1"),
+                ("testScript", "/s"),
+            ],
+        );
+        assert!(
+            error
+                .unwrap_err()
+                .contains("2 names (a, b) for 1 start scripts")
+        );
     }
 
     #[test]
@@ -379,7 +402,11 @@ mod tests {
         assert_eq!(configured.machines, machines);
         assert_eq!(configured.timeout, Duration::from_mins(1));
         assert_eq!(configured.ssh_offset, Some(2));
-        let unknown = ["vms.m.new", "containers.c.display_targets", "display_viewers"];
+        let unknown = [
+            "vms.m.new",
+            "containers.c.display_targets",
+            "display_viewers",
+        ];
         assert_eq!(configured.unknown, unknown);
     }
 
@@ -387,9 +414,17 @@ mod tests {
     fn what_is_missing_or_wrong_is_named() {
         for (words, environment, reason) in [
             (&[][..], &[][..], "required: testscript"),
-            (&["-o", "/no/such", "/t"], &[], "/no/such is not a directory"),
+            (
+                &["-o", "/no/such", "/t"],
+                &[],
+                "/no/such is not a directory",
+            ),
             (&["--vlans", "x", "--", "/t"], &[], "`x` is no number"),
-            (&["/t"], &[("globalTimeout", "soon")], "`globalTimeout` is `soon`"),
+            (
+                &["/t"],
+                &[("globalTimeout", "soon")],
+                "`globalTimeout` is `soon`",
+            ),
             (&["/t"], &[("logLevel", "loud")], "choose debug, info"),
             (&["-c", "/no/json"], &[], "the configuration /no/json"),
         ] {
@@ -400,7 +435,15 @@ mod tests {
 
     #[test]
     fn later_wins_between_the_prompt_and_its_contrary() {
-        assert!(!configure(&["-I", "--no-interactive", "/t"], &[]).unwrap().interactive);
-        assert!(configure(&["--no-inter", "--interactive", "/t"], &[]).unwrap().interactive);
+        assert!(
+            !configure(&["-I", "--no-interactive", "/t"], &[])
+                .unwrap()
+                .interactive
+        );
+        assert!(
+            configure(&["--no-inter", "--interactive", "/t"], &[])
+                .unwrap()
+                .interactive
+        );
     }
 }

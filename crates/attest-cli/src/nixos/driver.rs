@@ -166,7 +166,10 @@ fn announce(configuration: &Configuration, base: &Base, recorder: &Recorder) {
         log(recorder, LogLevel::Info, told);
     }
     if let Some(reason) = &base.unusual {
-        let told = format!("the machines' state is in {}: {reason}", base.path().display());
+        let told = format!(
+            "the machines' state is in {}: {reason}",
+            base.path().display()
+        );
         log(recorder, LogLevel::Warning, &told);
     }
     if !configuration.unknown.is_empty() {

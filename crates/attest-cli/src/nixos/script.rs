@@ -156,7 +156,10 @@ impl ScriptRun<'_> {
 
     async fn end_process(&mut self) {
         self.process.signal(Signal::SIGTERM);
-        if tokio::time::timeout(GRACE, self.process.ended()).await.is_err() {
+        if tokio::time::timeout(GRACE, self.process.ended())
+            .await
+            .is_err()
+        {
             self.process.signal(Signal::SIGKILL);
             let _ = self.process.ended().await;
         }
