@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 pub use ability::{Ability, Wanted};
-pub use backend::{Backend, Choice, StartTimings, Started};
+pub use backend::{Backend, Choice, StartTimings, Started, Told};
 pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{

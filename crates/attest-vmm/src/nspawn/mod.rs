@@ -7,6 +7,7 @@ mod running;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::backend::nothing_told;
 use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
@@ -127,6 +128,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         agent,
         console,
         chosen: Vec::new(),
+        told: nothing_told(),
         timings: StartTimings { prepare, vmm },
     })
 }

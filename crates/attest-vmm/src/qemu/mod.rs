@@ -18,6 +18,7 @@ use attest_lab::ProcessExit;
 use tokio::net::UnixStream;
 use tokio::sync::{OnceCell, mpsc};
 
+use crate::backend::nothing_told;
 use crate::output::Output;
 use crate::probe;
 use crate::qmp::{Qmp, QmpError};
@@ -194,6 +195,7 @@ impl Qemu {
             agent: ends.agent,
             console,
             chosen,
+            told: nothing_told(),
             timings: StartTimings { prepare, vmm },
         })
     }

@@ -27,7 +27,7 @@ use crate::qemu::console;
 use crate::qmp::{Qmp, QmpError, QmpEvent};
 use crate::{
     Ability, Backend, Body, BoxFuture, Choice, Launched, Launcher, MachineConfig, Program, SIGKILL,
-    ScriptConfig, StartTimings, Started, VmmError, Wanted,
+    ScriptConfig, StartTimings, Started, Told, VmmError, Wanted,
 };
 
 pub use command::PORT;
@@ -42,6 +42,9 @@ const SHELL: &str = "/bin/sh";
 const ENDS: Duration = Duration::from_secs(1);
 /// Bytes of its stdout that the words of a script that failed are taken from.
 const PRINTED: usize = 64 * 1024;
+
+/// Lines of its stderr that are told; all of them are in its log.
+const TOLD_LINES: usize = 1000;
 
 /// Runs machines by start scripts.
 #[derive(Debug, Default)]
@@ -106,7 +109,8 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
     let sockets = Sockets::listen(&name, &paths)?;
     let failed = |action| VmmError::host(&name, action);
     let (program, ends) = program(&script, &paths).map_err(failed("its pipes cannot be made"))?;
-    let output = Output::follow(ends.words, log, Box::new(|_| ()))
+    let (tell, told) = mpsc::unbounded_channel();
+    let output = Output::follow(ends.words, log, Box::new(words(tell.clone())))
         .map_err(failed("its start script's output cannot be read"))?;
     let (ours, driver) = UnixStream::pair().map_err(failed("its sockets cannot be made"))?;
     let prepare = began.elapsed();
@@ -166,8 +170,21 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         agent,
         console: driver,
         chosen,
+        told,
         timings: StartTimings { prepare, vmm },
     })
+}
+
+/// Tells the lines of a script's stderr, as far as they are not too many for people.
+fn words(tell: mpsc::UnboundedSender<Told>) -> impl FnMut(&str) + Send {
+    let mut left = TOLD_LINES;
+    move |line| {
+        if left > 0 && !line.is_empty() {
+            left -= 1;
+            // Whoever listens may be done.
+            let _ = tell.send(Told::Words(line.to_owned()));
+        }
+    }
 }
 
 /// Our ends of what the script has as stdin, stdout and stderr.
