@@ -134,8 +134,8 @@ impl From<Error> for RpcError {
 fn kind(error: &Error) -> ErrorKind {
     match error {
         Error::Systemd(failure) => match &failure.error {
-            attest::systemd::SystemdError::Wait(_) => ErrorKind::Unit,
-            attest::systemd::SystemdError::UnitName { .. } => ErrorKind::Usage,
+            attest::systemd::ManagerError::Wait(_) => ErrorKind::Unit,
+            attest::systemd::ManagerError::UnitName { .. } => ErrorKind::Usage,
             _ => ErrorKind::Infrastructure,
         },
         Error::MachineOff { .. }
@@ -165,7 +165,7 @@ fn detail(error: &Error) -> Option<Value> {
     let Error::Systemd(failure) = error else {
         return None;
     };
-    let attest::systemd::SystemdError::Wait(wait) = &failure.error else {
+    let attest::systemd::ManagerError::Wait(wait) = &failure.error else {
         return None;
     };
     Some(json!({

@@ -1,6 +1,7 @@
 //! What one client works with: its labs, its script, its log.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -173,8 +174,15 @@ pub(crate) fn lab_info(id: u32, lab: &Lab) -> LabInfo {
     }
 }
 
-fn vlans(_lab: &Lab) -> Vec<VlanInfo> {
-    Vec::new()
+fn vlans(lab: &Lab) -> Vec<VlanInfo> {
+    lab.vlans()
+        .iter()
+        .map(|vlan| VlanInfo {
+            nr: vlan.number(),
+            socket_dir: vlan.socket_dir().to_owned(),
+            pid: vlan.pid(),
+        })
+        .collect()
 }
 
 /// A machine as clients see it.
@@ -183,9 +191,9 @@ pub(crate) fn machine_info(lab: u32, machine: &attest::Machine) -> MachineInfo {
         lab,
         name: machine.name().to_owned(),
         kind: machine.plan().backend.name().to_owned(),
-        start_command: None,
-        state_dir: None,
-        shared_dir: None,
-        booted: machine.is_ready(),
+        start_command: machine.start_command().map(str::to_owned),
+        state_dir: machine.state_dir().map(Path::to_owned),
+        shared_dir: machine.shared_dir().map(Path::to_owned),
+        booted: machine.is_running(),
     }
 }

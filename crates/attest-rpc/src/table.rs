@@ -57,7 +57,7 @@ macro_rules! methods {
             attachments: Vec<Bytes>,
         ) -> Outcome {
             match name {
-                $($name => methods!(@call $kind $handler, $params, session, name, params, attachments),)*
+                $($name => methods!(@call $kind $handler, $params, $result, session, name, params, attachments),)*
                 _ => Err(RpcError::UnknownMethod(name.to_owned())),
             }
         }
@@ -77,15 +77,15 @@ macro_rules! methods {
     };
     (@of machine) => { true };
     (@of session) => { false };
-    (@call session $handler:path, $params:ty, $session:ident, $name:ident, $given:ident, $attachments:ident) => {{
+    (@call session $handler:path, $params:ty, $result:ty, $session:ident, $name:ident, $given:ident, $attachments:ident) => {{
         let params: $params = parse($name, $given)?;
-        sent($handler(Arc::clone($session), params, $attachments).await)
+        sent::<$result>($handler(Arc::clone($session), params, $attachments).await)
     }};
-    (@call machine $handler:path, $params:ty, $session:ident, $name:ident, $given:ident, $attachments:ident) => {{
+    (@call machine $handler:path, $params:ty, $result:ty, $session:ident, $name:ident, $given:ident, $attachments:ident) => {{
         let (machine, rest) = of_machine($session, $name, $given)?;
         let of = machine.name().to_owned();
         let params: $params = parse($name, rest).map_err(|error| error.of(&of))?;
-        sent($handler(Arc::clone($session), machine, params, $attachments).await)
+        sent::<$result>($handler(Arc::clone($session), machine, params, $attachments).await)
     }};
 }
 
@@ -150,14 +150,6 @@ methods! {
         takes [], gives [], "A command of QEMU's machine protocol.";
     "machine.qmp_events" machine screen::qmp_events: types::EventsFrom => types::Events,
         takes [], gives [], "Events of QEMU's machine protocol, from a position on.";
-    "machine.send_keys" machine screen::send_keys: types::Keys => types::Nothing,
-        takes [], gives [], "Press keys.";
-    "machine.send_chars" machine screen::send_chars: types::Chars => types::Nothing,
-        takes [], gives [], "Type a text, as on a US keyboard.";
-    "machine.screenshot" machine screen::screenshot: types::Screenshot => types::Screen,
-        takes [], gives ["png"], "A picture of its screen.";
-    "machine.screen_text" machine screen::screen_text: types::ScreenText => types::Texts,
-        takes [], gives [], "What is to be read on its screen.";
     "machine.link" machine screen::link: types::Link => types::Nothing,
         takes [], gives [], "Plug its first VLAN in, or pull it out.";
     "machine.forward" machine screen::forward: types::Forward => types::Nothing,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attest::events::LogLevel;
+use attest::scripts::{ScriptKind as Kind, ScriptMachine as Machine};
 use clap::ValueEnum as _;
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,21 +35,6 @@ pub(super) struct Configuration {
     pub(super) agent: Agent,
     /// Members of the JSON that nobody here knows.
     pub(super) unknown: Vec<String>,
-}
-
-/// A machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Machine {
-    pub(super) name: String,
-    pub(super) script: String,
-    pub(super) kind: Kind,
-}
-
-/// What its start script starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Vm,
-    Container,
 }
 
 /// A variable of the environment.
@@ -116,7 +102,7 @@ impl Configuration {
                 );
                 self.machines.push(Machine {
                     name: machine.name.unwrap_or(key),
-                    script: machine.start_script,
+                    command: machine.start_script,
                     kind,
                 });
             }
@@ -152,8 +138,8 @@ impl Configuration {
         };
         for script in list(&arguments.start_scripts, "startScripts") {
             self.machines.push(Machine {
-                name: vm_name(&script),
-                script,
+                name: Kind::Vm.name_in(&script),
+                command: script,
                 kind: Kind::Vm,
             });
         }
@@ -204,11 +190,12 @@ impl Configuration {
         }
         let mut names = names.into_iter();
         for script in scripts {
-            let name = names.next().unwrap_or_else(|| match kind {
-                Kind::Vm => vm_name(&script),
-                Kind::Container => container_name(&script),
+            let name = names.next().unwrap_or_else(|| kind.name_in(&script));
+            self.machines.push(Machine {
+                name,
+                command: script,
+                kind,
             });
-            self.machines.push(Machine { name, script, kind });
         }
         Ok(())
     }
@@ -272,22 +259,6 @@ fn level(given: Option<Level>, environment: Environment<'_>) -> Result<LogLevel,
         })
 }
 
-/// As in `run-NAME-vm`; what is called otherwise is `machine`.
-pub(super) fn vm_name(script: &str) -> String {
-    between(script, "run-", "-vm").unwrap_or_else(|| "machine".to_owned())
-}
-
-/// As in `run-NAME-nspawn`.
-fn container_name(script: &str) -> String {
-    between(script, "run-", "-nspawn").unwrap_or_else(|| "machine".to_owned())
-}
-
-fn between(script: &str, before: &str, after: &str) -> Option<String> {
-    let file = script.rsplit('/').next()?.strip_suffix(after)?;
-    let (_, name) = file.split_once(before)?;
-    Some(name.to_owned()).filter(|name| !name.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -308,7 +279,7 @@ mod tests {
     fn machine(name: &str, script: &str, kind: Kind) -> Machine {
         Machine {
             name: name.to_owned(),
-            script: script.to_owned(),
+            command: script.to_owned(),
             kind,
         }
     }

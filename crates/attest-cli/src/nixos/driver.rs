@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use attest::events::{EventKind, LogLevel, Summary, Verdict, nanoseconds};
-use attest::scripts::{AgentUse, ScriptKind, ScriptMachine, ScriptsPlan};
+use attest::scripts::{AgentUse, ScriptsPlan};
 use attest::{Lab, LabContext, Recorder};
 use attest_report::{NixosJunit, NixosTerminal, NixosXml, Readers};
 use attest_rpc::Session;
@@ -15,7 +15,7 @@ use attest_script::{Package, Python, ScriptProcess};
 
 use super::arguments::Agent;
 use super::base::Base;
-use super::config::{Configuration, Kind, Machine};
+use super::config::Configuration;
 use super::end::{self, Refusal};
 use super::script::{Done, Over, ScriptRun};
 use crate::output;
@@ -187,33 +187,24 @@ async fn make_lab(
     consoles: &Path,
     recorder: &Recorder,
 ) -> attest::Result<Lab> {
-    let plan = ScriptsPlan {
-        machines: configuration.machines.iter().map(machine).collect(),
-        vlans: configuration.vlans.clone(),
-        base: base.path().to_owned(),
-        keep_state: configuration.keep_state,
-        agent: match configuration.agent {
-            Agent::Auto => AgentUse::Auto,
-            Agent::Never => AgentUse::Never,
-        },
+    let mut plan = ScriptsPlan::new(base.path());
+    plan.machines.clone_from(&configuration.machines);
+    plan.vlans.clone_from(&configuration.vlans);
+    plan.keep_state = configuration.keep_state;
+    plan.agent = match configuration.agent {
+        Agent::Auto => AgentUse::Auto,
+        Agent::Never => AgentUse::Never,
     };
+    // The script's own limits, and the global one, are all that there are.
+    plan.timeouts.boot = configuration.timeout;
+    plan.timeouts.shutdown = configuration.timeout;
+    plan.timeouts.command = configuration.timeout;
     let context = LabContext {
         recorder: recorder.clone(),
         output: consoles.to_owned(),
         cache: None,
     };
     Lab::of_scripts(plan, context).await
-}
-
-fn machine(machine: &Machine) -> ScriptMachine {
-    ScriptMachine {
-        name: machine.name.clone(),
-        command: machine.script.clone(),
-        kind: match machine.kind {
-            Kind::Vm => ScriptKind::Vm,
-            Kind::Container => ScriptKind::Container,
-        },
-    }
 }
 
 /// The machines end, whoever is still in them.

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use attest::manifest::{Backend, Manifest};
 use attest::run::{OutputDirectory, Overrides};
+use attest::scripts::{ScriptKind, ScriptMachine};
 use attest::{Error, Lab, LabContext};
 use bytes::Bytes;
 
 use crate::error::RpcError;
-use crate::session::{Session, lab_info};
+use crate::session::{Session, lab_info, machine_info};
 use crate::types::{CreateMachine, LabInfo, LabRef, MachineInfo, Nothing, OpenLab};
 
 pub(crate) async fn open(
@@ -77,9 +78,13 @@ pub(crate) async fn create_machine(
     _: Vec<Bytes>,
 ) -> Result<MachineInfo, RpcError> {
     let lab = session.lab(asked.lab)?;
-    let _ = lab;
-    Err(RpcError::failed(
-        crate::ErrorKind::Unsupported,
-        "a machine of a start script needs a lab of start scripts",
-    ))
+    let machine = ScriptMachine {
+        name: asked
+            .name
+            .unwrap_or_else(|| ScriptKind::Vm.name_in(&asked.start_command)),
+        command: asked.start_command,
+        kind: ScriptKind::Vm,
+    };
+    let machine = lab.add_script_machine(&machine, asked.keep_state)?;
+    Ok(machine_info(asked.lab, &machine))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use attest::events::MachineEnding;
 use attest::{Command, Error, ExitStatus, Machine};
 use bytes::Bytes;
 
@@ -13,8 +14,8 @@ use crate::session::Session;
 use crate::table::Reply;
 use crate::types::{
     Connect, Connected, Console, ConsolePart, Copied, Copy, Ended, Exec, Executed, MachineState,
-    Met, Nothing, Seconds, Start, StartedInfo, StderrUse, Target, Unit, UnitInfo, Wait, WaitEnded,
-    WaitUnit, limit,
+    Met, Nothing, Start, StartedInfo, StderrUse, Target, Unit, UnitInfo, Wait, WaitEnded, WaitUnit,
+    limit,
 };
 
 /// The most of a command's stdout, or stderr, that is kept, bytes.
@@ -32,13 +33,9 @@ pub(crate) async fn start(
     start: Start,
     _: Input,
 ) -> Result<StartedInfo, RpcError> {
-    let ran = machine.vmm_pid().await;
-    machine.start_with(start.allow_reboot).await?;
+    let started = machine.start_with(start.allow_reboot).await?;
     let pid = machine.vmm_pid().await;
-    Ok(StartedInfo {
-        started: pid != ran,
-        pid,
-    })
+    Ok(StartedInfo { pid, started })
 }
 
 pub(crate) async fn connect(
@@ -47,10 +44,22 @@ pub(crate) async fn connect(
     Connect { after }: Connect,
     _: Input,
 ) -> Result<Connected, RpcError> {
-    machine.start().await?;
-    let token = machine.connected(after.as_deref()).await?;
-    let agent = machine.has_agent();
-    Ok(Connected { token, agent })
+    let after = after.as_deref().map(token).transpose()?;
+    let session = machine.connect(after).await?;
+    Ok(Connected {
+        token: written(session.token),
+        agent: session.is_agent,
+    })
+}
+
+/// Sixteen hexadecimal digits: JSON's numbers have 53 bits in many languages.
+fn written(token: u64) -> String {
+    format!("{token:016x}")
+}
+
+fn token(written: &str) -> Result<u64, RpcError> {
+    u64::from_str_radix(written, 16)
+        .map_err(|_| RpcError::usage(format!("`{written}` is no token of a session")))
 }
 
 pub(crate) async fn state(
@@ -59,12 +68,18 @@ pub(crate) async fn state(
     _: Nothing,
     _: Input,
 ) -> Result<MachineState, RpcError> {
-    let pid = machine.running_pid().await;
+    let booted = machine.is_running();
+    let pid = if booted {
+        machine.vmm_pid().await
+    } else {
+        None
+    };
+    let session = machine.connection();
     Ok(MachineState {
-        booted: pid.is_some(),
+        booted,
         pid,
-        ready: machine.is_ready(),
-        token: machine.token(),
+        ready: session.is_some(),
+        token: session.map(|session| written(session.token)),
     })
 }
 
@@ -242,8 +257,7 @@ pub(crate) async fn wait_unit(
 ) -> Result<Met, RpcError> {
     let began = Instant::now();
     let timeout = limit(wait.timeout);
-    machine.ready().await?;
-    if machine.has_agent() {
+    if machine.connect(None).await?.is_agent {
         let unit = match &wait.user {
             Some(user) => machine.user_unit(user, &wait.unit),
             None => machine.unit(&wait.unit),
@@ -270,7 +284,10 @@ pub(crate) async fn unit(
     };
     let properties = unit.properties().await?;
     Ok(UnitInfo {
-        properties: properties.texts(),
+        properties: properties
+            .iter()
+            .filter_map(|(name, _)| Some((name.to_owned(), properties.text(name).ok()?)))
+            .collect(),
     })
 }
 
@@ -281,8 +298,10 @@ pub(crate) async fn wait_ended(
     _: Input,
 ) -> Result<Ended, RpcError> {
     let limit = limit(timeout);
-    match tokio::time::timeout(limit, machine.until_off()).await {
-        Ok(how) => Ok(Ended { how }),
+    match tokio::time::timeout(limit, machine.wait_ended()).await {
+        Ok(how) => Ok(Ended {
+            how: how.map_or("stopped", MachineEnding::name).replace(' ', "-"),
+        }),
         Err(_) => Err(RpcError::failed(
             ErrorKind::TimedOut,
             format!("{}: it was not off within {limit:?}", machine.name()),
@@ -391,11 +410,14 @@ pub(crate) async fn console(
     asked: Console,
     _: Input,
 ) -> Result<Reply<ConsolePart>, RpcError> {
-    let lines = machine.console_lines(asked.from, asked.wait);
-    // In time or not, what there is is the answer.
-    let part = match tokio::time::timeout(limit(asked.timeout), lines).await {
-        Ok(part) => part,
-        Err(_) => machine.console_lines(asked.from, false).await,
+    let part = if asked.wait {
+        let next = machine.next_console_lines(asked.from);
+        // In time or not, what there is is the answer.
+        tokio::time::timeout(limit(asked.timeout), next)
+            .await
+            .unwrap_or_else(|_| machine.console_lines(asked.from))
+    } else {
+        machine.console_lines(asked.from)
     };
     Ok(Reply {
         result: ConsolePart {
@@ -413,9 +435,19 @@ pub(crate) async fn console_text(
     _: Nothing,
     _: Input,
 ) -> Result<Reply<Nothing>, RpcError> {
+    let mut text = Vec::new();
+    let mut from = 0;
+    loop {
+        let part = machine.console_lines(from);
+        if part.text.is_empty() {
+            break;
+        }
+        text.extend_from_slice(&part.text);
+        from = part.position;
+    }
     Ok(Reply {
         result: Nothing {},
-        attachments: vec![machine.console_since_start().into()],
+        attachments: vec![text.into()],
     })
 }
 
@@ -428,9 +460,4 @@ pub(crate) async fn send_console(
     let bytes = input.into_iter().next().unwrap_or_default();
     machine.send_console(bytes).await?;
     Ok(Nothing {})
-}
-
-/// A time as results have it.
-pub(crate) fn seconds(duration: Duration) -> Seconds {
-    duration.into()
 }

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use attest::Machine;
 use bytes::Bytes;
 
-use crate::calls::machine::absolute;
 use crate::error::{ErrorKind, RpcError};
 use crate::session::Session;
-use crate::table::Reply;
 use crate::types::{
-    Answered, Chars, Events, EventsFrom, Forward, Keys, Link, Monitor, Monitored, Nothing, Qmp,
-    Screen, ScreenText, Screenshot, Texts, limit,
+    Answered, Events, EventsFrom, Forward, Link, Monitor, Monitored, Nothing, Qmp, limit,
 };
 
 type Input = Vec<Bytes>;
@@ -42,83 +39,17 @@ pub(crate) async fn qmp_events(
     asked: EventsFrom,
     _: Input,
 ) -> Result<Events, RpcError> {
+    let mut seen = None;
     if asked.wait {
-        // In time or not, what there is is the answer.
-        let grown = machine.qmp_events_grown(asked.from);
-        if let Ok(grown) = tokio::time::timeout(limit(asked.timeout), grown).await {
-            grown?;
-        }
+        let grown = machine.wait_for_qmp_events(asked.from);
+        seen = tokio::time::timeout(limit(asked.timeout), grown).await.ok();
     }
-    let (events, position) = machine.qmp_events(asked.from).await?;
+    // In time or not, what there is is the answer.
+    let (events, position) = match seen {
+        Some(seen) => seen?,
+        None => machine.qmp_events(asked.from).await?,
+    };
     Ok(Events { position, events })
-}
-
-pub(crate) async fn send_keys(
-    _: Arc<Session>,
-    machine: Machine,
-    Keys { keys, delay }: Keys,
-    _: Input,
-) -> Result<Nothing, RpcError> {
-    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-    machine
-        .send_keys(&keys, delay.map(crate::types::Seconds::duration))
-        .await?;
-    Ok(Nothing {})
-}
-
-pub(crate) async fn send_chars(
-    _: Arc<Session>,
-    machine: Machine,
-    Chars { chars, delay }: Chars,
-    _: Input,
-) -> Result<Nothing, RpcError> {
-    machine
-        .send_chars(&chars, delay.map(crate::types::Seconds::duration))
-        .await?;
-    Ok(Nothing {})
-}
-
-pub(crate) async fn screenshot(
-    _: Arc<Session>,
-    machine: Machine,
-    Screenshot { path }: Screenshot,
-    _: Input,
-) -> Result<Reply<Screen>, RpcError> {
-    let png = machine.screenshot().await?;
-    let result = Screen {
-        width: png.width,
-        height: png.height,
-    };
-    let Some(path) = path else {
-        let attachments = vec![png.bytes.into()];
-        return Ok(Reply {
-            result,
-            attachments,
-        });
-    };
-    let path = absolute(&machine, &path.to_string_lossy())?.to_owned();
-    tokio::fs::write(&path, png.bytes).await.map_err(|error| {
-        RpcError::failed(
-            ErrorKind::Infrastructure,
-            format!(
-                "{}: the screenshot {} cannot be written: {error}",
-                machine.name(),
-                path.display()
-            ),
-        )
-        .of(machine.name())
-    })?;
-    Ok(Reply::from(result))
-}
-
-pub(crate) async fn screen_text(
-    _: Arc<Session>,
-    machine: Machine,
-    ScreenText { variants }: ScreenText,
-    _: Input,
-) -> Result<Texts, RpcError> {
-    let texts = machine.screen_text(variants).await?;
-    Ok(Texts { texts })
 }
 
 pub(crate) async fn link(
