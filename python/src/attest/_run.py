@@ -48,8 +48,10 @@ def run() -> int:
     except (MachineError, RpcError, ValueError, OSError) as error:
         print(f"attest: {error}", file=sys.stderr)
         return NO_ATTEST
+    from .nixos import aliases
     from .nixos.driver import Driver
 
+    aliases.install()
     driver = Driver(client, described)
     script = Script(driver, described.get("script"))
     driver._run = script.test_script
@@ -145,7 +147,12 @@ class Script:
         if self._path is None:
             raise RequestedAssertionFailed("there is no test script to run")
         code = self.compile()
-        exec(code, driver.test_symbols())
+        symbols = driver.test_symbols()
+        if _mentions(code, "t"):
+            from .nixos.testcase import AssertionTester
+
+            symbols["t"] = AssertionTester()
+        exec(code, symbols)
 
     def compile(self) -> CodeType:
         """The script's code.
@@ -166,3 +173,11 @@ class Script:
         self._driver.tests = shown
         lines = shown.splitlines(keepends=True)
         linecache.cache[self.name] = (len(shown), None, lines, self.name)
+
+
+def _mentions(code: CodeType, name: str) -> bool:
+    """Whether the code, or a function in it, uses a global of this name."""
+    if name in code.co_names:
+        return True
+    kind = type(code)
+    return any(_mentions(inner, name) for inner in code.co_consts if isinstance(inner, kind))

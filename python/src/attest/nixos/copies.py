@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .._values import quote, text
+from ..errors import RequestedAssertionFailed
 from .mixin import Mixin
 
 
@@ -30,6 +31,10 @@ class CopiesMixin(Mixin):
         )
         if status == 3:
             target = os.path.join(target, name)
+        elif status != 0:
+            raise RequestedAssertionFailed(
+                f"the directory {parent} cannot be made (exit code {status})"
+            )
         self._upload(os.path.realpath(source), target)
 
     def _upload(self, source: str, target: str) -> None:
@@ -63,8 +68,6 @@ class CopiesMixin(Mixin):
         reply = self._call("machine.exec", params, [content])
         status = int(reply.get("code"))
         if status != 0:
-            from ..errors import RequestedAssertionFailed
-
             raise RequestedAssertionFailed(f"command `{command}` failed (exit code {status})")
 
     def copy_from_machine(self, source: str, target_dir: str = "") -> None:
