@@ -86,12 +86,12 @@ async fn run_async(configuration: Configuration, began: Instant) -> Result<Over,
             }
         }
     };
-    clean_up(&session, &recorder).await;
     recorder.record(EventKind::TestEnded {
         verdict: done.verdict,
         duration_ns: nanoseconds(done.took),
         failure: done.failure,
     });
+    clean_up(&session, &recorder).await;
     let mut summary = Summary::default();
     summary.count(done.verdict);
     recorder.end(summary);

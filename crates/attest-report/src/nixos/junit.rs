@@ -105,7 +105,8 @@ impl<W: Write> NixosJunit<W> {
             return;
         }
         let message = failure.map_or_else(|| "it did not pass".to_owned(), |f| f.message.clone());
-        self.main.failure = Some(message);
+        // One that is open was broken off.
+        self.current().failure = Some(message);
     }
 
     fn write(&mut self) -> io::Result<()> {

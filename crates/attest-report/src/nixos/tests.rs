@@ -150,6 +150,25 @@ fn junit_without_subtests_tells_the_failure_in_main() {
 }
 
 #[test]
+fn a_subtest_that_was_broken_off_has_failed() {
+    let mut junit = NixosJunit::new(Vec::new(), LogLevel::Info);
+    let ended = EventKind::TestEnded {
+        verdict: Verdict::TimedOut,
+        duration_ns: 2000 * MS,
+        failure: Some(FailureDetail {
+            message: "the time is out".to_owned(),
+            ..FailureDetail::default()
+        }),
+    };
+    let events = [
+        event(1, None, begin(1, "hangs", true)),
+        event(2001, None, ended),
+    ];
+    play(&mut junit, &events);
+    insta::assert_snapshot!(text(junit.into_inner()));
+}
+
+#[test]
 fn the_xml_log_nests() {
     let mut xml = NixosXml::new(Vec::new(), LogLevel::Debug).unwrap();
     play(&mut xml, &script());
