@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::sync::watch;
 
 use crate::cgroup::Group;
+use crate::words::Words;
 use crate::{LabContent, LabError};
 
 /// How much of the lab's stderr is kept, bytes: the end, where a panic is.
@@ -58,8 +59,14 @@ pub(crate) fn launch(program: &[u8], content: LabContent) -> Result<Launched, La
     let stderr = rustix::fs::memfd_create("attest-lab-stderr", MemfdFlags::CLOEXEC)
         .map_err(step("memfd_create"))?;
     let init = Arc::new(Init::default());
-    let group = (content == LabContent::Containers).then(group_name);
-    let child = start(program, group.as_deref(), &inner, &stderr)?;
+    let has_containers = match content {
+        LabContent::Programs => false,
+        LabContent::Containers => true,
+        LabContent::Scripts(scripts) => scripts.containers,
+    };
+    let group = has_containers.then(group_name);
+    let words = Words::of(content, group.clone()).line();
+    let child = start(program, &words, &inner, &stderr)?;
     let pid = child.id();
     let (sender, ended) = watch::channel(None);
     // A thread of its own reaps it, whatever becomes of the runtime, so that no zombie is left.
@@ -137,16 +144,16 @@ fn reap(
 
 fn start(
     program: &[u8],
-    group: Option<&str>,
+    words: &[String],
     control: &OwnedFd,
     stderr: &OwnedFd,
 ) -> Result<Child, LabError> {
-    let from_memory = in_memory(program).and_then(|file| execute(&file, group, control, stderr));
+    let from_memory = in_memory(program).and_then(|file| execute(&file, words, control, stderr));
     match from_memory {
         // vm.memfd_noexec=2 or a security module forbids it.
         Err(refused) if refused.kind() == io::ErrorKind::PermissionDenied => {
             let file = in_temporary_file(program).map_err(LabError::Exec)?;
-            execute(&file, group, control, stderr).map_err(LabError::Exec)
+            execute(&file, words, control, stderr).map_err(LabError::Exec)
         }
         other => other.map_err(LabError::Exec),
     }
@@ -154,13 +161,13 @@ fn start(
 
 fn execute(
     program: &OwnedFd,
-    group: Option<&str>,
+    words: &[String],
     control: &OwnedFd,
     stderr: &OwnedFd,
 ) -> io::Result<Child> {
     Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
         .arg0("attest-lab")
-        .args(group)
+        .args(words)
         .env_clear()
         .current_dir("/")
         // Ctrl-C in a terminal reaches the foreground process group: only the driver shall
@@ -213,7 +220,7 @@ mod tests {
             .open("/dev/null")
             .unwrap()
             .into();
-        let mut child = execute(&program.unwrap(), None, &null, &null).unwrap();
+        let mut child = execute(&program.unwrap(), &[], &null, &null).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 

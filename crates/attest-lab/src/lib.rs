@@ -20,8 +20,9 @@ mod reader;
 mod socket;
 mod spec;
 mod wire;
+mod words;
 
 pub use driver::LabProcess;
 pub use error::{LabEnd, LabError};
 pub use process::{Process, ProcessExit};
-pub use spec::{LabContent, NetworkSpec, Spawn};
+pub use spec::{LabContent, NetworkSpec, Scripts, Spawn};

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, Signal, kill_process_group, pidfd_send_signal};
 use tokio::sync::watch;
 
 use crate::wire::Ended;
@@ -48,6 +48,18 @@ impl Process {
     pub fn signal(&self, signal: i32) {
         if let Some(signal) = Signal::from_named_raw(signal) {
             let _ = pidfd_send_signal(&self.pidfd, signal);
+        }
+    }
+
+    /// Send a signal to its process group, which it leads: to what it started, too, and nobody has
+    /// taken out. Nothing happens when it has ended.
+    pub fn signal_group(&self, signal: i32) {
+        let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        // While it is not known to have ended, the number is its own: it is reaped before that.
+        if let (None, Some(group), Some(signal)) =
+            (*self.exit.borrow(), group, Signal::from_named_raw(signal))
+        {
+            let _ = kill_process_group(group, signal);
         }
     }
 }

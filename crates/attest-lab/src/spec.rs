@@ -13,6 +13,19 @@ pub enum LabContent {
     Programs,
     /// Containers, too.
     Containers,
+    /// Start scripts of whole machines, which bring their networks themselves.
+    Scripts(Scripts),
+}
+
+/// A lab for start scripts: only processes and mounts are its own; network, IPC and names are the
+/// host's, and so is the user. It has no networks of [`NetworkSpec`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scripts {
+    /// Whether some of them run containers. That needs root.
+    pub containers: bool,
+    /// Whether `/dev/kvm` is to be of no use there: one that opens, but runs no guests, is worse
+    /// than none.
+    pub without_kvm: bool,
 }
 
 /// A network to make: one bridge.

@@ -32,6 +32,6 @@ pub use model::{
 pub use plan::{
     ActionPlan, CardPlan, CommandPlan, DebianPlan, DiskContent, DiskPlan, ExpectedStatus,
     FileContent, FilePlan, ImagePlan, KernelPlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan,
-    RustTestPlan, RustTestSource, SourcePlan, SshPlan, StepPlan, Subnet, SubnetError, SystemPlan,
-    TestKind, TestPlan, TimeoutPlan, UnitPlan, UnitVerb, WaitPlan, WaitTarget,
+    RustTestPlan, RustTestSource, ScriptPlan, SourcePlan, SshPlan, StepPlan, Subnet, SubnetError,
+    SystemPlan, TestKind, TestPlan, TimeoutPlan, UnitPlan, UnitVerb, WaitPlan, WaitTarget,
 };

@@ -91,8 +91,44 @@ pub enum VmmError {
         #[source]
         source: attest_lab::LabError,
     },
+    /// A start script ended before its machine ran.
+    #[error("{machine}: its start script ended with {how} before its QEMU ran: {words}{advice}")]
+    ScriptEnded {
+        /// Whose.
+        machine: String,
+        /// As `exit code 1`.
+        how: String,
+        /// What it said last, on stderr and on stdout.
+        words: String,
+        /// What to do, where that is known: begins with `; `.
+        advice: &'static str,
+    },
+    /// A start script runs, but no QEMU of it does.
+    #[error("{machine}: its start script started no QEMU within {within:?}: {words}")]
+    ScriptIdle {
+        /// Whose.
+        machine: String,
+        /// How long it had.
+        within: std::time::Duration,
+        /// What it said last.
+        words: String,
+    },
+    /// The sockets of a start script cannot be made.
+    #[error(
+        "{machine}: the socket {} cannot be made; its directory must be there, be writable, and its whole path \
+         must have less than 108 bytes: name a shorter one in $XDG_RUNTIME_DIR", path.display()
+    )]
+    Socket {
+        /// Whose.
+        machine: String,
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The lab process ended while the VMM started.
-    #[error("{machine}: the lab process ended while QEMU started")]
+    #[error("{machine}: the lab process ended while it started")]
     LabEnded {
         /// Whose.
         machine: String,

@@ -19,6 +19,8 @@ pub struct Program {
     pub args: Vec<OsString>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
+    /// Working directory; `/` when absent.
+    pub directory: Option<PathBuf>,
     /// stdin; `/dev/null` when absent.
     pub input: Option<OwnedFd>,
     /// stdout.
@@ -55,6 +57,10 @@ pub trait Launched: fmt::Debug + Send + Sync {
 
     /// Send a signal; nothing happens when it has ended.
     fn signal(&self, signal: i32);
+
+    /// Send a signal to it and to what it started, as far as that is in its process group; nothing
+    /// happens when it has ended.
+    fn signal_group(&self, signal: i32);
 }
 
 impl Launcher for LabProcess {
@@ -63,6 +69,7 @@ impl Launcher for LabProcess {
         spawn.program = program.path;
         spawn.args = program.args;
         spawn.environment = program.environment;
+        spawn.directory = program.directory;
         spawn.input = program.input;
         spawn.output = Some(program.output);
         spawn.errors = program.errors;
@@ -94,5 +101,9 @@ impl Launched for Process {
 
     fn signal(&self, signal: i32) {
         Self::signal(self, signal);
+    }
+
+    fn signal_group(&self, signal: i32) {
+        Self::signal_group(self, signal);
     }
 }

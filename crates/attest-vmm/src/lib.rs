@@ -6,6 +6,7 @@ mod backend;
 mod error;
 mod launcher;
 mod machine;
+mod monitor;
 pub mod nspawn;
 mod output;
 pub mod probe;
@@ -14,6 +15,7 @@ pub mod qmp;
 mod running;
 mod socket;
 pub mod ssh;
+pub mod start_script;
 
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -21,18 +23,20 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 pub use ability::{Ability, Wanted};
-pub use backend::{Backend, Choice, StartTimings, Started};
+pub use backend::{Backend, Choice, StartTimings, Started, Told};
 pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, Disk, DiskFile, DiskFormat, HostConfig,
-    MachineConfig, MachineType, QemuOptions, VirtualConfig,
+    MachineConfig, MachineType, QemuOptions, ScriptConfig, VirtualConfig,
 };
+pub use monitor::Monitor;
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;
 pub(crate) use running::SIGKILL;
 pub use running::{Ending, EndingKind, InPlace, Pause, Reboots, Running};
 pub use ssh::Ssh;
+pub use start_script::StartScript;
 
 /// A boxed future: these traits are used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,7 +1,10 @@
 //! What a machine is made of.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything a backend needs to start one machine.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub enum Body {
     Container(ContainerConfig),
     /// A host that runs already.
     Host(HostConfig),
+    /// A virtual machine by a start script of its own.
+    Script(ScriptConfig),
 }
 
 /// A virtual machine.
@@ -74,6 +79,27 @@ pub struct HostConfig {
     pub options: Vec<String>,
     /// The static agent, plain.
     pub agent: Vec<u8>,
+}
+
+/// A virtual machine by a start script, as the NixOS test driver runs them. All its paths are
+/// absolute.
+#[derive(Debug, Clone)]
+pub struct ScriptConfig {
+    /// A program with arguments, for `sh -c`; more arguments are added to it.
+    pub command: String,
+    /// An existing directory for its sockets and for what it writes; it is started there.
+    pub state: PathBuf,
+    /// An existing directory that the guest sees, too.
+    pub shared: PathBuf,
+    /// Its environment, to which is added what belongs to the contract.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whether a reset by the guest boots it again, or ends its QEMU.
+    pub allow_reboot: bool,
+    /// The static agent, plain, to be put into the guest through its backdoor; `None`: the guest is
+    /// left as it is.
+    pub agent: Option<Arc<[u8]>>,
+    /// How long the script may take to start QEMU.
+    pub connects_within: Duration,
 }
 
 /// A network card of a virtual machine.

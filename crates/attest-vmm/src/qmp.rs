@@ -26,7 +26,7 @@ pub enum QmpError {
     #[error("QEMU refused `{command}`: {description} ({class})")]
     Refused {
         /// Which.
-        command: &'static str,
+        command: String,
         /// QMP's error class.
         class: String,
         /// QEMU's words.
@@ -56,6 +56,9 @@ pub struct QmpEvent {
     /// What belongs to it.
     #[serde(default)]
     pub data: Value,
+    /// All that QEMU said of it, with its time stamp.
+    #[serde(skip)]
+    pub whole: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -189,7 +192,11 @@ impl Qmp {
             .map(drop)
     }
 
-    async fn command(&self, command: &'static str, arguments: Value) -> Result<Value, QmpError> {
+    /// Any command, and what it returns.
+    ///
+    /// # Errors
+    /// QEMU refuses it, or has ended.
+    pub async fn command(&self, command: &str, arguments: Value) -> Result<Value, QmpError> {
         let (sender, answer) = oneshot::channel();
         let id = {
             let mut waiting = self.waiting.lock().expect("not poisoned");
@@ -208,7 +215,7 @@ impl Qmp {
         match answer.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(refusal)) => Err(QmpError::Refused {
-                command,
+                command: command.to_owned(),
                 class: refusal.class,
                 description: refusal.desc,
             }),
@@ -246,7 +253,12 @@ impl Lines {
             };
             return Err(QmpError::Protocol(cut.to_owned()));
         }
-        serde_json::from_slice(&line).map_err(|error| QmpError::Protocol(error.to_string()))
+        let other = |error: serde_json::Error| QmpError::Protocol(error.to_string());
+        let mut said = serde_json::from_slice(&line).map_err(other)?;
+        if let Line::Event(event) = &mut said {
+            event.whole = serde_json::from_slice(&line).map_err(other)?;
+        }
+        Ok(said)
     }
 }
 
@@ -333,7 +345,9 @@ mod tests {
             }
         );
         qmp.stop().await.unwrap();
-        assert_eq!(events.recv().await.unwrap().event, "STOP");
+        let event = events.recv().await.unwrap();
+        assert_eq!(event.event, "STOP");
+        assert_eq!(event.whole["timestamp"]["microseconds"], 2);
         assert_eq!(qmp.cont().await, Err(QmpError::Closed));
     }
 

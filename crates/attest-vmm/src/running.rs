@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use crate::{BoxFuture, Launched, VmmError};
+use crate::{BoxFuture, Launched, Monitor, VmmError};
 
 /// A machine that runs.
 pub trait Running: fmt::Debug + Send + Sync {
@@ -23,6 +23,11 @@ pub trait Running: fmt::Debug + Send + Sync {
 
     /// Stop and continue the virtual CPUs, where the backend can.
     fn pause(&self) -> Option<&dyn Pause>;
+
+    /// QEMU's monitors, where there is a QEMU.
+    fn monitor(&self) -> Option<&dyn Monitor> {
+        None
+    }
 }
 
 /// How a guest boots again.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+use crate::machine::Machine;
 use crate::recorder::Recorder;
 use crate::runtime::Background;
 
@@ -26,6 +27,8 @@ const OVERLAP: usize = 64 * 1024;
 const TAIL_LINES: usize = 40;
 /// What the VMM's buffers hold is read within milliseconds of its end.
 const DRAINING: Duration = Duration::from_secs(1);
+/// The most that is given at once, of a console that may have any length.
+const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// A line without an end is cut here, so that a hostile guest cannot fill memory.
 const LONGEST_LINE: usize = 16 * 1024;
 
@@ -50,6 +53,22 @@ struct Text {
     dropped: u64,
     line: Vec<u8>,
     tail: VecDeque<String>,
+    /// Where the text of the machine's latest start begins.
+    start: u64,
+    /// Where in the file the first text is: others may have written to it before.
+    base: u64,
+}
+
+/// Whole lines of a console.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsoleLines {
+    /// As they came, each with its end; at most 16 MiB.
+    pub text: Vec<u8>,
+    /// The position after them: bytes since the machine's start.
+    pub position: u64,
+    /// Whether nothing follows, because the machine has ended or was never started.
+    pub ended: bool,
 }
 
 impl Text {
@@ -125,6 +144,7 @@ impl Console {
                 self.machine,
                 self.file.display()
             )))?;
+        self.begin(file.metadata().map_or(0, |file| file.len()));
         let (machine, text) = (self.machine.clone(), Arc::clone(&self.text));
         let (grown, lost) = (self.grown.clone(), self.lost.clone());
         let open = self.open.clone();
@@ -149,6 +169,80 @@ impl Console {
             }
             open.send_replace(false);
         }))
+    }
+
+    /// A new start of the machine; its file has so many bytes.
+    fn begin(&self, bytes: u64) {
+        let mut text = self.text.lock().expect("not poisoned");
+        text.start = text.end();
+        if text.start == 0 {
+            text.base = bytes;
+        }
+    }
+
+    /// The whole lines from this position of the machine's latest start on; what is unfinished
+    /// counts when nothing follows.
+    pub(crate) fn lines(&self, from: u64) -> ConsoleLines {
+        // Before the text: then none is missed that came before the end.
+        let ended = !*self.open.borrow();
+        let text = self.text.lock().expect("not poisoned");
+        let at = text.start + from;
+        let mut lines = self.dropped(&text, at);
+        if lines.len() <= LONGEST_ANSWER {
+            lines.extend_from_slice(text.since(at));
+        }
+        drop(text);
+        let is_cut = lines.len() > LONGEST_ANSWER;
+        lines.truncate(LONGEST_ANSWER);
+        let whole = lines.iter().rposition(|byte| *byte == b'\n');
+        let whole = whole.map_or(0, |last| last + 1);
+        if whole == 0 && is_cut {
+            // A line without end, in pieces.
+        } else if !ended || is_cut {
+            lines.truncate(whole);
+        }
+        let position = from + lines.len() as u64;
+        if lines.last().is_some_and(|last| *last != b'\n') {
+            lines.push(b'\n');
+        }
+        ConsoleLines {
+            text: lines,
+            position,
+            ended: ended && !is_cut,
+        }
+    }
+
+    /// What is in memory no more, of the file.
+    fn dropped(&self, text: &Text, at: u64) -> Vec<u8> {
+        let mut lines = Vec::new();
+        if at < text.dropped {
+            let length = (text.dropped - at).min(LONGEST_ANSWER as u64 + 1);
+            let read = File::open(&self.file).and_then(|mut file| {
+                file.seek(SeekFrom::Start(text.base + at))?;
+                file.take(length).read_to_end(&mut lines)
+            });
+            // A file that is gone is like text that nobody kept.
+            let _ = read;
+        }
+        lines
+    }
+
+    /// As [`Console::lines`], as soon as there are some, or nothing follows.
+    pub(crate) async fn next_lines(&self, from: u64) -> ConsoleLines {
+        let (mut grown, mut open) = (self.grown.subscribe(), self.open.subscribe());
+        loop {
+            grown.borrow_and_update();
+            open.borrow_and_update();
+            let lines = self.lines(from);
+            if !lines.text.is_empty() || lines.ended {
+                return lines;
+            }
+            // The senders live as long as `self`.
+            tokio::select! {
+                _ = grown.changed() => {}
+                _ = open.changed() => {}
+            }
+        }
     }
 
     /// Resolves when all is read of a machine that has ended, or a moment later.
@@ -227,6 +321,19 @@ impl Console {
     }
 }
 
+impl Machine {
+    /// What the console printed since this position of the machine's latest start, in whole lines.
+    /// 0 is the start.
+    pub fn console_lines(&self, from: u64) -> ConsoleLines {
+        self.console().lines(from)
+    }
+
+    /// As [`Machine::console_lines`], as soon as there are some, or nothing follows.
+    pub async fn next_console_lines(&self, from: u64) -> ConsoleLines {
+        self.console().next_lines(from).await
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,5 +392,37 @@ mod tests {
             print(&console, &vec![b'\n'; 64 * 1024]);
         }
         assert!(console.text().len() <= 2 * KEPT);
+    }
+
+    #[tokio::test]
+    async fn lines_are_told_from_the_latest_start_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("m.console.log");
+        std::fs::write(&file, "of an earlier run\n").unwrap();
+        let console = Console::new("m", &file);
+        let lines = |text: &str, position, ended| ConsoleLines {
+            text: text.as_bytes().to_vec(),
+            position,
+            ended,
+        };
+        assert_eq!(console.lines(0), lines("", 0, true));
+        let (mut guest, driver) = UnixStream::pair().unwrap();
+        let following = console.follow(driver, Recorder::silent()).await.unwrap();
+        guest.write_all(b"one\ntwo\nthr").await.unwrap();
+        assert_eq!(console.next_lines(0).await, lines("one\ntwo\n", 8, false));
+        assert_eq!(console.lines(4), lines("two\n", 8, false));
+        drop(guest);
+        assert_eq!(console.next_lines(8).await, lines("thr\n", 11, true));
+        following.end().await;
+        let (mut guest, driver) = UnixStream::pair().unwrap();
+        let _following = console.follow(driver, Recorder::silent()).await.unwrap();
+        guest.write_all(b"again\n").await.unwrap();
+        assert_eq!(console.next_lines(0).await, lines("again\n", 6, false));
+        // More than is kept in memory comes from the file.
+        let much = vec![b'x'; 4 * KEPT];
+        guest.write_all(&much).await.unwrap();
+        guest.write_all(b"\n").await.unwrap();
+        assert_eq!(console.next_lines(6).await.text.len(), much.len() + 1);
+        assert!(console.lines(0).text.starts_with(b"again\nxxx"));
     }
 }

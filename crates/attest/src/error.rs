@@ -36,6 +36,18 @@ pub enum Error {
     /// The virtual machine monitor failed.
     #[error("a machine cannot be started")]
     Vmm(#[from] VmmError),
+    /// QEMU refuses a command of its machine protocol, or does not answer.
+    #[error("{machine}: its QEMU failed")]
+    Qmp {
+        /// Whose.
+        machine: String,
+        /// What it says.
+        #[source]
+        source: attest_vmm::qmp::QmpError,
+    },
+    /// A lab of start scripts cannot be.
+    #[error(transparent)]
+    Scripts(#[from] crate::scripts::ScriptsError),
     /// No machine of this name.
     #[error("no machine `{name}` in this lab; it has: {}", known.join(", "))]
     UnknownMachine {
@@ -318,6 +330,7 @@ impl Error {
             | Self::Guest { machine, .. }
             | Self::TimedOut { machine, .. }
             | Self::ConsoleLost { machine, .. }
+            | Self::Qmp { machine, .. }
             | Self::Copy { machine, .. } => Some(machine),
             Self::Command(failure) => Some(&failure.machine),
             Self::Systemd(failure) => Some(&failure.machine),

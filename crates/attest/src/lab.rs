@@ -1,7 +1,7 @@
 //! A lab: the machines and networks of one test, alive together.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use attest_events::EventKind;
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::machine::{Inner, Machine};
 use crate::recorder::Recorder;
 use crate::runtime::wait_all;
+use crate::scripts::LabOfScripts;
 use crate::session::{Session, State};
 use crate::{boot, limit::Limit, run::OutputDirectory};
 
@@ -24,9 +25,11 @@ use crate::{boot, limit::Limit, run::OutputDirectory};
 /// and the kernel takes every machine and network with it. Clones are the same lab.
 #[derive(Debug, Clone)]
 pub struct Lab {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     machines: Arc<[Machine]>,
-    process: Arc<LabProcess>,
+    /// Those that were made later; only labs of start scripts have any.
+    pub(crate) added: Arc<RwLock<Vec<Machine>>>,
+    pub(crate) process: Arc<LabProcess>,
 }
 
 /// What the machines of a lab share.
@@ -37,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) images: boot::Images,
     pub(crate) backends: boot::Backends,
     pub(crate) agent: tokio::sync::OnceCell<PathBuf>,
+    /// Only in labs of start scripts.
+    pub(crate) scripts: Option<LabOfScripts>,
     pub(crate) recorder: Recorder,
     pub(crate) output: PathBuf,
 }
@@ -110,58 +115,66 @@ impl Lab {
         recorder.enter(attest_events::Phase::Spawn);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
         let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
-        let process = Arc::new(process);
-        let shared = Arc::new(Shared {
+        Ok(Self::of(Shared {
             plan,
-            process: Arc::clone(&process),
+            process: Arc::new(process),
             images: prepared.images,
             backends: prepared.backends,
             agent: tokio::sync::OnceCell::new(),
+            scripts: None,
             recorder,
             output: context.output,
-        });
-        let machines = shared
-            .plan
-            .machines
-            .iter()
-            .map(|plan| machine(&shared, plan))
-            .collect();
-        Ok(Self {
+        }))
+    }
+
+    /// With every machine of the plan off.
+    pub(crate) fn of(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        let plans = shared.plan.machines.iter();
+        Self {
+            machines: plans.map(|plan| machine(&shared, plan)).collect(),
+            added: Arc::default(),
+            process: Arc::clone(&shared.process),
             shared,
-            machines,
-            process,
-        })
+        }
     }
 
     /// Start all machines at once and wait until all are ready.
     pub async fn start_all(&self) -> Result<()> {
         let recorder = &self.shared.recorder;
-        let started = wait_all(self.machines.iter().map(Machine::start)).await;
+        let machines = self.all_machines();
+        let started = wait_all(machines.iter().map(Machine::start)).await;
         started.into_iter().collect::<Result<()>>()?;
         recorder.enter(attest_events::Phase::Boot);
-        let up = wait_all(self.machines.iter().map(Machine::up)).await;
+        let up = wait_all(machines.iter().map(Machine::up)).await;
         up.into_iter().collect::<Result<()>>()?;
         recorder.enter(attest_events::Phase::Agent);
-        let ready = wait_all(self.machines.iter().map(Machine::ready)).await;
+        let ready = wait_all(machines.iter().map(Machine::ready)).await;
         ready.into_iter().collect::<Result<()>>()
     }
 
     /// A machine by its name.
     pub fn machine(&self, name: &str) -> Result<Machine> {
-        let found = self.machines.iter().find(|machine| machine.name() == name);
+        let machines = self.all_machines();
+        let found = machines.iter().find(|machine| machine.name() == name);
         found.cloned().ok_or_else(|| Error::UnknownMachine {
             name: name.to_owned(),
-            known: self
-                .machines
+            known: machines
                 .iter()
                 .map(|machine| machine.name().to_owned())
                 .collect(),
         })
     }
 
-    /// All machines, in the manifest's order.
+    /// All machines that it was made with, in the manifest's order.
     pub fn machines(&self) -> &[Machine] {
         &self.machines
+    }
+
+    /// All machines, with those that were added.
+    pub fn all_machines(&self) -> Vec<Machine> {
+        let added = self.added.read().expect("not poisoned");
+        self.machines.iter().chain(&*added).cloned().collect()
     }
 
     /// All networks, in the manifest's order.
@@ -190,7 +203,8 @@ impl Lab {
     /// Resolves when no test can go on here, with why: the lab process has died without being
     /// asked, or what a machine prints cannot be kept any more.
     pub async fn ended(&self) -> Error {
-        let consoles = self.machines.iter().map(|machine| machine.console().lost());
+        let machines = self.all_machines();
+        let consoles = machines.iter().map(|machine| machine.console().lost());
         let mut lost: FuturesUnordered<_> = consoles.collect();
         tokio::select! {
             died = self.process.ended() => Error::Lab(died),
@@ -211,7 +225,7 @@ impl Lab {
     /// End everything at once and wait until the kernel has. Nothing in the guests is asked:
     /// their disks end with them.
     pub async fn shutdown(&self) {
-        for machine in self.machines.iter() {
+        for machine in self.all_machines() {
             machine.forget().await;
         }
         self.process.end().await;
@@ -236,7 +250,7 @@ fn network_spec(plan: &NetworkPlan) -> NetworkSpec {
     }
 }
 
-fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine {
+pub(crate) fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan) -> Machine {
     let file = shared.output.join(format!("{}.console.log", plan.name));
     let console = Arc::new(Console::new(&plan.name, &file));
     let session = Session {

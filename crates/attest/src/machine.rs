@@ -10,7 +10,7 @@ use attest_manifest::{MachinePlan, TimeoutPlan};
 use attest_protocol::message::{Condition, Request, Response, Stats};
 use attest_vmm::{Ability, EndingKind, InPlace, Reboots, Running};
 
-use crate::boot::{self, Live, RootUse};
+use crate::boot::{self, Live, RootUse, Start};
 use crate::command::{Command, raw};
 use crate::console::Console;
 use crate::copy::{Download, Upload};
@@ -59,15 +59,20 @@ impl Machine {
 
     /// Start it; returns when its virtual CPUs run. Nothing happens when it runs already.
     pub async fn start(&self) -> Result<()> {
+        self.start_as(Start::FRESH).await.map(drop)
+    }
+
+    /// Whether it was this that started it.
+    pub(crate) async fn start_as(&self, how: Start) -> Result<bool> {
         let mut live = self.inner.live.lock().await;
         if live.is_some() && !matches!(*self.inner.session.state.borrow(), State::Ended(..)) {
-            return Ok(());
+            return Ok(false);
         }
         let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
         *live = None;
-        *live = Some(boot::start(&self.inner, &lab, RootUse::Fresh).await?);
+        *live = Some(boot::start(&self.inner, &lab, how).await?);
         self.set_observer(observe(&self.inner));
-        Ok(())
+        Ok(true)
     }
 
     /// Wait until it is ready: booted, set up, answering.
@@ -336,7 +341,11 @@ impl Machine {
         if let Some(was) = live.take() {
             was.unfollow().await;
         }
-        *live = Some(boot::start(&self.inner, &lab, RootUse::Same).await?);
+        let again = Start {
+            root: RootUse::Same,
+            ..Start::FRESH
+        };
+        *live = Some(boot::start(&self.inner, &lab, again).await?);
         self.set_observer(observe(&self.inner));
         drop(live);
         self.ready().await
@@ -429,14 +438,14 @@ impl Machine {
         *self.inner.observer.lock().expect("not poisoned") = observer;
     }
 
-    async fn running(&self) -> Result<Arc<dyn Running>> {
+    pub(crate) async fn running(&self) -> Result<Arc<dyn Running>> {
         let live = self.inner.live.lock().await;
         live.as_ref()
             .map(|live| Arc::clone(&live.running))
             .ok_or_else(|| self.off())
     }
 
-    fn off(&self) -> Error {
+    pub(crate) fn off(&self) -> Error {
         Error::MachineOff {
             machine: self.name().to_owned(),
         }

@@ -42,6 +42,15 @@ pub(crate) struct Ready {
     pub(crate) hello: Hello,
 }
 
+impl Ready {
+    pub(crate) fn session(&self) -> crate::life::Session {
+        crate::life::Session {
+            token: self.hello.nonce,
+            is_agent: !self.hello.version.ends_with("(root shell)"),
+        }
+    }
+}
+
 /// One machine's connection to its agent, over all boots.
 #[derive(Debug)]
 pub(crate) struct Session {

@@ -11,8 +11,8 @@ const ENTROPY: usize = 64;
 
 /// The set-up of one machine, without what must be fresh.
 pub(crate) fn plan(lab: &LabPlan, machine: &MachinePlan) -> Setup {
-    // A host that runs already keeps its own name and names.
-    let is_ours = machine.backend != Backend::Ssh;
+    // A host that runs already, and one that others made, keep their own name and names.
+    let is_ours = machine.backend != Backend::Ssh && !machine.backend.is_script();
     Setup {
         hostname: if is_ours {
             machine.name.clone()

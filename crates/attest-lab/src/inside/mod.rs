@@ -12,7 +12,6 @@ mod namespaces;
 mod roots;
 mod serve;
 
-use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -22,6 +21,7 @@ use self::namespaces::Stage;
 use crate::cgroup::Group;
 use crate::socket;
 use crate::wire::{Failure, Report, encode};
+use crate::words::Words;
 
 /// `EX_USAGE` of sysexits.h: started by hand.
 const USAGE: u8 = 64;
@@ -48,11 +48,14 @@ pub fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     };
     namespaces::keep_descriptors();
-    let group = match words.first().map(|name| group(name)).transpose() {
+    let Some(words) = Words::parse(&words) else {
+        return ExitCode::from(USAGE);
+    };
+    let group = match words.group.as_deref().map(group).transpose() {
         Ok(group) => group,
         Err(failure) => return refuse(&control, failure),
     };
-    let (stage, code) = match namespaces::enter(control) {
+    let (stage, code) = match namespaces::enter(control, &words) {
         Ok(ended) => ended,
         Err((control, failure)) => (Stage::Outer, refuse(&control, failure)),
     };
@@ -64,8 +67,8 @@ pub fn main() -> ExitCode {
 }
 
 /// Be in the control group of this name from here on.
-fn group(name: &OsStr) -> Result<Group, Failure> {
-    let entered = Group::named(&name.to_string_lossy()).and_then(|group| {
+fn group(name: &str) -> Result<Group, Failure> {
+    let entered = Group::named(name).and_then(|group| {
         group.sweep();
         group.enter()?;
         Ok(group)

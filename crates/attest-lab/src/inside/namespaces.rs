@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::errno::Errno;
@@ -17,6 +18,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::serve;
 use crate::wire::Failure;
+use crate::words::Words;
+
+/// What QEMU opens for the host's processor.
+const KVM: &str = "/dev/kvm";
 
 /// The two processes of a lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +33,12 @@ pub(super) enum Stage {
 }
 
 /// Does not return before the lab is over; twice, once in each stage.
-pub(super) fn enter(control: OwnedFd) -> Result<(Stage, ExitCode), (OwnedFd, Failure)> {
-    let alive = match namespaces().and_then(|()| pipe().map_err(|e| Failure::new("make a pipe", e)))
-    {
+pub(super) fn enter(
+    control: OwnedFd,
+    words: &Words,
+) -> Result<(Stage, ExitCode), (OwnedFd, Failure)> {
+    let made = namespaces(words.shares_host);
+    let alive = match made.and_then(|()| pipe().map_err(|e| Failure::new("make a pipe", e))) {
         Ok(pipe) => pipe,
         Err(failure) => return Err((control, failure)),
     };
@@ -48,8 +56,8 @@ pub(super) fn enter(control: OwnedFd) -> Result<(Stage, ExitCode), (OwnedFd, Fai
         Ok(ForkResult::Child) => {
             let (watch, alive) = alive;
             drop(alive);
-            match bind_to_parent(&watch).and_then(|()| furnish()) {
-                Ok(()) => Ok((Stage::Inner, serve::run(control))),
+            match bind_to_parent(&watch).and_then(|()| furnish(words)) {
+                Ok(()) => Ok((Stage::Inner, serve::run(control, words.shares_host))),
                 Err(failure) => Err((control, failure)),
             }
         }
@@ -75,12 +83,11 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
 }
 
-fn namespaces() -> Result<(), Failure> {
-    let flags = CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWUTS;
+fn namespaces(shares_host: bool) -> Result<(), Failure> {
+    let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
+    if !shares_host {
+        flags |= CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    }
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
     if user.is_root() {
         match unshare(flags) {
@@ -93,8 +100,14 @@ fn namespaces() -> Result<(), Failure> {
     unshare(flags | CloneFlags::CLONE_NEWUSER).map_err(refused)?;
     // Without this an unprivileged process may not map groups (user_namespaces(7)).
     write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/uid_map", &format!("0 {user} 1"))?;
-    write("/proc/self/gid_map", &format!("0 {group} 1"))
+    // Start scripts are run as who started them, and may ask who that is.
+    let (as_user, as_group) = if shares_host {
+        (user.as_raw(), group.as_raw())
+    } else {
+        (0, 0)
+    };
+    write("/proc/self/uid_map", &format!("{as_user} {user} 1"))?;
+    write("/proc/self/gid_map", &format!("{as_group} {group} 1"))
 }
 
 fn refused(errno: Errno) -> Failure {
@@ -142,7 +155,7 @@ fn bind_to_parent(alive: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// What needs no network: mounts, host name.
-fn furnish() -> Result<(), Failure> {
+fn furnish(words: &Words) -> Result<(), Failure> {
     let _ = nix::sys::prctl::set_name(c"attest-lab-init");
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
@@ -151,6 +164,13 @@ fn furnish() -> Result<(), Failure> {
     // Where a container hides parts of /proc the kernel refuses a fresh one. The old one does
     // for what runs in here: /proc/self is right, the numbers are the host's.
     let _ = mount(Some("proc"), "/proc", Some("proc"), safe, none);
-    let _ = nix::unistd::sethostname("lab");
+    if words.without_kvm && Path::new(KVM).exists() {
+        // It opens, and says that it is none.
+        mount(Some("/dev/null"), KVM, none, MsFlags::MS_BIND, none)
+            .map_err(|errno| Failure::new("hide /dev/kvm", errno))?;
+    }
+    if !words.shares_host {
+        let _ = nix::unistd::sethostname("lab");
+    }
     Ok(())
 }

@@ -23,7 +23,8 @@ use crate::wire::{Failure, Network, Order, Report, Request, decode, encode};
 #[derive(Debug)]
 struct Lab {
     socket: Socket,
-    net: Netlink,
+    /// Only where the network is the lab's own.
+    net: Option<Netlink>,
     bridges: HashMap<String, Link>,
     /// TAPs and virtual cards so far.
     cards: u32,
@@ -53,7 +54,7 @@ impl From<io::Error> for Stop {
 }
 
 /// Serve until the driver closes the socket.
-pub(super) fn run(control: OwnedFd) -> ExitCode {
+pub(super) fn run(control: OwnedFd, shares_host: bool) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -65,7 +66,7 @@ pub(super) fn run(control: OwnedFd) -> ExitCode {
         let socket = Socket::new(control)?;
         // From before the first child on, so that no end of one is missed.
         let children = signal(SignalKind::child())?;
-        match Lab::new(socket) {
+        match Lab::new(socket, shares_host) {
             Ok(mut lab) => {
                 let stop = lab.serve(children).await;
                 lab.say_why(&stop).await;
@@ -86,14 +87,16 @@ pub(super) fn run(control: OwnedFd) -> ExitCode {
 }
 
 impl Lab {
-    fn new(socket: Socket) -> Result<Self, (Socket, NetError)> {
-        let net = match Netlink::open() {
+    fn new(socket: Socket, shares_host: bool) -> Result<Self, (Socket, NetError)> {
+        let own_network = || {
+            let net = Netlink::open()?;
+            attest_net::loopback_up()?;
+            Ok(net)
+        };
+        let net = match (!shares_host).then(own_network).transpose() {
             Ok(net) => net,
             Err(error) => return Err((socket, error)),
         };
-        if let Err(error) = attest_net::loopback_up() {
-            return Err((socket, error));
-        }
         Ok(Self {
             socket,
             net,
@@ -207,20 +210,16 @@ impl Lab {
     async fn network(&mut self, network: &Network) -> Result<(), Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
         let name = bridge_name(&network.name);
-        let bridge = self
-            .net
-            .bridge_add(&name, network.mtu)
-            .await
-            .map_err(failed)?;
+        let net = own(self.net.as_ref())?;
+        let bridge = net.bridge_add(&name, network.mtu).await.map_err(failed)?;
         for (address, prefix) in &network.addresses {
-            self.net
-                .address_add(&bridge, *address, *prefix)
+            net.address_add(&bridge, *address, *prefix)
                 .await
                 .map_err(failed)?;
         }
         self.bridges.insert(network.name.clone(), bridge);
         // Nothing makes one. Would something, machines could reach what is outside of the test.
-        if self.net.has_default_route().await.map_err(failed)? {
+        if net.has_default_route().await.map_err(failed)? {
             let what = "the lab has a default route; this must not be: please report it";
             return Err(Failure {
                 what: what.into(),
@@ -234,18 +233,20 @@ impl Lab {
         let failed = |error: NetError| Failure::from_error(&error);
         let bridge = self.bridge(network)?;
         let name = tap_name(network, self.card());
+        let net = own(self.net.as_ref())?;
         let queue = tap(&name, VnetHeader::Yes).map_err(failed)?;
-        let port = self.net.link_by_name(&name).await.map_err(failed)?;
-        self.net.port_up(&port, &bridge).await.map_err(failed)?;
+        let port = net.link_by_name(&name).await.map_err(failed)?;
+        net.port_up(&port, &bridge).await.map_err(failed)?;
         Ok(queue)
     }
 
     async fn namespace(&mut self, name: &str) -> Result<PathBuf, Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
+        let net = own(self.net.as_ref())?;
         // Cards first: with their namespace they would go, too, but at any time.
         for port in self.namespaces.ports(name) {
-            let port = self.net.link_by_name(&port).await.map_err(failed)?;
-            self.net.remove(&port).await.map_err(failed)?;
+            let port = net.link_by_name(&port).await.map_err(failed)?;
+            net.remove(&port).await.map_err(failed)?;
         }
         self.namespaces.discard(name);
         self.namespaces.make(name, &self.roots.networks()?)
@@ -265,9 +266,10 @@ impl Lab {
             mtu: bridge.mtu,
             namespace: namespace.file(),
         };
-        self.net.veth_add(&name, &card).await.map_err(failed)?;
-        let port = self.net.link_by_name(&name).await.map_err(failed)?;
-        self.net.port_up(&port, &bridge).await.map_err(failed)?;
+        let net = own(self.net.as_ref())?;
+        net.veth_add(&name, &card).await.map_err(failed)?;
+        let port = net.link_by_name(&name).await.map_err(failed)?;
+        net.port_up(&port, &bridge).await.map_err(failed)?;
         namespace.ports.push(name);
         Ok(())
     }
@@ -286,6 +288,14 @@ impl Lab {
         self.cards += 1;
         number
     }
+}
+
+/// The lab's own network. The host's is not touched.
+fn own(net: Option<&Netlink>) -> Result<&Netlink, Failure> {
+    net.ok_or_else(|| Failure {
+        what: "the lab has the host's network, and makes none".into(),
+        errno: 0,
+    })
 }
 
 /// What an answer carries.

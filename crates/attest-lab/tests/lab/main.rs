@@ -4,3 +4,4 @@ mod common;
 mod death;
 mod garbage;
 mod program;
+mod scripts;

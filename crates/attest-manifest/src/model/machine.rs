@@ -156,15 +156,28 @@ pub enum Backend {
     Nspawn,
     /// A host that runs already, over OpenSSH.
     Ssh,
+    /// A virtual machine by a start script of its own. Only in labs that are made in code.
+    #[serde(skip)]
+    VmScript,
+    /// A container by a start script of its own. Only in labs that are made in code.
+    #[serde(skip)]
+    ContainerScript,
 }
 
 impl Backend {
+    /// Whether machines are started by scripts of their own.
+    pub fn is_script(self) -> bool {
+        matches!(self, Self::VmScript | Self::ContainerScript)
+    }
+
     /// As in the manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Qemu => "qemu",
             Self::Nspawn => "nspawn",
             Self::Ssh => "ssh",
+            Self::VmScript => "vm-script",
+            Self::ContainerScript => "container-script",
         }
     }
 }

@@ -151,6 +151,7 @@ impl<'a> Planner<'a> {
                 .or(defaults.copy_on_write)
                 .unwrap_or_default(),
             ssh: self.ssh(at, backend, machine.ssh.as_ref()),
+            script: None,
         }
     }
 

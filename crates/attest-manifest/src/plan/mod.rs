@@ -5,6 +5,7 @@ mod images;
 mod machines;
 mod networks;
 mod planner;
+mod script;
 mod steps;
 mod text;
 mod units;
@@ -19,6 +20,7 @@ use indexmap::IndexMap;
 use crate::model::{Accelerator, Backend, CopyOnWrite, MachineType};
 pub use images::{DebianPlan, KernelPlan, SourcePlan, SystemPlan};
 pub use networks::{Subnet, SubnetError};
+pub use script::ScriptPlan;
 
 pub(crate) use planner::plan;
 
@@ -114,6 +116,8 @@ pub struct MachinePlan {
     pub copy_on_write: CopyOnWrite,
     /// The host that it is; always there for [`Backend::Ssh`].
     pub ssh: Option<SshPlan>,
+    /// How it is started; always there for [`Backend::VmScript`] and [`Backend::ContainerScript`].
+    pub script: Option<ScriptPlan>,
 }
 
 /// What a machine boots.

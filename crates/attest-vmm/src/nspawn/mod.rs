@@ -7,6 +7,7 @@ mod running;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::backend::nothing_told;
 use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
@@ -100,6 +101,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         path,
         args: arguments::build(&name, &container),
         environment: arguments::environment(),
+        directory: None,
         input: Some(input),
         output: terminal.guest,
         errors: Some(words_end.into()),
@@ -126,6 +128,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         agent,
         console,
         chosen: Vec::new(),
+        told: nothing_told(),
         timings: StartTimings { prepare, vmm },
     })
 }

@@ -3,20 +3,20 @@
 
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Notify, watch};
 
 /// What the guest's kernel announced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Announced {
+pub(crate) struct Announced {
     /// It panicked, with its first message.
-    pub(super) panic: Option<String>,
+    pub(crate) panic: Option<String>,
     /// How often it announced a reset. Counted, for reboots may be allowed.
-    pub(super) resets: u32,
+    pub(crate) resets: u32,
     /// It is off, or halted: nothing follows.
-    pub(super) off: bool,
+    pub(crate) off: bool,
 }
 
 impl Announced {
@@ -51,7 +51,7 @@ const WAITING: usize = 256 * 1024;
 
 /// Watches a console until its end.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     announced: watch::Receiver<Announced>,
     ended: watch::Receiver<bool>,
     gone: Arc<Notify>,
@@ -60,7 +60,7 @@ pub(super) struct Watch {
 impl Watch {
     /// What was announced, once the console has been read to its end. To be called when QEMU is
     /// gone: from here on nothing waits for the driver.
-    pub(super) async fn at_end(&self) -> Announced {
+    pub(crate) async fn at_end(&self) -> Announced {
         self.gone.notify_one();
         let mut ended = self.ended.clone();
         // An error would mean that nothing reads any more.
@@ -69,17 +69,20 @@ impl Watch {
     }
 
     /// Changes with each announcement.
-    pub(super) fn announced(&self) -> watch::Receiver<Announced> {
+    pub(crate) fn announced(&self) -> watch::Receiver<Announced> {
         self.announced.clone()
     }
 }
 
-/// Stand between QEMU's console and the driver's end of it.
-pub(super) fn tee(qemu: UnixStream, drivers: UnixStream) -> Watch {
+/// Stand between QEMU's console, what it prints and what is typed, and the driver's end of it.
+pub(crate) fn tee<R, W>(output: R, mut input: W, drivers: UnixStream) -> Watch
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     let (sender, announced) = watch::channel(Announced::default());
     let (ended_sender, ended) = watch::channel(false);
     let gone = Arc::new(Notify::new());
-    let (output, mut input) = qemu.into_split();
     let (mut typed, shown) = drivers.into_split();
     let tee = Tee {
         output,
@@ -103,15 +106,15 @@ pub(super) fn tee(qemu: UnixStream, drivers: UnixStream) -> Watch {
     }
 }
 
-struct Tee {
-    output: OwnedReadHalf,
+struct Tee<R> {
+    output: R,
     shown: OwnedWriteHalf,
     gone: Arc<Notify>,
     lines: Lines,
     announced: watch::Sender<Announced>,
 }
 
-impl Tee {
+impl<R: AsyncRead + Unpin> Tee<R> {
     async fn run(mut self, ended: watch::Sender<bool>) {
         let mut waiting = Vec::new();
         let mut fresh = vec![0; 16 * 1024];
@@ -219,7 +222,8 @@ mod tests {
     async fn the_end_does_not_wait_for_a_driver_that_does_not_read() {
         let (mut guest, qemu) = UnixStream::pair().unwrap();
         let (ours, mut driver) = UnixStream::pair().unwrap();
-        let watch = tee(qemu, ours);
+        let (output, input) = qemu.into_split();
+        let watch = tee(output, input, ours);
         let text = "x".repeat(1 << 20) + "\nKernel panic - not syncing: late\n";
         let writing = async {
             // More than all buffers hold: QEMU is still writing when it is over.

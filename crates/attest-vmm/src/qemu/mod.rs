@@ -2,7 +2,7 @@
 
 mod arguments;
 mod choices;
-mod console;
+pub(crate) mod console;
 mod ending;
 mod running;
 mod survey;
@@ -18,6 +18,7 @@ use attest_lab::ProcessExit;
 use tokio::net::UnixStream;
 use tokio::sync::{OnceCell, mpsc};
 
+use crate::backend::nothing_told;
 use crate::output::Output;
 use crate::probe;
 use crate::qmp::{Qmp, QmpError};
@@ -178,7 +179,8 @@ impl Qemu {
         let vmm = began.elapsed().saturating_sub(prepare);
         unfinished.0 = None;
         let (ours, console) = ends.drivers_console;
-        let console_watch = console::tee(ends.console, ours);
+        let (output_end, input_end) = ends.console.into_split();
+        let console_watch = console::tee(output_end, input_end, ours);
         let parts = Parts {
             name,
             process,
@@ -193,6 +195,7 @@ impl Qemu {
             agent: ends.agent,
             console,
             chosen,
+            told: nothing_told(),
             timings: StartTimings { prepare, vmm },
         })
     }
@@ -223,6 +226,7 @@ impl Ends {
             path,
             args: Vec::new(),
             environment: Vec::new(),
+            directory: None,
             input: None,
             output: output_end.into(),
             errors: None,

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attest_lab::ProcessExit;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::console::{Announced, Watch};
 use super::ending::Seen;
+use crate::monitor::{Events, Monitor};
 use crate::output::Output;
 use crate::qmp::{Qmp, QmpError, QmpEvent};
 use crate::{
@@ -36,6 +38,7 @@ pub(super) struct Machine {
     name: String,
     process: Arc<dyn Launched>,
     qmp: Arc<Qmp>,
+    events: Arc<Events>,
     killed: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
 }
@@ -54,7 +57,9 @@ impl Machine {
         let qmp = Arc::new(qmp);
         let killed = Arc::new(AtomicBool::new(false));
         let (sender, ending) = watch::channel(None);
+        let told = Arc::<Events>::default();
         let watcher = Watcher {
+            told: Arc::clone(&told),
             process: Arc::clone(&process),
             qmp: Arc::clone(&qmp),
             killed: Arc::clone(&killed),
@@ -73,16 +78,21 @@ impl Machine {
             name,
             process,
             qmp,
+            events: told,
             killed,
             ending,
         }
     }
 
     fn checked(&self, result: Result<(), QmpError>) -> Result<(), VmmError> {
-        result.map_err(|source| VmmError::Monitor {
+        result.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: QmpError) -> VmmError {
+        VmmError::Monitor {
             machine: self.name.clone(),
             source,
-        })
+        }
     }
 }
 
@@ -92,6 +102,7 @@ struct Watcher {
     qmp: Arc<Qmp>,
     killed: Arc<AtomicBool>,
     events: mpsc::UnboundedReceiver<QmpEvent>,
+    told: Arc<Events>,
     console: Watch,
     output: Output,
     accelerator: Accelerator,
@@ -104,7 +115,7 @@ impl Watcher {
         let exit = self.until_exit().await;
         // Everything that QEMU said is read to its end before anything is judged.
         while let Some(event) = self.events.recv().await {
-            self.take(&event);
+            self.take(event);
         }
         let announced = self.console.at_end().await;
         self.output.at_end().await;
@@ -129,7 +140,7 @@ impl Watcher {
         loop {
             tokio::select! {
                 exit = &mut exited => return exit,
-                Some(event) = self.events.recv() => self.take(&event),
+                Some(event) = self.events.recv() => self.take(event),
                 Ok(()) = announced.changed() => {
                     let announced = announced.borrow_and_update().clone();
                     if self.is_over(&announced).await {
@@ -153,7 +164,9 @@ impl Watcher {
         };
         let resets = async {
             while let Some(event) = self.events.recv().await {
-                if event.event == "RESET" {
+                let resets = event.event == "RESET";
+                self.told.push(event.whole);
+                if resets {
                     return;
                 }
             }
@@ -167,12 +180,13 @@ impl Watcher {
         true
     }
 
-    fn take(&mut self, event: &QmpEvent) {
+    fn take(&mut self, event: QmpEvent) {
         match event.event.as_str() {
             "SHUTDOWN" => self.reason = event.data["reason"].as_str().map(str::to_owned),
             "RESET" if event.data["guest"] == true => self.reboots += 1,
             _ => {}
         }
+        self.told.push(event.whole);
     }
 }
 
@@ -195,6 +209,37 @@ impl Running for Machine {
 
     fn pause(&self) -> Option<&dyn Pause> {
         Some(self)
+    }
+
+    fn monitor(&self) -> Option<&dyn Monitor> {
+        Some(self)
+    }
+}
+
+impl Monitor for Machine {
+    fn human<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<String, VmmError>> {
+        let arguments = json!({ "command-line": command });
+        Box::pin(async move {
+            let text = self.qmp.command("human-monitor-command", arguments).await;
+            let text = text.map(|text| text.as_str().unwrap_or_default().to_owned());
+            text.map_err(|source| self.failed(source))
+        })
+    }
+
+    fn execute<'a>(
+        &'a self,
+        command: &'a str,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<Value, QmpError>> {
+        Box::pin(self.qmp.command(command, arguments))
+    }
+
+    fn events(&self, from: u64) -> (Vec<Value>, u64) {
+        self.events.since(from)
+    }
+
+    fn events_grown(&self, from: u64) -> BoxFuture<'_, ()> {
+        self.events.grown(from)
     }
 }
 

@@ -14,6 +14,7 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
+use crate::backend::nothing_told;
 use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, HostConfig, Launcher, MachineConfig, StartTimings, Started,
@@ -129,6 +130,7 @@ async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
         agent: stream,
         console,
         chosen: Vec::new(),
+        told: nothing_told(),
         timings: StartTimings {
             prepare,
             vmm: began.elapsed().saturating_sub(prepare),

@@ -69,6 +69,10 @@ impl Launched for Child {
         Box::pin(async move { exit.wait_for(Option::is_some).await.unwrap().unwrap() })
     }
 
+    fn signal_group(&self, signal: i32) {
+        self.signal(signal);
+    }
+
     fn signal(&self, signal: i32) {
         if self.exit.borrow().is_none() {
             send(self.pid, Signal::try_from(signal).unwrap());

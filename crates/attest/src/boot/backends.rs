@@ -5,7 +5,7 @@ use std::path::Path;
 use attest_manifest::{
     ActionPlan, Backend as Kind, KernelPlan, LabPlan, MachinePlan, StepPlan, TestKind, WaitTarget,
 };
-use attest_vmm::{Ability, Accelerator, Backend, Nspawn, Qemu, Ssh, Wanted};
+use attest_vmm::{Ability, Accelerator, Backend, Nspawn, Qemu, Ssh, StartScript, Wanted};
 
 use crate::error::Result;
 
@@ -15,15 +15,17 @@ pub(crate) struct Backends {
     qemu: Qemu,
     nspawn: Nspawn,
     ssh: Ssh,
+    vm_script: StartScript,
 }
 
 impl Backends {
     /// What is found out about their programs is remembered in this directory.
-    pub(super) fn new(memo: &Path) -> Self {
+    pub(crate) fn new(memo: &Path) -> Self {
         Self {
             qemu: Qemu::new(memo),
             nspawn: Nspawn,
             ssh: Ssh,
+            vm_script: StartScript,
         }
     }
 
@@ -32,6 +34,7 @@ impl Backends {
             Kind::Qemu => &self.qemu,
             Kind::Nspawn => &self.nspawn,
             Kind::Ssh => &self.ssh,
+            Kind::VmScript | Kind::ContainerScript => &self.vm_script,
         }
     }
 

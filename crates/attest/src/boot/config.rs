@@ -7,22 +7,26 @@ use std::path::{Path, PathBuf};
 
 use attest_manifest::{Backend, MachinePlan, SshPlan};
 use attest_vmm::{
-    Body, Card, ContainerConfig, HostConfig, MachineConfig, QemuOptions, VirtualConfig,
+    Body, Card, ContainerConfig, HostConfig, MachineConfig, QemuOptions, ScriptConfig,
+    VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::RootUse;
 use super::backends::accelerator;
 use super::disks::{self, Disks};
+use super::{RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
 
-pub(super) async fn machine(inner: &Inner, lab: &Shared, root: RootUse) -> Result<MachineConfig> {
+pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<MachineConfig> {
     let plan = &inner.plan;
     let body = match plan.backend {
-        Backend::Nspawn => Body::Container(container(inner, lab, root).await?),
+        Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
+        Backend::VmScript | Backend::ContainerScript => {
+            Body::Script(script(inner, how.allow_reboot)?)
+        }
         Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
     Ok(MachineConfig {
@@ -47,6 +51,26 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
         identity,
         options,
         agent: attest_image::bare::plain_agent(attest_embed::AGENT)?.into_owned(),
+    })
+}
+
+fn script(inner: &Inner, allow_reboot: bool) -> Result<ScriptConfig> {
+    let plan = inner
+        .plan
+        .script
+        .as_ref()
+        .expect("planned for every script");
+    let agent = plan
+        .pushes_agent
+        .then(|| attest_image::bare::plain_agent(attest_embed::AGENT));
+    Ok(ScriptConfig {
+        command: plan.command.clone(),
+        state: plan.state.clone(),
+        shared: plan.shared.clone(),
+        environment: plan.environment.to_vec(),
+        allow_reboot,
+        agent: agent.transpose()?.map(|agent| agent.into_owned().into()),
+        connects_within: inner.timeouts.boot,
     })
 }
 

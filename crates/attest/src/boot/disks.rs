@@ -31,7 +31,7 @@ impl Disks {
     /// All of a virtual machine's.
     pub(super) async fn of(plan: &MachinePlan, lab: &Shared) -> Result<Self> {
         let mut all = Self::default();
-        let cache = &lab.images.cache;
+        let cache = lab.images.cache();
         if let Some(root) = lab.images.root_of(plan) {
             all.root(plan, root, cache, &lab.process).await?;
         }
@@ -152,7 +152,7 @@ pub(super) fn of_container(
     let (strategy, _) = strategy::decide(plan, images.is_writable(plan))?;
     let image = disks::DiskImage::open(image)?;
     let upper = match strategy {
-        Strategy::Disk => Some(disks::writable(&images.cache)?),
+        Strategy::Disk => Some(disks::writable(images.cache())?),
         _ => None,
     };
     Ok((image.into(), upper))

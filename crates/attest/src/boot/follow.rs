@@ -5,7 +5,8 @@ use std::sync::Arc;
 use attest_events::{EventKind, MachineEnding, Phase};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
 use attest_protocol::message::{Hello, Request, Setup};
-use attest_vmm::{EndingKind, Running};
+use attest_vmm::{EndingKind, Running, Told};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::copy;
@@ -107,6 +108,25 @@ impl Follower {
                 return result.map(drop).map_err(failed);
             }
         }
+    }
+}
+
+/// Hand on what a backend tells of a machine that runs.
+pub(super) async fn tell(
+    mut told: mpsc::UnboundedReceiver<Told>,
+    machine: String,
+    recorder: Recorder,
+) {
+    while let Some(told) = told.recv().await {
+        let event = match told {
+            Told::Chosen(choice) => EventKind::Chosen {
+                what: choice.what.to_owned(),
+                choice: choice.choice,
+                reason: choice.reason,
+            },
+            Told::Words(line) => EventKind::Warning { message: line },
+        };
+        recorder.record_machine(&machine, event);
     }
 }
 

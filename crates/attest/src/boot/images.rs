@@ -30,7 +30,7 @@ const MODULES_OF_ROOTS: [&str; 3] = ["erofs", "ext4", "overlay"];
 /// What all machines of a lab boot from.
 #[derive(Debug)]
 pub(crate) struct Images {
-    pub(crate) cache: Cache,
+    cache: Option<Cache>,
     /// One for all virtual machines that agree in what decides it.
     firsts: Vec<(FirstPlan, First)>,
     /// Each system that is used.
@@ -94,7 +94,7 @@ impl Images {
         recorder: &Recorder,
     ) -> Result<Self> {
         let mut images = Self {
-            cache: Cache::open(directory)?,
+            cache: Some(Cache::open(directory)?),
             firsts: Vec::new(),
             roots: Vec::new(),
             bare: None,
@@ -105,14 +105,31 @@ impl Images {
         Ok(images)
     }
 
+    /// For machines that have no images.
+    pub(crate) fn none() -> Self {
+        Self {
+            cache: None,
+            firsts: Vec::new(),
+            roots: Vec::new(),
+            bare: None,
+        }
+    }
+
+    /// Where images and disks are kept.
+    pub(super) fn cache(&self) -> &Cache {
+        self.cache
+            .as_ref()
+            .expect("opened for every lab with images")
+    }
+
     fn add(&mut self, machine: &MachinePlan, recorder: &Recorder) -> Result<()> {
-        if machine.backend == Backend::Ssh {
+        if machine.backend == Backend::Ssh || machine.backend.is_script() {
             return Ok(());
         }
         if let Some(system) = &machine.image.system
             && self.root_of(machine).is_none()
         {
-            let root = Root::get(&self.cache, system, &mut progress(recorder))?;
+            let root = Root::get(self.cache(), system, &mut progress(recorder))?;
             self.roots.push(root);
         }
         if machine.backend == Backend::Nspawn || machine.image.system.is_some() {
@@ -122,7 +139,7 @@ impl Images {
             machine.backend == Backend::Nspawn && machine.image.system.is_none();
         if is_bare_container && self.bare.is_none() {
             let options = BareOptions::new(attest_embed::AGENT, &[]);
-            self.bare = Some(bare::container(&self.cache, &options)?);
+            self.bare = Some(bare::container(self.cache(), &options)?);
         }
         let plan = FirstPlan::of(&machine.image);
         let is_known = self.firsts.iter().any(|(known, _)| *known == plan);
@@ -183,19 +200,19 @@ impl Images {
         let kernel = match (&plan.kernel, own()) {
             (KernelPlan::Image, Some(kernel)) => kernel,
             (KernelPlan::Path(path), _) => {
-                Kernel::find(&self.cache, &KernelSource::Path(path.clone()), progress)?
+                Kernel::find(self.cache(), &KernelSource::Path(path.clone()), progress)?
             }
-            _ => Kernel::find(&self.cache, &KernelSource::Auto, progress)?,
+            _ => Kernel::find(self.cache(), &KernelSource::Auto, progress)?,
         };
         let agent = attest_embed::AGENT;
         let mut modules = None;
         let guest = match (&plan.initrd, &plan.system) {
-            (Some(initrd), _) => bare::with_initrd(&self.cache, &kernel, initrd)?,
-            (None, None) => bare::build(&self.cache, &kernel, &BareOptions::new(agent, &MODULES))?,
+            (Some(initrd), _) => bare::with_initrd(self.cache(), &kernel, initrd)?,
+            (None, None) => bare::build(self.cache(), &kernel, &BareOptions::new(agent, &MODULES))?,
             (None, Some(_)) => {
-                modules = kernel.module_image(&self.cache, progress)?;
+                modules = kernel.module_image(self.cache(), progress)?;
                 let needed = [&MODULES[..], &MODULES_OF_ROOTS].concat();
-                bare::first_steps(&self.cache, &kernel, &BareOptions::new(agent, &needed))?
+                bare::first_steps(self.cache(), &kernel, &BareOptions::new(agent, &needed))?
             }
         };
         Ok(First { guest, modules })

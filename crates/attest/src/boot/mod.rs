@@ -42,6 +42,7 @@ pub(crate) struct Live {
     /// Tells how it ended; nobody does while a reboot is expected.
     ending: Option<Background>,
     console: Background,
+    told: Background,
 }
 
 /// What a machine's root holds when it starts.
@@ -53,10 +54,31 @@ pub(crate) enum RootUse {
     Same,
 }
 
+/// How a machine starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) root: RootUse,
+    /// Whether a reset by the guest boots it again, where its backend must know that before.
+    pub(crate) allow_reboot: bool,
+}
+
+impl Start {
+    /// Whatever its root held before; a reset ends it.
+    pub(crate) const FRESH: Self = Self {
+        root: RootUse::Fresh,
+        allow_reboot: false,
+    };
+}
+
 impl Live {
     /// Nothing is recorded of it after this.
     pub(crate) async fn unfollow(self) {
-        let followers = [Some(self.session), self.ending, Some(self.console)];
+        let followers = [
+            Some(self.session),
+            self.ending,
+            Some(self.console),
+            Some(self.told),
+        ];
         for follower in followers.into_iter().flatten() {
             follower.end().await;
         }
@@ -101,11 +123,19 @@ pub(crate) async fn prepare(
     Ok(Prepared { images, backends })
 }
 
+/// The same for a lab of start scripts, which bring all themselves.
+pub(crate) fn nothing_to_prepare(output: &Path) -> Prepared {
+    Prepared {
+        images: Images::none(),
+        backends: Backends::new(output),
+    }
+}
+
 /// Start one machine: its disks and network cards, its VMM, and the tasks that follow it.
-pub(crate) async fn start(inner: &Inner, lab: &Shared, root: RootUse) -> Result<Live> {
+pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start) -> Result<Live> {
     let name = inner.plan.name.as_str();
     let began = Instant::now();
-    let config = config::machine(inner, lab, root).await?;
+    let config = config::machine(inner, lab, how).await?;
     inner.session.state.send_replace(State::Booting(began));
     let backend = lab.backends.of(inner.plan.backend);
     let started = match backend.start(config, &lab.process).await {
@@ -147,6 +177,11 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared, root: RootUse) -> Result<
         session: Background::spawn(follower.follow()),
         ending: None,
         console,
+        told: Background::spawn(follow::tell(
+            started.told,
+            name.to_owned(),
+            inner.recorder.clone(),
+        )),
     };
     live.watch_end(inner);
     Ok(live)

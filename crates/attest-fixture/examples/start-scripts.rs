@@ -1,0 +1,31 @@
+//! Write start scripts into a directory, to run them by hand: `start-scripts DIRECTORY [NAME…]`. All
+//! are on VLAN 1.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use attest_fixture::{Fixture, Node};
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let Some(directory) = words.next().map(PathBuf::from) else {
+        eprintln!("usage: start-scripts DIRECTORY [NAME…]");
+        return ExitCode::from(2);
+    };
+    let nodes: Vec<Node> = (1..)
+        .zip(words)
+        .map(|(number, name)| Node::new(&name, number).on(&[1]))
+        .collect();
+    match Fixture::new().and_then(|fixture| fixture.write_all(&directory, &nodes)) {
+        Ok(scripts) => {
+            for script in scripts {
+                println!("{}", script.display());
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}: {:?}", std::error::Error::source(&error));
+            ExitCode::FAILURE
+        }
+    }
+}

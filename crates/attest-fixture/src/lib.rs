@@ -1,0 +1,207 @@
+//! Start scripts in the shape of NixOS's, with guests that have a backdoor as NixOS's have, made of
+//! Debian's kernel, busybox and bash: for tests and benchmarks of what runs such scripts.
+//!
+//! The guest's init starts what systemd starts on NixOS: a root shell on `/dev/hvc0` that announces
+//! itself, its stderr on the serial console, and a shell on `tty1`. Cards on VLANs are called `eth1`
+//! and so on, and have the address that their hardware address says: `52:54:00:12:VV:NN` is
+//! `192.168.VV.NN`. The shares `xchg` and `shared` are mounted on `/tmp/xchg` and `/tmp/shared` where the
+//! kernel knows 9p.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use attest_image::bare::{self, BareGuest, BareOptions, GuestFile};
+use attest_image::{Cache, ImageError, Kernel, KernelSource};
+use attest_vmm::probe::{KvmProbe, kvm};
+
+/// In the place of the agent: the guest's first program.
+const INIT: &str = include_str!("guest/init.sh");
+/// Programs beside it.
+const PROGRAMS: [(&str, &str); 2] = [
+    ("/lib/fixture/backdoor", include_str!("guest/backdoor.sh")),
+    ("/lib/fixture/login", include_str!("guest/login.sh")),
+];
+/// For a PC with virtio devices and a keyboard.
+const MODULES: [&str; 6] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtio_net",
+    "virtio_blk",
+    "virtio_rng",
+    "atkbd",
+];
+/// For shared directories, which kernels for clouds have not.
+const SHARING: [&str; 2] = ["9pnet_virtio", "9p"];
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FixtureError {
+    /// No kernel, no busybox.
+    #[error("the guest cannot be made")]
+    Image(#[from] ImageError),
+    /// A start script cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A machine with a start script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The script is `run-NAME-vm`, and the guest's host name is this.
+    pub name: String,
+    /// Its number in the test, from 1: the last part of its addresses.
+    pub number: u8,
+    /// VLANs that it has a card on, in order: `eth1` is the first.
+    pub vlans: Vec<u8>,
+    /// MiB. Default: 256.
+    pub memory: u32,
+    /// Added to the kernel's command line.
+    pub kernel_arguments: Vec<String>,
+}
+
+impl Node {
+    /// With no VLAN.
+    pub fn new(name: &str, number: u8) -> Self {
+        Self {
+            name: name.to_owned(),
+            number,
+            vlans: Vec::new(),
+            memory: 256,
+            kernel_arguments: Vec::new(),
+        }
+    }
+
+    /// With cards on these VLANs.
+    #[must_use]
+    pub fn on(mut self, vlans: &[u8]) -> Self {
+        self.vlans = vlans.to_vec();
+        self
+    }
+}
+
+/// The guest that all nodes boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixture {
+    guest: BareGuest,
+}
+
+impl Fixture {
+    /// Build the guest, or take it from attest's cache. The kernel is `$ATTEST_KERNEL`, else as attest
+    /// finds one.
+    ///
+    /// # Errors
+    /// This host has no kernel, or no static busybox: for tests, a reason to be skipped.
+    pub fn new() -> Result<Self, FixtureError> {
+        let cache = Cache::open(&Cache::default_directory()?)?;
+        let asked = std::env::var_os("ATTEST_KERNEL").map(PathBuf::from);
+        let source = asked.map_or(KernelSource::Auto, KernelSource::Path);
+        let kernel = Kernel::find(&cache, &source, &mut |step| eprintln!("{step}"))?;
+        let files = PROGRAMS.map(|(path, text)| GuestFile {
+            path: path.to_owned(),
+            mode: 0o755,
+            contents: text.as_bytes().to_vec(),
+        });
+        let mut modules = MODULES.to_vec();
+        if knows_9p(&kernel) {
+            modules.extend(SHARING);
+        }
+        let options = BareOptions {
+            files: &files,
+            ..BareOptions::new(INIT.as_bytes(), &modules)
+        };
+        let guest = bare::build(&cache, &kernel, &options)?;
+        Ok(Self { guest })
+    }
+
+    /// Write the start script of a node into the directory; its path.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn write(&self, directory: &Path, node: &Node) -> Result<PathBuf, FixtureError> {
+        let path = directory.join(format!("run-{}-vm", node.name));
+        write_script(&path, &self.script(node))?;
+        Ok(path)
+    }
+
+    /// Each node's start script, in order.
+    ///
+    /// # Errors
+    /// As of [`Fixture::write`].
+    pub fn write_all(
+        &self,
+        directory: &Path,
+        nodes: &[Node],
+    ) -> Result<Vec<PathBuf>, FixtureError> {
+        nodes
+            .iter()
+            .map(|node| self.write(directory, node))
+            .collect()
+    }
+
+    fn script(&self, node: &Node) -> String {
+        let Node {
+            name,
+            number,
+            vlans,
+            memory,
+            kernel_arguments,
+        } = node;
+        // Where there is a /dev/kvm that runs no guests, QEMU's own choice would be that.
+        let accelerator = match kvm() {
+            KvmProbe::Usable => "kvm:tcg",
+            KvmProbe::Doubtful(_) | KvmProbe::Unusable(_) => "tcg",
+        };
+        let cards: String = (1..)
+            .zip(vlans)
+            .map(|(index, vlan)| card(index, *vlan, *number))
+            .collect();
+        include_str!("guest/start.sh")
+            .replace("@NAME@", name)
+            .replace("@MEMORY@", &memory.to_string())
+            .replace("@ACCELERATOR@", accelerator)
+            .replace("    @CARDS@\n", &cards)
+            .replace("@KERNEL@", &self.guest.kernel.display().to_string())
+            .replace("@INITRD@", &self.guest.initrd.display().to_string())
+            .replace("@ARGUMENTS@", &kernel_arguments.join(" "))
+    }
+}
+
+/// What a start script has for a card.
+fn card(index: usize, vlan: u8, number: u8) -> String {
+    let mac = format!("52:54:00:12:{vlan:02x}:{number:02x}");
+    [
+        format!("-device virtio-net-pci,netdev=vlan{index},mac={mac}"),
+        format!("-netdev vde,id=vlan{index},sock=\"$QEMU_VDE_SOCKET_{vlan}\""),
+    ]
+    .map(|argument| format!("    {argument} \\\n"))
+    .concat()
+}
+
+fn knows_9p(kernel: &Kernel) -> bool {
+    let list = kernel
+        .modules
+        .as_ref()
+        .and_then(|directory| fs::read_to_string(directory.join("modules.dep")).ok());
+    list.is_some_and(|list| list.contains("/9p.ko"))
+}
+
+/// Write a program for a shell, as start scripts are: for those with faults.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_script(path: &Path, text: &str) -> Result<(), FixtureError> {
+    let written = fs::write(path, text)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)));
+    written.map_err(|source| FixtureError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}

@@ -1,0 +1,232 @@
+//! A start script's machine that runs: its end, and what can be asked of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use attest_lab::ProcessExit;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use super::ending::Seen;
+use super::monitor::HumanMonitor;
+use crate::monitor::{Events, Monitor};
+use crate::output::Output;
+use crate::qemu::console::Watch;
+use crate::qmp::{Qmp, QmpError, QmpEvent};
+use crate::{BoxFuture, Ending, InPlace, Launched, Pause, Reboots, Running, SIGKILL, VmmError};
+
+/// How long what a script left running may hold its output open, before nobody waits for more of it.
+const LEFT_OPEN: Duration = Duration::from_secs(1);
+
+/// What is known of a machine that was just started.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) process: Arc<dyn Launched>,
+    pub(super) qmp: Qmp,
+    pub(super) human: HumanMonitor,
+    pub(super) events: mpsc::UnboundedReceiver<QmpEvent>,
+    pub(super) console: Watch,
+    pub(super) output: Output,
+    pub(super) may_reboot: bool,
+}
+
+/// A start script's machine.
+#[derive(Debug)]
+pub(super) struct Machine {
+    name: String,
+    process: Arc<dyn Launched>,
+    qmp: Arc<Qmp>,
+    human: HumanMonitor,
+    events: Arc<Events>,
+    may_reboot: bool,
+    killed: Arc<AtomicBool>,
+    ending: watch::Receiver<Option<Ending>>,
+}
+
+impl Machine {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            name,
+            process,
+            qmp,
+            human,
+            events,
+            console,
+            output,
+            may_reboot,
+        } = parts;
+        let qmp = Arc::new(qmp);
+        let told = Arc::<Events>::default();
+        let killed = Arc::new(AtomicBool::new(false));
+        let (sender, ending) = watch::channel(None);
+        let watcher = Watcher {
+            process: Arc::clone(&process),
+            _qmp: Arc::clone(&qmp),
+            events,
+            told: Arc::clone(&told),
+            killed: Arc::clone(&killed),
+            console,
+            output,
+            reason: None,
+        };
+        tokio::spawn(async move {
+            let ending = watcher.ending().await;
+            sender.send_replace(Some(ending));
+        });
+        Self {
+            name,
+            process,
+            qmp,
+            human,
+            events: told,
+            may_reboot,
+            killed,
+            ending,
+        }
+    }
+
+    fn monitor_failed(&self, source: QmpError) -> VmmError {
+        VmmError::Monitor {
+            machine: self.name.clone(),
+            source,
+        }
+    }
+}
+
+/// Finds out how the machine ended.
+struct Watcher {
+    process: Arc<dyn Launched>,
+    /// Events come as long as it is there.
+    _qmp: Arc<Qmp>,
+    events: mpsc::UnboundedReceiver<QmpEvent>,
+    told: Arc<Events>,
+    killed: Arc<AtomicBool>,
+    console: Watch,
+    output: Output,
+    reason: Option<String>,
+}
+
+impl Watcher {
+    async fn ending(mut self) -> Ending {
+        let exit = self.until_exit().await;
+        let rest = async {
+            while let Some(event) = self.events.recv().await {
+                take(&self.told, &mut self.reason, event);
+            }
+            self.output.at_end().await;
+            self.console.at_end().await
+        };
+        let announced = tokio::time::timeout(LEFT_OPEN, rest).await;
+        Seen {
+            exit,
+            killed: self.killed.load(Ordering::SeqCst),
+            reason: self.reason,
+            announced: announced.unwrap_or_else(|_| self.console.announced().borrow().clone()),
+            words: self.output.last_words(),
+        }
+        .judge()
+    }
+
+    async fn until_exit(&mut self) -> ProcessExit {
+        let exited = self.process.exited();
+        tokio::pin!(exited);
+        loop {
+            tokio::select! {
+                exit = &mut exited => return exit,
+                Some(event) = self.events.recv() => take(&self.told, &mut self.reason, event),
+            }
+        }
+    }
+}
+
+fn take(told: &Events, reason: &mut Option<String>, event: QmpEvent) {
+    if event.event == "SHUTDOWN" {
+        *reason = event.data["reason"].as_str().map(str::to_owned);
+    }
+    told.push(event.whole);
+}
+
+impl Running for Machine {
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, Ending> {
+        crate::running::known(&self.ending)
+    }
+
+    fn kill(&self) -> BoxFuture<'_, ()> {
+        self.killed.store(true, Ordering::SeqCst);
+        // A script may have started more than it became.
+        self.process.signal_group(SIGKILL);
+        Box::pin(async move {
+            self.process.exited().await;
+        })
+    }
+
+    fn reboots(&self) -> Reboots<'_> {
+        Reboots::InPlace(self)
+    }
+
+    fn pause(&self) -> Option<&dyn Pause> {
+        Some(self)
+    }
+
+    fn monitor(&self) -> Option<&dyn Monitor> {
+        Some(self)
+    }
+}
+
+impl Monitor for Machine {
+    fn human<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<String, VmmError>> {
+        Box::pin(async move {
+            let answer = self.human.command(command).await;
+            // Whatever broke: nobody but QEMU has the other end.
+            answer.map_err(|_| self.monitor_failed(QmpError::Closed))
+        })
+    }
+
+    fn execute<'a>(
+        &'a self,
+        command: &'a str,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<Value, QmpError>> {
+        Box::pin(self.qmp.command(command, arguments))
+    }
+
+    fn events(&self, from: u64) -> (Vec<Value>, u64) {
+        self.events.since(from)
+    }
+
+    fn events_grown(&self, from: u64) -> BoxFuture<'_, ()> {
+        self.events.grown(from)
+    }
+}
+
+impl InPlace for Machine {
+    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>> {
+        // One that may always stays so.
+        let allow = allow || self.may_reboot;
+        Box::pin(async move {
+            let set = self.qmp.set_reboot(allow).await;
+            set.map_err(|source| self.monitor_failed(source))
+        })
+    }
+}
+
+impl Pause for Machine {
+    fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async move {
+            let stopped = self.qmp.stop().await;
+            stopped.map_err(|source| self.monitor_failed(source))
+        })
+    }
+
+    fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async move {
+            let goes_on = self.qmp.cont().await;
+            goes_on.map_err(|source| self.monitor_failed(source))
+        })
+    }
+}

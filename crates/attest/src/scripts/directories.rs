@@ -1,0 +1,94 @@
+//! Directories of machines by start scripts, where scripts and tests expect them.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::ScriptsError;
+
+/// Nobody else looks in, or meddles with sockets.
+const PRIVATE: u32 = 0o700;
+
+/// Where all of them are, as an absolute path, with what they share.
+pub(super) fn base(path: &Path) -> Result<PathBuf, ScriptsError> {
+    let base = std::path::absolute(path).map_err(failed(path))?;
+    private(&base, Found::Kept).map_err(failed(&base))?;
+    let shared = shared(&base);
+    private(&shared, Found::Closed).map_err(failed(&shared))?;
+    Ok(base)
+}
+
+/// What machines share with the host.
+pub(super) fn shared(base: &Path) -> PathBuf {
+    base.join("shared-xchg")
+}
+
+/// A machine's own, as it was left where `keep`, else empty.
+pub(super) fn state(base: &Path, machine: &str, keep: bool) -> Result<PathBuf, ScriptsError> {
+    let path = base.join(format!("vm-state-{machine}"));
+    let made = || {
+        if !keep {
+            match fs::remove_dir_all(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        private(&path, Found::Closed)
+    };
+    made().map_err(failed(&path))?;
+    Ok(path)
+}
+
+/// What becomes of the permissions of a directory that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Kept,
+    Closed,
+}
+
+fn private(path: &Path, found: Found) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(PRIVATE)
+        .create(path)?;
+    if found == Found::Closed {
+        // Another user's is refused by the kernel.
+        fs::set_permissions(path, Permissions::from_mode(PRIVATE))?;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> ScriptsError {
+    let path = path.to_owned();
+    move |source| ScriptsError::Directory { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_new_unless_it_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = base(&directory.path().join("base")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&base), PRIVATE);
+        assert_eq!(mode(&shared(&base)), PRIVATE);
+        let path = state(&base, "m", false).unwrap();
+        assert_eq!(path, base.join("vm-state-m"));
+        fs::write(path.join("disk"), "written").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        state(&base, "m", true).unwrap();
+        assert_eq!(mode(&path), PRIVATE);
+        assert!(path.join("disk").exists());
+        state(&base, "m", false).unwrap();
+        assert!(!path.join("disk").exists());
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_named() {
+        let error = base(Path::new("/proc/none")).unwrap_err().to_string();
+        assert!(error.contains("/proc/none"), "{error}");
+    }
+}
