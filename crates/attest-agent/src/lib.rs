@@ -6,6 +6,7 @@ mod copy;
 mod exec;
 mod failure;
 mod forward;
+mod inherited;
 pub mod init;
 mod mailbox;
 mod pipes;
@@ -20,6 +21,7 @@ mod system;
 mod users;
 mod wait;
 
+pub use inherited::Inherited;
 pub use role::Role;
 pub use session::{Agent, Stream, serve};
 pub use spawn::DEFAULT_PATH;

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use attest_agent::{Role, Stream, init, stage};
+use attest_agent::{Inherited, Role, Stream, init, stage};
 
-const USAGE: &str =
-    "usage: attest-agent --socket-fd N | --device PATH | --container N [INIT] | --stdio | --check";
+const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --port PATH | --container N [INIT] | --stdio | --check";
 
 fn main() -> ExitCode {
     if std::process::id() == 1 && std::env::args_os().len() < 2 {
@@ -41,21 +40,21 @@ fn main() -> ExitCode {
         // Whether the file that it is in may be executed.
         ["--check"] => return ExitCode::SUCCESS,
         ["--stdio"] => {
-            // It was put there to be run once.
-            if let Ok(own) = std::env::current_exe() {
-                let _ = std::fs::remove_file(own);
-            }
+            remove_own_file();
             (stdio(), Role::Guest)
+        }
+        // Pushed through a root shell, whose end must not be this program's.
+        ["--port", path] => {
+            let _ = nix::unistd::setsid();
+            remove_own_file();
+            let inherited = Inherited::take();
+            (device(path), Role::Pushed(inherited))
         }
         ["--socket-fd", number] => match number.parse() {
             Ok(number) => (Ok(Stream::Duplex(inherited(number))), Role::Guest),
             Err(_) => return usage(),
         },
-        ["--device", path] => {
-            let device = File::options().read(true).write(true).open(path);
-            let device = device.map(|device| Stream::Duplex(device.into()));
-            (device, Role::Guest)
-        }
+        ["--device", path] => (device(path), Role::Guest),
         _ => return usage(),
     };
     match opened {
@@ -65,6 +64,18 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => failed(&format!("the stream to the host cannot be opened: {error}")),
+    }
+}
+
+fn device(path: &str) -> std::io::Result<Stream> {
+    let device = File::options().read(true).write(true).open(path);
+    device.map(|device| Stream::Duplex(device.into()))
+}
+
+/// It was put there to be run once.
+fn remove_own_file() {
+    if let Ok(own) = std::env::current_exe() {
+        let _ = std::fs::remove_file(own);
     }
 }
 

@@ -7,6 +7,7 @@ use attest_protocol::message::{Failure, FailureCode, Response};
 use nix::unistd::Pid;
 
 use crate::failure::{failure, os};
+use crate::inherited::Inherited;
 use crate::stage::Waiting;
 use crate::system::Leaving;
 
@@ -19,6 +20,8 @@ pub enum Role {
     Beside(RefCell<Option<Waiting>>),
     /// One program of many.
     Guest,
+    /// One program of many, which a root shell started.
+    Pushed(Inherited),
 }
 
 impl Role {
@@ -30,6 +33,14 @@ impl Role {
     /// Whether the system has not begun.
     pub(crate) fn waits(&self) -> bool {
         matches!(self, Self::Beside(waiting) if waiting.borrow().is_some())
+    }
+
+    /// What its shell passed on, if one started it.
+    pub(crate) fn inherited(&self) -> Option<&Inherited> {
+        match self {
+            Self::Pushed(inherited) => Some(inherited),
+            _ => None,
+        }
     }
 
     /// Let the system's own init begin.
@@ -57,7 +68,7 @@ impl Role {
         let waiting = match self {
             Self::Init => return Ok(false),
             Self::Beside(waiting) => waiting.take(),
-            Self::Guest => None,
+            Self::Guest | Self::Pushed(_) => None,
         };
         match waiting {
             Some(waiting) => waiting

@@ -81,7 +81,7 @@ impl Shells {
     }
 
     fn refill_after(agent: &Rc<Agent>, pause: Duration) {
-        if agent.shells.refilling.replace(true) || !spawn::shell().ends_with("bash") {
+        if agent.shells.refilling.replace(true) || !spawn::shell(agent).ends_with("bash") {
             return;
         }
         let agent = Rc::clone(agent);
@@ -93,7 +93,7 @@ impl Shells {
             }
             agent.shells.refilling.set(false);
             while agent.shells.waiting.borrow().len() < AHEAD {
-                let Ok(spawned) = spawn::spawn(&agent, &waiting_shell()) else {
+                let Ok(spawned) = spawn::spawn(&agent, &waiting_shell(&agent)) else {
                     return;
                 };
                 let running = Running::adopt(&agent, spawned);
@@ -134,8 +134,8 @@ fn traces(command: &[u8]) -> bool {
         })
 }
 
-fn waiting_shell() -> Exec {
-    let argv = [spawn::shell(), "-c", WAITING];
+fn waiting_shell(agent: &Agent) -> Exec {
+    let argv = [spawn::shell(agent), "-c", WAITING];
     Exec {
         program: Program::Argv(
             argv.iter()

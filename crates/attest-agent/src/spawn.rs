@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use attest_protocol::message::{Exec, Failure, FailureCode, Program, TerminalSize};
@@ -38,7 +38,11 @@ pub(crate) struct Spawned {
 pub(crate) type Input = PipeWriter;
 
 /// The shell for shell programs: bash where the guest has one.
-pub(crate) fn shell() -> &'static str {
+pub(crate) fn shell(agent: &Agent) -> &str {
+    let inherited = agent.role.inherited();
+    if let Some(shell) = inherited.and_then(|inherited| inherited.shell.as_deref()) {
+        return shell;
+    }
     let shells = [
         "/bin/bash",
         "/usr/bin/bash",
@@ -71,19 +75,29 @@ pub(crate) fn environment(
 }
 
 pub(crate) fn default_environment(agent: &Agent, user: Option<&User>) -> Vec<(OsString, OsString)> {
-    let mut environment = Vec::new();
+    let inherited = agent.role.inherited();
+    let mut environment =
+        inherited.map_or_else(Vec::new, |inherited| inherited.environment.clone());
     let (name, home, shell) = match user {
         Some(user) => (user.name.as_str(), user.home.as_str(), user.shell.as_str()),
         None => ("root", "/root", "/bin/sh"),
     };
-    for (key, value) in [
-        ("PATH", DEFAULT_PATH),
-        ("HOME", home),
-        ("USER", name),
-        ("LOGNAME", name),
-        ("SHELL", shell),
-    ] {
-        set(&mut environment, OsStr::new(key), OsStr::new(value));
+    if inherited.is_none() {
+        set(
+            &mut environment,
+            OsStr::new("PATH"),
+            OsStr::new(DEFAULT_PATH),
+        );
+    }
+    if inherited.is_none() || user.is_some() {
+        for (key, value) in [
+            ("HOME", home),
+            ("USER", name),
+            ("LOGNAME", name),
+            ("SHELL", shell),
+        ] {
+            set(&mut environment, OsStr::new(key), OsStr::new(value));
+        }
     }
     for (key, value) in &*agent.environment.borrow() {
         set(&mut environment, OsStr::new(key), OsStr::new(value));
@@ -97,18 +111,18 @@ fn set(environment: &mut Vec<(OsString, OsString)>, name: &OsStr, value: &OsStr)
 }
 
 /// Where a program runs when it does not say.
-pub(crate) fn default_directory(user: Option<&User>) -> &str {
-    let home = user.map_or("/root", |user| user.home.as_str());
-    if std::path::Path::new(home).is_dir() {
-        home
-    } else {
-        "/"
+pub(crate) fn default_directory<'a>(agent: &'a Agent, user: Option<&'a User>) -> &'a Path {
+    if let (Some(inherited), None) = (agent.role.inherited(), user) {
+        return &inherited.directory;
     }
+    let home = user.map_or("/root", |user| user.home.as_str());
+    let home = Path::new(home);
+    if home.is_dir() { home } else { Path::new("/") }
 }
 
 pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
     let user = exec.user.as_deref().map(users::find).transpose()?;
-    let argv = argv(exec)?;
+    let argv = argv(agent, exec)?;
     let environment = environment(agent, user.as_ref(), exec);
     let program = match user {
         // The search is that user's, after the fork that this takes anyway.
@@ -123,7 +137,7 @@ pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
         .envs(environment);
     match &exec.directory {
         Some(directory) => command.current_dir(OsStr::from_bytes(directory)),
-        None => command.current_dir(default_directory(user.as_ref())),
+        None => command.current_dir(default_directory(agent, user.as_ref())),
     };
     if let Some(user) = user {
         unsafe_parts::become_user(&mut command, user);
@@ -138,7 +152,7 @@ pub(crate) fn spawn(agent: &Agent, exec: &Exec) -> Result<Spawned, Failure> {
 /// The program's path, searched as `execvp` does. By name alone, and with a `PATH` of its own, it
 /// would be searched after a fork, which copies the agent's page tables: most of what a small
 /// program costs under TCG.
-fn found(name: &OsStr, environment: &[(OsString, OsString)]) -> OsString {
+pub(crate) fn found(name: &OsStr, environment: &[(OsString, OsString)]) -> OsString {
     if name.as_bytes().contains(&b'/') {
         return name.to_owned();
     }
@@ -170,7 +184,7 @@ fn cannot_start(program: &OsStr, exec: &Exec, error: &io::Error) -> Failure {
     }
 }
 
-fn argv(exec: &Exec) -> Result<Vec<OsString>, Failure> {
+fn argv(agent: &Agent, exec: &Exec) -> Result<Vec<OsString>, Failure> {
     let words: Vec<OsString> = match &exec.program {
         Program::Argv(argv) => argv
             .iter()
@@ -179,7 +193,7 @@ fn argv(exec: &Exec) -> Result<Vec<OsString>, Failure> {
         Program::Shell(command) => {
             let mut text = OsString::from(STRICT);
             text.push(OsStr::from_bytes(command));
-            vec![shell().into(), "-c".into(), text]
+            vec![shell(agent).into(), "-c".into(), text]
         }
     };
     match words.first() {

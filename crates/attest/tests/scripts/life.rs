@@ -1,6 +1,7 @@
 //! From start to end: a console, a shell, monitors, reboots.
 
 use attest::events::MachineEnding;
+use attest::scripts::AgentUse;
 use attest_fixture::Node;
 use serde_json::json;
 
@@ -91,6 +92,36 @@ async fn the_guest_may_end_itself_and_start_again() {
     assert!(machine.console_text().contains("first"));
     machine.shell("(sleep 0.1; reboot) &").await.unwrap();
     assert_eq!(machine.wait_ended().await, Some(MachineEnding::Reset));
+    lab.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_agent_is_put_in_through_the_shell_at_each_boot() {
+    let Some(mut scene) = Scene::of(&[Node::new("a", 1)]) else {
+        return;
+    };
+    scene.plan.agent = AgentUse::Auto;
+    let lab = scene.lab().await.unwrap();
+    let machine = lab.machine("a").unwrap();
+    machine.start_with(true).await.unwrap();
+    let first = machine.connect(None).await.unwrap();
+    assert!(first.is_agent);
+    let output = machine
+        .shell("echo $HOME $PWD $DISPLAY; echo kept >&2")
+        .await
+        .unwrap();
+    assert_eq!(output.text(), "/root /tmp :0.0\n");
+    assert_eq!(output.stderr, b"kept\n");
+    let (slow, quick) = tokio::join!(
+        machine.shell("until test -e /tmp/go; do sleep 0.05; done"),
+        async { machine.shell("touch /tmp/go").await }
+    );
+    slow.unwrap();
+    quick.unwrap();
+    machine.shell("(sleep 0.1; reboot) &").await.unwrap();
+    let second = machine.connect(Some(first.token)).await.unwrap();
+    assert!(second.is_agent);
+    machine.power_off().await.unwrap();
     lab.shutdown().await;
 }
 
