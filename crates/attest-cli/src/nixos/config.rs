@@ -74,6 +74,16 @@ impl Configuration {
         if let Some(seconds) = arguments.global_timeout {
             configuration.timeout = Duration::from_secs(seconds);
         }
+        for machine in &mut configuration.machines {
+            // They are started in other directories.
+            let path = Path::new(&machine.command);
+            if path.is_relative()
+                && path.is_file()
+                && let Ok(path) = std::path::absolute(path)
+            {
+                machine.command = path.display().to_string();
+            }
+        }
         if configuration.script.is_none() && !configuration.interactive {
             return Err(Refusal::usage(
                 "the following arguments are required: testscript (or `testScript` in the environment, or `test_script` in the configuration)",

@@ -26,6 +26,11 @@ pub(crate) const SYMBOLS: &str = "generate-driver-symbols";
 pub(crate) fn by_name(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let called = words.next()?;
     let name = std::path::Path::new(&called).file_name()?.to_str()?;
+    // A wrapper of nixpkgs calls `.NAME-wrapped`.
+    let name = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix("-wrapped"))
+        .unwrap_or(name);
     match name {
         PROGRAM => Some(run(words)),
         SYMBOLS => Some(symbols::generate()),

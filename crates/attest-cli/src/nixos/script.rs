@@ -128,7 +128,8 @@ impl ScriptRun<'_> {
         let over = match (verdict, ending) {
             (Verdict::Passed, _) => Over::Code(0),
             (Verdict::Interrupted, _) => Over::Code(INTERRUPTED),
-            (_, Ending::Code(code @ 1..)) => Over::Code(code),
+            // What did not say why it ended is not asked for a code.
+            (_, Ending::Code(code @ 1..)) if told.is_some() => Over::Code(code),
             (_, Ending::Code(_) | Ending::Signal(_)) => Over::Code(i32::from(end::FAILED)),
         };
         Done {

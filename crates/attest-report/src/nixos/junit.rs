@@ -174,13 +174,9 @@ impl<W: Write> Reader for NixosJunit<W> {
         match self.parts.entry(event) {
             None => {}
             Some(Entry::Line { level, message, .. }) if level >= LogLevel::Error => {
-                let message = message.to_owned();
                 self.say_error(&message);
             }
-            Some(Entry::Line { message, .. }) => {
-                let message = message.to_owned();
-                self.say(&message);
-            }
+            Some(Entry::Line { message, .. }) => self.say(&message),
             Some(Entry::Console { machine, line }) => {
                 let line = format!("{machine} # {line}");
                 self.say(&line);

@@ -1,5 +1,6 @@
 //! The parts of a script's log that are open, and what belongs to the log at all.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use attest_events::{Attributes, Event, EventKind, LogLevel};
@@ -11,7 +12,7 @@ pub(super) enum Entry<'a> {
     Line {
         level: LogLevel,
         machine: Option<&'a str>,
-        message: &'a str,
+        message: Cow<'a, str>,
         attributes: Option<&'a Attributes>,
     },
     /// A line of a console.
@@ -68,6 +69,14 @@ impl Parts {
                 attributes,
             } => self.line(*level, machine, message, Some(attributes)),
             EventKind::Warning { message } => self.line(LogLevel::Warning, machine, message, None),
+            EventKind::Chosen {
+                what,
+                choice,
+                reason,
+            } => {
+                let text = format!("{what}: {choice} ({reason})");
+                self.made(LogLevel::Debug, machine, text)
+            }
             EventKind::Progress { text } => self.line(LogLevel::Info, machine, text, None),
             EventKind::Console { line } if self.consoles => Some(Entry::Console {
                 machine: machine.unwrap_or_default(),
@@ -128,8 +137,23 @@ impl Parts {
         (level >= self.least).then_some(Entry::Line {
             level,
             machine,
-            message,
+            message: message.into(),
             attributes,
+        })
+    }
+
+    /// A line of ours.
+    fn made<'a>(
+        &self,
+        level: LogLevel,
+        machine: Option<&'a str>,
+        message: String,
+    ) -> Option<Entry<'a>> {
+        (level >= self.least).then_some(Entry::Line {
+            level,
+            machine,
+            message: message.into(),
+            attributes: None,
         })
     }
 }

@@ -51,9 +51,9 @@ impl<W: Write> Reader for NixosTerminal<W> {
                 message,
                 ..
             } => match level {
-                LogLevel::Debug => lines(out, machine, DIM, message),
+                LogLevel::Debug => lines(out, machine, DIM, &message),
                 LogLevel::TestError => {
-                    for line in sanitized_lines(message) {
+                    for line in sanitized_lines(&message) {
                         writeln!(out, "{}{ALARM}!!! {ALARM:#}{line}", prefix(machine))?;
                     }
                     if message.is_empty() {
@@ -61,7 +61,7 @@ impl<W: Write> Reader for NixosTerminal<W> {
                     }
                     Ok(())
                 }
-                _ => lines(out, machine, Style::new(), message),
+                _ => lines(out, machine, Style::new(), &message),
             },
             Entry::Console { machine, line } => {
                 for line in sanitized_lines(line) {

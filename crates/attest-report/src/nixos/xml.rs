@@ -132,7 +132,7 @@ impl<W: Write> Reader for NixosXml<W> {
                 message,
                 attributes,
                 ..
-            }) => self.element("line", machine, &pairs(attributes), message),
+            }) => self.element("line", machine, &pairs(attributes), &message),
             Some(Entry::Console { machine, line }) => {
                 self.element("line", Some(machine), &[("type", "serial")], line)
             }

@@ -39,7 +39,7 @@ class Driver:
         self._interactive = bool(described.get("interactive", False))
         timeout = described.get("global_timeout")
         #: What the script may take, in seconds; attest ends it then.
-        self.global_timeout: int = DEFAULT_GLOBAL_TIMEOUT if timeout is None else timeout
+        self.global_timeout: int = DEFAULT_GLOBAL_TIMEOUT if timeout is None else round(timeout)
         self.logger = Logger(client, exit_on_error=not self._interactive)
         hook = described.get("debug_hook")
         self.debug = _debug(self.logger, hook if isinstance(hook, str) else None)
