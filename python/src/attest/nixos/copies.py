@@ -80,7 +80,9 @@ class CopiesMixin(Mixin):
         name = os.path.basename(os.path.normpath(source))
         target = os.path.join(self._surroundings.output, target_dir, name)
         # A link is followed: its target may not exist on the host, or be another file there.
-        real = self.succeed(f"readlink -e -- {quote(source)}").rstrip("\n")
+        # busybox has no `readlink -e`.
+        found = f"test -e {quote(source)} && readlink -f -- {quote(source)}"
+        real = self.succeed(found).rstrip("\n")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.isdir(target):
             raise FileExistsError(17, "the results have a directory of this name", target)
