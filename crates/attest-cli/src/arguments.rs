@@ -51,6 +51,12 @@ pub(crate) enum Command {
     Exec(Exec),
     /// List, inspect and remove the images and other things that attest keeps in its cache
     Image(Image),
+    /// Run a NixOS test in place of the NixOS test driver: its start scripts, its script
+    NixosTestDriver(Box<crate::nixos::NixosArguments>),
+    /// Write ./driver-symbols, the names that scripts of NixOS tests may use, for linters
+    GenerateDriverSymbols,
+    /// Serve labs to another program, as JSON-RPC on a socket that is inherited
+    Rpc(Rpc),
     /// Print completions for a shell
     Completions(Completions),
     /// Print the manual page of attest, or of one of its commands (roff)
@@ -108,6 +114,20 @@ pub(crate) struct Lab {
     /// Cache directory [default: $XDG_CACHE_HOME/attest or ~/.cache/attest]
     #[arg(long, value_name = "DIR", env = "ATTEST_CACHE")]
     pub(crate) cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Clients start this themselves, as the Python package does: they make a pair of sockets, and let
+attest inherit one end. All labs end with the socket. `attest rpc --schema` prints what may be
+said on it.")]
+pub(crate) struct Rpc {
+    /// The socket's descriptor
+    #[arg(long, value_name = "N", required_unless_present = "schema")]
+    pub(crate) fd: Option<i32>,
+    /// Print the JSON Schema of all methods
+    #[arg(long, conflicts_with = "fd")]
+    pub(crate) schema: bool,
 }
 
 #[derive(Debug, Args)]

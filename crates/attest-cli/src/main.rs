@@ -5,8 +5,10 @@ mod command;
 mod failure;
 mod human;
 mod interrupt;
+mod nixos;
 mod output;
 mod progress;
+mod signals;
 mod terminal;
 
 use std::process::ExitCode;
@@ -17,6 +19,9 @@ use crate::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
     let began = std::time::Instant::now();
+    if let Some(code) = nixos::by_name(std::env::args_os()) {
+        return code;
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -26,15 +31,18 @@ fn main() -> ExitCode {
         }
     };
     arguments.color.apply();
-    let result = match &arguments.command {
-        Command::Run(run) => command::run::run(run, &arguments.verbosity, began),
-        Command::List(list) => command::list::run(list),
-        Command::Doctor(doctor) => Ok(command::doctor::run(doctor)),
-        Command::Shell(shell) => command::shell::run(shell, &arguments.verbosity),
-        Command::Exec(exec) => command::exec::run(exec, &arguments.verbosity),
-        Command::Image(image) => command::image::run(image, &arguments.verbosity),
-        Command::Completions(completions) => Ok(command::generate::completions(completions)),
-        Command::Man(man) => command::generate::man(man),
+    let result = match arguments.command {
+        Command::Run(run) => command::run::run(&run, &arguments.verbosity, began),
+        Command::List(list) => command::list::run(&list),
+        Command::Doctor(doctor) => Ok(command::doctor::run(&doctor)),
+        Command::Shell(shell) => command::shell::run(&shell, &arguments.verbosity),
+        Command::Exec(exec) => command::exec::run(&exec, &arguments.verbosity),
+        Command::Image(image) => command::image::run(&image, &arguments.verbosity),
+        Command::NixosTestDriver(driver) => return nixos::with(*driver, began),
+        Command::GenerateDriverSymbols => Ok(nixos::generate_symbols()),
+        Command::Rpc(rpc) => command::rpc::run(&rpc),
+        Command::Completions(completions) => Ok(command::generate::completions(&completions)),
+        Command::Man(man) => command::generate::man(&man),
         Command::Schema => command::generate::schema(),
     };
     match result {

@@ -44,13 +44,20 @@ impl From<&arguments::Lab> for Overrides {
 /// Give every event to the readers, until the run is over, whoever still holds a recorder: an image
 /// that was being built when the run was interrupted ends with the process. A reader that cannot write (a closed
 /// pipe) must not end the run: its first error is given back instead.
-pub(crate) fn pump(
+pub(crate) fn pump(events: EventStream, readers: Readers) -> JoinHandle<std::io::Result<()>> {
+    pump_with(events, readers, |_| {})
+}
+
+/// The same, and somebody else has every event first.
+pub(crate) fn pump_with(
     mut events: EventStream,
     mut readers: Readers,
+    first: impl Fn(&attest::events::Event) + Send + 'static,
 ) -> JoinHandle<std::io::Result<()>> {
     tokio::spawn(async move {
         let mut outcome = Ok(());
         while let Some(event) = events.next().await {
+            first(&event);
             outcome = outcome.and(readers.event(&event));
             if let EventKind::RunEnded { .. } = event.kind {
                 break;

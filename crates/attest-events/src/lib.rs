@@ -3,6 +3,7 @@
 //! Stable and small: other programs parse these. Fields are added, never renamed.
 
 mod breakdown;
+mod script;
 mod system;
 mod verdicts;
 
@@ -12,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::{Clock, Marks};
+pub use self::script::{Attributes, LogLevel};
 pub use self::system::{BootTimes, JournalTail, UnitTime, priority_prefix};
 
 /// Something that happened, with its time.
@@ -162,6 +164,49 @@ pub enum EventKind {
         /// For what is not passed: why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<FailureDetail>,
+    },
+    /// A line of a script's log; of a machine where one is named.
+    Log {
+        /// How much it matters.
+        level: LogLevel,
+        /// May have several lines.
+        message: String,
+        /// What else the script says of it.
+        #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+        attributes: Attributes,
+    },
+    /// A nested part of a script's log began.
+    LogBegan {
+        /// Number of the part, unique in the script.
+        id: u64,
+        /// What is done in it.
+        message: String,
+        /// Whether it is a test within the script.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        subtest: bool,
+        /// What else the script says of it.
+        #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+        attributes: Attributes,
+    },
+    /// It ended.
+    LogEnded {
+        /// Number of the part.
+        id: u64,
+        /// Nanoseconds.
+        duration_ns: u64,
+        /// Nothing when it went well; else why it did not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// Whether lines of consoles belong to the log from now on.
+    LogConsoles {
+        /// Whether they do.
+        on: bool,
+    },
+    /// What matters less than this does not belong to the log from now on.
+    LogLeast {
+        /// The least that does.
+        level: LogLevel,
     },
     /// Something that the user should know and that fails nothing.
     Warning {

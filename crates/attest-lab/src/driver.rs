@@ -324,6 +324,7 @@ fn message(spawn: &Spawn, program: &Path) -> Program {
         has_output: spawn.output.is_some(),
         has_errors: spawn.errors.is_some(),
         listens: spawn.listens,
+        on_host_network: spawn.on_host_network,
     }
 }
 

@@ -19,6 +19,9 @@ pub enum LabContent {
 
 /// A lab for start scripts: only processes and mounts are its own; network, IPC and names are the
 /// host's, and so is the user. It has no networks of [`NetworkSpec`].
+///
+/// With containers, the network is its own, too, for their bridges have the same names in every lab;
+/// programs that need the host's say so ([`Spawn::on_host_network`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scripts {
     /// Whether some of them run containers. That needs root.
@@ -60,6 +63,8 @@ pub struct Spawn {
     /// Whether it takes the descriptors that are passed by systemd's protocol for socket
     /// activation (sd_listen_fds(3)).
     pub listens: bool,
+    /// Whether its network is the host's, where that of the lab is not. Only in labs for scripts.
+    pub on_host_network: bool,
     pub(crate) fds: Vec<OwnedFd>,
 }
 

@@ -96,6 +96,9 @@ pub(crate) struct Program {
     /// Whether it takes what is passed by systemd's protocol for socket activation.
     #[n(7)]
     pub(crate) listens: bool,
+    /// Whether its network is the host's.
+    #[n(8)]
+    pub(crate) on_host_network: bool,
 }
 
 /// Lab to driver.
@@ -202,9 +205,9 @@ mod tests {
                 })
             });
         let many = || proptest::collection::vec(bytes(), 0..5);
-        let program = (bytes(), many(), many(), bytes(), any::<[bool; 4]>()).prop_map(
+        let program = (bytes(), many(), many(), bytes(), any::<[bool; 5]>()).prop_map(
             |(path, args, environment, directory, flags)| {
-                let [has_input, has_output, has_errors, listens] = flags;
+                let [has_input, has_output, has_errors, listens, on_host_network] = flags;
                 Order::Spawn(Program {
                     path,
                     args,
@@ -214,6 +217,7 @@ mod tests {
                     has_output,
                     has_errors,
                     listens,
+                    on_host_network,
                 })
             },
         );

@@ -13,7 +13,7 @@ const WITHOUT_KVM: &str = "--without-kvm";
 pub(crate) struct Words {
     /// The name of its control group.
     pub(crate) group: Option<String>,
-    /// Whether it shares the host's network, IPC, names and user.
+    /// Whether it shares the host's IPC, names and user, and its network unless it has containers.
     pub(crate) shares_host: bool,
     /// Whether `/dev/kvm` is of no use in it.
     pub(crate) without_kvm: bool,
@@ -30,6 +30,17 @@ impl Words {
             shares_host: scripts.is_some(),
             without_kvm: scripts.is_some_and(|Scripts { without_kvm, .. }| without_kvm),
         }
+    }
+
+    /// Whether its network is its own. Containers of scripts need one in which nobody else makes
+    /// bridges.
+    pub(crate) fn has_own_network(&self) -> bool {
+        !self.shares_host || self.group.is_some()
+    }
+
+    /// Whether it runs containers of start scripts.
+    pub(crate) fn has_containers_of_scripts(&self) -> bool {
+        self.shares_host && self.group.is_some()
     }
 
     pub(crate) fn line(&self) -> Vec<String> {

@@ -142,6 +142,21 @@ fn a_single_file_or_link_becomes_the_destination_and_replaces_it() {
     );
 }
 
+/// busybox takes an entry without a name for the end of the stream.
+#[test]
+fn every_entry_has_a_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "x").unwrap();
+    set(&file, 0o644, time(123_456_789));
+    let mut stream = Vec::new();
+    pack(&file, &mut stream).unwrap();
+    assert!(stream.windows(5).any(|bytes| bytes == b"mtime"));
+    assert_ne!(stream[0], 0);
+    // The extended header, what is in it, the entry.
+    assert_ne!(stream[2 * 512], 0);
+}
+
 #[test]
 fn a_directory_is_merged_into_and_stays_as_it_is() {
     let place = TempDir::new().unwrap();

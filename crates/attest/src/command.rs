@@ -43,6 +43,7 @@ pub struct Command {
     stdin: Option<Bytes>,
     expected: Expected,
     output_limit: usize,
+    errors_on_console: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +119,7 @@ impl Command {
             stdin: None,
             expected: Expected::Code(0),
             output_limit: DEFAULT_OUTPUT_LIMIT,
+            errors_on_console: false,
         }
     }
 
@@ -166,6 +168,13 @@ impl Command {
     /// [`Error::OutputTooLarge`]. Default: 64 MiB.
     pub fn output_limit(mut self, bytes: usize) -> Self {
         self.output_limit = bytes;
+        self
+    }
+
+    /// What it prints to stderr is printed by the console, too: waits for the console's text see
+    /// it, and its lines are events. So it is where stderr leads to the console by itself.
+    pub fn errors_on_console(mut self) -> Self {
+        self.errors_on_console = true;
         self
     }
 
@@ -225,6 +234,11 @@ impl Command {
             loop {
                 match session.next(&mut channel).await? {
                     Incoming::Data(stream, bytes) => {
+                        if stream == Stream::Err && self.errors_on_console {
+                            self.machine
+                                .console()
+                                .print(&bytes, &self.machine.inner.recorder);
+                        }
                         let kept = if stream == Stream::Err {
                             &mut stderr
                         } else {

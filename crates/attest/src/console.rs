@@ -37,6 +37,8 @@ const LONGEST_LINE: usize = 16 * 1024;
 pub(crate) struct Console {
     machine: String,
     file: PathBuf,
+    /// The file, while the machine runs.
+    kept: Arc<Mutex<Option<File>>>,
     text: Arc<Mutex<Text>>,
     grown: watch::Sender<u64>,
     /// Why its file cannot be written any more.
@@ -114,11 +116,47 @@ impl Text {
     }
 }
 
+/// Where what is printed goes.
+struct Printed {
+    machine: String,
+    kept: Arc<Mutex<Option<File>>>,
+    text: Arc<Mutex<Text>>,
+    grown: watch::Sender<u64>,
+    lost: watch::Sender<Option<Arc<std::io::Error>>>,
+    recorder: Recorder,
+}
+
+impl Printed {
+    fn push(&self, bytes: &[u8]) {
+        let (lines, end) = {
+            // Under one lock: the file has the same, in the same order.
+            let mut text = self.text.lock().expect("not poisoned");
+            self.keep(bytes);
+            (text.push(bytes), text.end())
+        };
+        for line in lines {
+            self.recorder
+                .record_line(&self.machine, EventKind::Console { line });
+        }
+        self.grown.send_replace(end);
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        if self.lost.borrow().is_none()
+            && let Some(file) = self.kept.lock().expect("not poisoned").as_mut()
+            && let Err(error) = file.write_all(bytes)
+        {
+            self.lost.send_replace(Some(Arc::new(error)));
+        }
+    }
+}
+
 impl Console {
     pub(crate) fn new(machine: &str, file: &Path) -> Self {
         Self {
             machine: machine.to_owned(),
             file: file.to_owned(),
+            kept: Arc::default(),
             text: Arc::default(),
             grown: watch::Sender::new(0),
             lost: watch::Sender::new(None),
@@ -135,7 +173,7 @@ impl Console {
     ) -> Result<Background> {
         let (mut reader, writer) = stream.into_split();
         *self.input.lock().await = Some(writer);
-        let mut file = File::options()
+        let file = File::options()
             .create(true)
             .append(true)
             .open(&self.file)
@@ -145,30 +183,33 @@ impl Console {
                 self.file.display()
             )))?;
         self.begin(file.metadata().map_or(0, |file| file.len()));
-        let (machine, text) = (self.machine.clone(), Arc::clone(&self.text));
-        let (grown, lost) = (self.grown.clone(), self.lost.clone());
+        *self.kept.lock().expect("not poisoned") = Some(file);
+        let printed = self.printed(recorder);
         let open = self.open.clone();
         open.send_replace(true);
         Ok(Background::spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(count @ 1..) = reader.read(&mut buffer).await {
-                let bytes = &buffer[..count];
-                if lost.borrow().is_none()
-                    && let Err(error) = file.write_all(bytes)
-                {
-                    lost.send_replace(Some(Arc::new(error)));
-                }
-                let (lines, end) = {
-                    let mut text = text.lock().expect("not poisoned");
-                    (text.push(bytes), text.end())
-                };
-                for line in lines {
-                    recorder.record_line(&machine, EventKind::Console { line });
-                }
-                grown.send_replace(end);
+                printed.push(&buffer[..count]);
             }
             open.send_replace(false);
         }))
+    }
+
+    /// Take what was printed elsewhere, as a command's stderr, for printed here.
+    pub(crate) fn print(&self, bytes: &[u8], recorder: &Recorder) {
+        self.printed(recorder.clone()).push(bytes);
+    }
+
+    fn printed(&self, recorder: Recorder) -> Printed {
+        Printed {
+            machine: self.machine.clone(),
+            kept: Arc::clone(&self.kept),
+            text: Arc::clone(&self.text),
+            grown: self.grown.clone(),
+            lost: self.lost.clone(),
+            recorder,
+        }
     }
 
     /// A new start of the machine; its file has so many bytes.

@@ -222,6 +222,14 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+    /// A script did not end well.
+    #[error("{}", detail.message)]
+    Script {
+        /// What is known.
+        detail: Box<FailureDetail>,
+        /// Whether the test failed, rather than something beneath it.
+        is_test: bool,
+    },
     /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -304,6 +312,7 @@ impl Error {
             Self::Command(failure) if failure.timed_out.is_some() => Verdict::TimedOut,
             Self::Command(_) | Self::Assertion(_) | Self::OutputTooLarge { .. } => Verdict::Failed,
             Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
+            Self::Script { is_test: true, .. } => Verdict::Failed,
             Self::Interrupted => Verdict::Interrupted,
             Self::Systemd(failure) => failure.verdict(),
             Self::Step { source, .. } => source.verdict(),
@@ -349,6 +358,9 @@ impl Error {
 
     /// What a report shows of it.
     pub fn detail(&self) -> FailureDetail {
+        if let Self::Script { detail, .. } = self {
+            return (**detail).clone();
+        }
         let mut detail = FailureDetail {
             message: self.chain(),
             machine: self.machine().map(str::to_owned),

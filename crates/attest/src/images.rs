@@ -83,6 +83,11 @@ pub fn cache(directory: Option<&Path>) -> Result<Cache, ImageError> {
     Cache::open(&place(directory)?)
 }
 
+/// Where the cache is by default; `None` where no place for it is known.
+pub fn default_place() -> Option<PathBuf> {
+    Cache::default_directory().ok()
+}
+
 /// The directory that is asked for, or the default one.
 pub(crate) fn place(directory: Option<&Path>) -> Result<PathBuf, ImageError> {
     directory.map_or_else(Cache::default_directory, |directory| {

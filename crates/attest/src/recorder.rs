@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use attest_events::{Breakdown, Event, EventKind, Marks, Phase, nanoseconds};
+use attest_events::{Breakdown, Event, EventKind, ExitCode, Marks, Phase, Summary, nanoseconds};
 use tokio::sync::mpsc;
 
 use crate::systemd::Whose;
@@ -157,6 +157,17 @@ impl Recorder {
     pub(crate) fn breakdown(&self) -> Breakdown {
         let marks = self.inner.marks.lock().expect("not poisoned").clone();
         marks.unwrap_or_default().finish(self.now())
+    }
+
+    /// The run is over: nothing is recorded after this.
+    pub fn end(&self, summary: Summary) -> ExitCode {
+        let exit_code = summary.exit_code();
+        self.record(EventKind::RunEnded {
+            exit_code,
+            summary,
+            breakdown: self.breakdown(),
+        });
+        exit_code
     }
 
     /// The run enters this phase.

@@ -3,6 +3,7 @@
 use std::io::stdout;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use attest::Recorder;
@@ -41,6 +42,7 @@ pub(crate) fn run(
             output: directory,
             cache: arguments.lab.cache.clone(),
             interrupted,
+            scripts: Some(Arc::new(attest_script::Scripts)),
         };
         let code = run.run(selection).await;
         let written = pumping.await.expect("readers do not panic");

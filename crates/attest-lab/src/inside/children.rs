@@ -12,7 +12,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, wait};
 
-use super::listener;
+use super::{listener, nspawn};
 use crate::wire::{Ended, Failure, Program};
 
 /// The number of the first passed descriptor.
@@ -20,9 +20,20 @@ const FIRST: RawFd = 3;
 
 /// The programs that run, with the requests that started them.
 #[derive(Debug, Default)]
-pub(super) struct Children(HashMap<Pid, u32>);
+pub(super) struct Children {
+    requests: HashMap<Pid, u32>,
+    /// Whether the host's network is another than ours.
+    has_way_out: bool,
+}
 
 impl Children {
+    pub(super) fn new(has_way_out: bool) -> Self {
+        Self {
+            has_way_out,
+            ..Self::default()
+        }
+    }
+
     /// Start a program. `fds`: its output if it has one, then those to pass.
     pub(super) fn spawn(
         &mut self,
@@ -30,7 +41,7 @@ impl Children {
         program: &Program,
         fds: Vec<OwnedFd>,
     ) -> Result<Pid, Failure> {
-        let (path, args) = command(program, fds.len())?;
+        let (path, args) = self.command(program, fds.len())?;
         let environment = program
             .environment
             .iter()
@@ -51,8 +62,34 @@ impl Children {
         let pid =
             started.map_err(|errno| Failure::new("the kernel refused to execute it", errno))?;
         back.map_err(|error| Failure::from_error(&error))?;
-        self.0.insert(pid, id);
+        self.requests.insert(pid, id);
         Ok(pid)
+    }
+
+    /// The path and the arguments, name included. Some programs are started by way of ourselves.
+    fn command(&self, program: &Program, fds: usize) -> Result<(CString, Vec<CString>), Failure> {
+        let mut words = Vec::new();
+        if program.listens {
+            let passed = fds.saturating_sub(own_descriptors(program));
+            words.extend([listener::AS_LISTENER.to_owned(), passed.to_string()]);
+        }
+        if program.on_host_network && self.has_way_out {
+            words.push(nspawn::ON_HOST_NETWORK.to_owned());
+        }
+        let path = text(&program.path)?;
+        let args = program.args.iter().map(|arg| text(arg));
+        if words.is_empty() {
+            return Ok((path, args.collect::<Result<_, _>>()?));
+        }
+        let words = words.iter().map(|word| text(word.as_bytes()));
+        let all = std::iter::once(text(b"attest-lab"))
+            .chain(words)
+            .chain(std::iter::once(Ok(path)))
+            .chain(args);
+        Ok((
+            text(listener::SELF.as_bytes())?,
+            all.collect::<Result<_, _>>()?,
+        ))
     }
 
     /// A program that has ended, and the request that started it; `None` when there is none
@@ -69,32 +106,14 @@ impl Children {
                 (Some(code), _) => Ended::Code(code),
                 (None, signal) => Ended::Signal(signal.unwrap_or_default()),
             };
-            if let Some(id) = self.0.remove(&Pid::from_raw(pid.as_raw_nonzero().get())) {
+            if let Some(id) = self
+                .requests
+                .remove(&Pid::from_raw(pid.as_raw_nonzero().get()))
+            {
                 return Some((id, ended));
             }
         }
     }
-}
-
-/// The path and the arguments, name included.
-fn command(program: &Program, fds: usize) -> Result<(CString, Vec<CString>), Failure> {
-    let path = text(&program.path)?;
-    let args = program.args.iter().map(|arg| text(arg));
-    let args = args.collect::<Result<Vec<_>, _>>()?;
-    if !program.listens {
-        return Ok((path, args));
-    }
-    let passed = fds.saturating_sub(own_descriptors(program));
-    let words = [
-        text(b"attest-lab")?,
-        text(listener::AS_LISTENER.as_bytes())?,
-        text(passed.to_string().as_bytes())?,
-        path,
-    ];
-    Ok((
-        text(listener::SELF.as_bytes())?,
-        words.into_iter().chain(args).collect(),
-    ))
 }
 
 /// Whether it has a stdin, a stdout, a stderr of its own.

@@ -9,6 +9,7 @@ mod listener;
 mod loop_device;
 mod mapper;
 mod namespaces;
+mod nspawn;
 mod roots;
 mod serve;
 
@@ -36,6 +37,9 @@ pub fn main() -> ExitCode {
     match words.split_first() {
         Some((first, words)) if first == listener::AS_LISTENER => {
             return listener::become_listener(words);
+        }
+        Some((first, words)) if first == nspawn::ON_HOST_NETWORK => {
+            return nspawn::go_out(words);
         }
         _ => {}
     }

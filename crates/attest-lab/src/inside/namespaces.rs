@@ -1,7 +1,7 @@
 //! The lab's namespaces, and PID 1 in them.
 #![expect(unsafe_code, reason = "fork(2) and close_range(2)")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::serve;
+use super::{nspawn, serve};
 use crate::wire::Failure;
 use crate::words::Words;
 
@@ -37,7 +37,8 @@ pub(super) fn enter(
     control: OwnedFd,
     words: &Words,
 ) -> Result<(Stage, ExitCode), (OwnedFd, Failure)> {
-    let made = namespaces(words.shares_host);
+    let host = host_network(words);
+    let made = namespaces(words);
     let alive = match made.and_then(|()| pipe().map_err(|e| Failure::new("make a pipe", e))) {
         Ok(pipe) => pipe,
         Err(failure) => return Err((control, failure)),
@@ -56,8 +57,8 @@ pub(super) fn enter(
         Ok(ForkResult::Child) => {
             let (watch, alive) = alive;
             drop(alive);
-            match bind_to_parent(&watch).and_then(|()| furnish(words)) {
-                Ok(()) => Ok((Stage::Inner, serve::run(control, words.shares_host))),
+            match bind_to_parent(&watch).and_then(|()| furnish(words, host.as_ref())) {
+                Ok(()) => Ok((Stage::Inner, serve::run(control, words))),
                 Err(failure) => Err((control, failure)),
             }
         }
@@ -83,10 +84,21 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Errno::from_raw(errno.raw_os_error()))
 }
 
-fn namespaces(shares_host: bool) -> Result<(), Failure> {
+/// The host's network, as long as it is ours; only labs whose programs go back to it need it.
+fn host_network(words: &Words) -> Option<File> {
+    words
+        .has_containers_of_scripts()
+        .then(|| File::open("/proc/self/ns/net").ok())
+        .flatten()
+}
+
+fn namespaces(words: &Words) -> Result<(), Failure> {
     let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS;
-    if !shares_host {
-        flags |= CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    if !words.shares_host {
+        flags |= CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+    }
+    if words.has_own_network() {
+        flags |= CloneFlags::CLONE_NEWNET;
     }
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
     if user.is_root() {
@@ -101,7 +113,7 @@ fn namespaces(shares_host: bool) -> Result<(), Failure> {
     // Without this an unprivileged process may not map groups (user_namespaces(7)).
     write("/proc/self/setgroups", "deny")?;
     // Start scripts are run as who started them, and may ask who that is.
-    let (as_user, as_group) = if shares_host {
+    let (as_user, as_group) = if words.shares_host {
         (user.as_raw(), group.as_raw())
     } else {
         (0, 0)
@@ -155,7 +167,7 @@ fn bind_to_parent(alive: &OwnedFd) -> Result<(), Failure> {
 }
 
 /// What needs no network: mounts, host name.
-fn furnish(words: &Words) -> Result<(), Failure> {
+fn furnish(words: &Words, host: Option<&File>) -> Result<(), Failure> {
     let _ = nix::sys::prctl::set_name(c"attest-lab-init");
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
@@ -168,6 +180,9 @@ fn furnish(words: &Words) -> Result<(), Failure> {
         // It opens, and says that it is none.
         mount(Some("/dev/null"), KVM, none, MsFlags::MS_BIND, none)
             .map_err(|errno| Failure::new("hide /dev/kvm", errno))?;
+    }
+    if let Some(host) = host {
+        nspawn::prepare(host)?;
     }
     if !words.shares_host {
         let _ = nix::unistd::sethostname("lab");

@@ -24,6 +24,8 @@ const OF_SYSTEMD: [&str; 2] = ["/run/systemd", "/run"];
 #[derive(Debug, Default)]
 pub(super) struct Roots {
     is_ready: bool,
+    /// Whether the host's systemd stays as it is, or was hidden before.
+    shows_systemd: bool,
     /// Images that are mounted, by what identifies a file.
     images: HashMap<(u64, u64), PathBuf>,
     /// The directories of machines that have one.
@@ -33,6 +35,13 @@ pub(super) struct Roots {
 }
 
 impl Roots {
+    pub(super) fn new(shows_systemd: bool) -> Self {
+        Self {
+            shows_systemd,
+            ..Self::default()
+        }
+    }
+
     /// A root of this name over this image; its directory. What is written goes to the ext4 of
     /// `upper`, or into memory. What a machine of this name had before is gone.
     pub(super) fn root(
@@ -117,7 +126,9 @@ impl Roots {
         )
         .map_err(failed("mount a place for its roots"))?;
         let hidden = OF_SYSTEMD.into_iter().find(|path| Path::new(path).is_dir());
-        if let Some(path) = hidden {
+        if let Some(path) = hidden
+            && !self.shows_systemd
+        {
             mount_at(
                 "attest",
                 Path::new(path),

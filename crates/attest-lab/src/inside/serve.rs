@@ -18,6 +18,7 @@ use super::roots::Roots;
 use super::{PROTOCOL, REFUSED, mapper};
 use crate::socket::{Datagram, Socket};
 use crate::wire::{Failure, Network, Order, Report, Request, decode, encode};
+use crate::words::Words;
 
 /// PID 1 of the lab.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl From<io::Error> for Stop {
 }
 
 /// Serve until the driver closes the socket.
-pub(super) fn run(control: OwnedFd, shares_host: bool) -> ExitCode {
+pub(super) fn run(control: OwnedFd, words: &Words) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -66,7 +67,7 @@ pub(super) fn run(control: OwnedFd, shares_host: bool) -> ExitCode {
         let socket = Socket::new(control)?;
         // From before the first child on, so that no end of one is missed.
         let children = signal(SignalKind::child())?;
-        match Lab::new(socket, shares_host) {
+        match Lab::new(socket, words) {
             Ok(mut lab) => {
                 let stop = lab.serve(children).await;
                 lab.say_why(&stop).await;
@@ -87,13 +88,13 @@ pub(super) fn run(control: OwnedFd, shares_host: bool) -> ExitCode {
 }
 
 impl Lab {
-    fn new(socket: Socket, shares_host: bool) -> Result<Self, (Socket, NetError)> {
+    fn new(socket: Socket, words: &Words) -> Result<Self, (Socket, NetError)> {
         let own_network = || {
             let net = Netlink::open()?;
             attest_net::loopback_up()?;
             Ok(net)
         };
-        let net = match (!shares_host).then(own_network).transpose() {
+        let net = match words.has_own_network().then(own_network).transpose() {
             Ok(net) => net,
             Err(error) => return Err((socket, error)),
         };
@@ -102,8 +103,8 @@ impl Lab {
             net,
             bridges: HashMap::new(),
             cards: 0,
-            children: Children::default(),
-            roots: Roots::default(),
+            children: Children::new(words.has_containers_of_scripts()),
+            roots: Roots::new(words.shares_host),
             namespaces: Namespaces::default(),
         })
     }

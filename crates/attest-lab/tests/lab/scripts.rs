@@ -40,7 +40,7 @@ async fn scripts_share_all_but_processes_with_the_host() {
             .to_owned(),
         nix::unistd::geteuid().to_string(),
         nix::unistd::getegid().to_string(),
-        interfaces().iter().map(|name| format!("{name} ")).collect(),
+        interfaces().into_iter().collect::<Vec<_>>().join(" ") + " ",
         "attest-lab-init".to_owned(),
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
@@ -62,6 +62,30 @@ async fn what_scripts_started_ends_with_the_lab() {
     let end = end_of(process.pid());
     lab.end().await;
     ended(end).await;
+}
+
+#[tokio::test]
+async fn containers_have_a_network_of_the_labs_and_others_the_hosts() {
+    let content = LabContent::Scripts(Scripts {
+        containers: true,
+        without_kvm: false,
+    });
+    let lab = match LabProcess::start(&program(), &[], content).await {
+        Ok(lab) => lab,
+        Err(LabError::Setup { what, source }) => {
+            eprintln!("skipped: cannot {what}: {source:?}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let look = "ls /sys/class/net | sort | tr '\\n' ' '; cat /proc/net/dev | grep -c :; \
+                stat -f -c %T /sys/fs/cgroup; ls /run/netns";
+    let inside = run(&lab, shell(look)).await;
+    assert_eq!(inside, "lo 1\ncgroup2fs\nattest-host\n");
+    let mut out = shell("cat /proc/net/dev | grep -c :");
+    out.on_host_network = true;
+    assert_eq!(run(&lab, out).await, format!("{}\n", interfaces().len()));
+    lab.end().await;
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::TimeSpan;
 
-/// A test: steps on the machines, or the tests of a Rust test binary. Exactly one of `steps`
-/// and `rust`.
+/// A test: steps on the machines, a Python script, or the tests of a Rust test binary. Exactly one
+/// of `steps`, `script` and `rust`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Test {
@@ -22,6 +22,10 @@ pub struct Test {
     /// Example: `steps = [{ on = "server", run = "true" }]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<Step>>,
+    /// A Python script that drives the machines, relative to the manifest: each is a variable of
+    /// it. It needs CPython 3.9 or newer. Example: `script = "tests/login.py"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<PathBuf>,
     /// The `#[attest::test]` functions of a Rust test target.
     /// Example: `rust = { package = "web", test = "lab" }`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -203,7 +203,7 @@ pub struct TestPlan {
     pub name: String,
     /// Its own limit; else [`TimeoutPlan::test`].
     pub timeout: Option<Duration>,
-    /// Steps, or Rust.
+    /// Steps, a script, or Rust.
     pub kind: TestKind,
 }
 
@@ -212,6 +212,8 @@ pub struct TestPlan {
 pub enum TestKind {
     /// Steps, one after the other.
     Steps(Vec<StepPlan>),
+    /// A Python script; absolute where the manifest is a file.
+    Script(PathBuf),
     /// The tests of a Rust test target.
     Rust(RustTestPlan),
 }

@@ -126,32 +126,45 @@ impl Planner<'_> {
     }
 
     fn test_kind(&mut self, at: &At<'_>, test: &Test) -> Option<TestKind> {
-        match (&test.steps, &test.rust) {
-            (Some(steps), None) => Some(TestKind::Steps(self.steps(&at.key("steps"), steps))),
-            (None, Some(rust)) => self.rust_test(&at.key("rust"), rust).map(TestKind::Rust),
-            (Some(_), Some(_)) => {
-                let problem = at
-                    .key("rust")
-                    .key_problem("a test has either `steps` or `rust`, not both");
-                let steps = at.key("steps").place();
-                self.problems.push(
-                    problem
-                        .label("a second kind")
-                        .related(steps, crate::problem::Part::Key, "the first")
-                        .help("make two tests of it"),
-                );
-                None
-            }
-            (None, None) => {
-                let problem = at.key_problem("a test without `steps` or `rust` tests nothing");
-                self.problems.push(
-                    problem
-                        .label("nothing to do")
-                        .help("add `steps = [{ run = \"…\" }]`"),
-                );
-                None
-            }
+        let kinds = [
+            ("steps", test.steps.is_some()),
+            ("script", test.script.is_some()),
+            ("rust", test.rust.is_some()),
+        ];
+        let given: Vec<&str> = kinds
+            .into_iter()
+            .filter_map(|(key, given)| given.then_some(key))
+            .collect();
+        if let [first, second, ..] = given.as_slice() {
+            let problem = at.key(second).key_problem(format!(
+                "a test has either `{first}` or `{second}`, not both"
+            ));
+            let place = at.key(first).place();
+            self.problems.push(
+                problem
+                    .label("a second kind")
+                    .related(place, crate::problem::Part::Key, "the first")
+                    .help("make two tests of it"),
+            );
+            return None;
         }
+        if let Some(steps) = &test.steps {
+            return Some(TestKind::Steps(self.steps(&at.key("steps"), steps)));
+        }
+        if let Some(script) = &test.script {
+            let path = self.existing(&at.key("script"), script);
+            return Some(TestKind::Script(path));
+        }
+        if let Some(rust) = &test.rust {
+            return self.rust_test(&at.key("rust"), rust).map(TestKind::Rust);
+        }
+        let problem = at.key_problem("a test without `steps`, `script` or `rust` tests nothing");
+        self.problems.push(
+            problem
+                .label("nothing to do")
+                .help("add `steps = [{ run = \"…\" }]`"),
+        );
+        None
     }
 
     fn rust_test(&mut self, at: &At<'_>, rust: &RustTest) -> Option<RustTestPlan> {

@@ -679,7 +679,7 @@ fn positions() {
           |
           = help: `::` is kept for the tests in a Rust test binary
 
-        error: a test without `steps` or `rust` tests nothing
+        error: a test without `steps`, `script` or `rust` tests nothing
          --> attest.toml:1:8
           |
         1 | [tests."\u001b[31m"]

@@ -14,7 +14,7 @@ fn steps(steps: &str) -> String {
 #[test]
 fn tests_and_steps() {
     assert_snapshot!(toml("[machines.a]\n[tests.none]\n[tests.both]\nsteps = []\nrust = { binary = \"x\" }\n[tests.half]\nrust = { package = \"p\" }\n[tests.zero]\ntimeout = \"0s\"\nsteps = []\n"), @r#"
-        error: a test without `steps` or `rust` tests nothing
+        error: a test without `steps`, `script` or `rust` tests nothing
          --> attest.toml:2:8
           |
         2 | [tests.none]

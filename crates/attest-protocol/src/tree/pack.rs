@@ -74,6 +74,9 @@ pub fn pack_bytes(contents: &[u8], mode: u32, writer: impl Write) -> Result<u64,
     Ok(contents.len() as u64)
 }
 
+/// What an extended header is called. Nobody looks at it.
+const PAX_NAME: &str = "pax";
+
 type Out<W> = Builder<io::BufWriter<W>>;
 
 fn builder<W: Write>(writer: W) -> Out<W> {
@@ -265,9 +268,9 @@ impl<W: Write> Packer<W> {
         let time = format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec());
         let record = pax_record(MTIME, &time);
         let mut header = Header::new_ustar();
+        // The library gives it none, and busybox takes a header without a name for the end.
+        header.set_path(PAX_NAME).map_err(TreeError::Stream)?;
         header.set_entry_type(EntryType::XHeader);
-        // Without a name, busybox takes it for the end of the archive.
-        header.set_path("pax").map_err(TreeError::Stream)?;
         header.set_mode(0o644);
         header.set_size(record.len() as u64);
         header.set_cksum();
@@ -277,15 +280,14 @@ impl<W: Write> Packer<W> {
     }
 }
 
-/// A line that begins with its own length, in bytes and with that number (POSIX, pax, "pax Extended
-/// Header").
+/// A record of an extended header (pax(1)): its length counts its own digits, too.
 fn pax_record(key: &str, value: &str) -> String {
-    let rest = format!(" {key}={value}\n");
-    let mut length = rest.len();
-    while length != rest.len() + length.to_string().len() {
-        length = rest.len() + length.to_string().len();
+    let rest = key.len() + value.len() + " =\n".len();
+    let mut length = rest + 1;
+    while length != rest + length.to_string().len() {
+        length = rest + length.to_string().len();
     }
-    format!("{length}{rest}")
+    format!("{length} {key}={value}\n")
 }
 
 fn header(metadata: &Metadata) -> Header {

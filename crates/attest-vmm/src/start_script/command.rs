@@ -4,10 +4,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::ScriptConfig;
+use attest_backdoor::PORT;
 
-/// The name by which a guest finds the port for the agent.
-pub const PORT: &str = "org.attest.agent";
+use crate::ScriptConfig;
 
 /// The sockets in the state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! the arguments and the environment of the contract between such scripts and the NixOS test driver,
 //! and takes the monitors, the console and the guest's root shell.
 
+mod backdoor;
 mod command;
 mod ending;
 mod monitor;
@@ -30,7 +31,6 @@ use crate::{
     ScriptConfig, StartTimings, Started, Told, VmmError, Wanted,
 };
 
-pub use command::PORT;
 use command::Paths;
 use monitor::HumanMonitor;
 use running::{Machine, Parts};
@@ -163,8 +163,8 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         console,
         output,
         may_reboot: script.allow_reboot,
+        serving: backdoor::serve((reached.shell, reached.port), script.agent, tell, host),
     };
-    drop((host, reached.shell, reached.port));
     Ok(Started {
         running: Box::new(Machine::new(parts)),
         agent,

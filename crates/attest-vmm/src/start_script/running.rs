@@ -8,6 +8,7 @@ use attest_lab::ProcessExit;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
+use super::backdoor::Serving;
 use super::ending::Seen;
 use super::monitor::HumanMonitor;
 use crate::monitor::{Events, Monitor};
@@ -29,6 +30,7 @@ pub(super) struct Parts {
     pub(super) console: Watch,
     pub(super) output: Output,
     pub(super) may_reboot: bool,
+    pub(super) serving: Serving,
 }
 
 /// A start script's machine.
@@ -40,6 +42,7 @@ pub(super) struct Machine {
     human: HumanMonitor,
     events: Arc<Events>,
     may_reboot: bool,
+    _serving: Serving,
     killed: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
 }
@@ -55,6 +58,7 @@ impl Machine {
             console,
             output,
             may_reboot,
+            serving,
         } = parts;
         let qmp = Arc::new(qmp);
         let told = Arc::<Events>::default();
@@ -81,6 +85,7 @@ impl Machine {
             human,
             events: told,
             may_reboot,
+            _serving: serving,
             killed,
             ending,
         }

@@ -76,7 +76,7 @@ fn wanted(plan: &LabPlan, machine: &MachinePlan) -> Wanted {
 fn steps(plan: &LabPlan) -> impl Iterator<Item = &StepPlan> {
     let tests = plan.tests.iter().flat_map(|test| match &test.kind {
         TestKind::Steps(steps) => steps.as_slice(),
-        TestKind::Rust(_) => &[],
+        TestKind::Script(_) | TestKind::Rust(_) => &[],
     });
     tests.flat_map(|step| match &step.action {
         ActionPlan::Parallel(steps) => steps.iter(),

@@ -2,10 +2,12 @@
 
 mod output;
 mod rust_test;
+mod script_test;
 mod select;
 mod steps;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use attest_events::{
@@ -21,6 +23,7 @@ use crate::recorder::Recorder;
 use crate::systemd::journal_tails;
 
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
+pub use script_test::{ScriptRunner, ScriptVerdict};
 pub use select::{LabRun, Overrides, SelectedTest, Selection};
 
 /// Names the pipe to which a Rust test writes its events, for the run that started it.
@@ -43,6 +46,8 @@ pub struct Run {
     pub cache: Option<PathBuf>,
     /// Becomes true when the user wants an orderly stop.
     pub interrupted: watch::Receiver<bool>,
+    /// What runs scripts; without it they are refused.
+    pub scripts: Option<Arc<dyn ScriptRunner>>,
 }
 
 impl Run {
@@ -59,17 +64,10 @@ impl Run {
         for lab in selection.labs {
             self.run_lab(lab, &mut summary).await;
         }
-        let exit_code = summary.exit_code();
-        let breakdown = self.recorder.breakdown();
-        self.recorder.record(EventKind::RunEnded {
-            exit_code,
-            summary,
-            breakdown,
-        });
-        exit_code
+        self.recorder.end(summary)
     }
 
-    /// The declarative tests of one manifest share one lab; each Rust test brings its own.
+    /// The steps and scripts of one manifest share one lab; each Rust test brings its own.
     async fn run_lab(&mut self, lab: LabRun, summary: &mut Summary) {
         let limit = Limit::of_run(lab.plan.timeouts.run);
         let directory = self.output.path().to_owned();
@@ -80,9 +78,11 @@ impl Run {
             self.recorder.record(EventKind::TestStarted);
             let ran = Ran::new(test.timeout, limit);
             let judged = match &test.kind {
-                TestKind::Steps(_) if down.is_some() => skipped(down.as_deref()),
-                TestKind::Steps(steps) => {
-                    let outcome = self.steps(&lab, &mut shared, steps, &ran).await;
+                TestKind::Steps(_) | TestKind::Script(_) if down.is_some() => {
+                    skipped(down.as_deref())
+                }
+                kind @ (TestKind::Steps(_) | TestKind::Script(_)) => {
+                    let outcome = self.on_lab(&lab, &mut shared, kind, &ran).await;
                     let judged = judge(outcome, shared.as_ref(), ran.duration()).await;
                     if judged.verdict == Verdict::Infrastructure && !ran.has_begun() {
                         down = Some(test.name.clone());
@@ -131,11 +131,11 @@ impl Run {
         Ok(())
     }
 
-    async fn steps(
+    async fn on_lab(
         &mut self,
         run: &LabRun,
         shared: &mut Option<Lab>,
-        steps: &[attest_manifest::StepPlan],
+        kind: &TestKind,
         ran: &Ran,
     ) -> Result<()> {
         self.may_begin(ran)?;
@@ -153,8 +153,17 @@ impl Run {
             }
             let lab = shared.as_ref().expect("booted above");
             self.recorder.enter(Phase::Test);
-            lab.lend(ran.start(), steps::run(lab, steps, &artifacts))
-                .await?
+            match kind {
+                TestKind::Script(script) => {
+                    let test = script_test::run(self.scripts.as_deref(), lab, script, &artifacts);
+                    lab.lend(ran.start(), test).await?
+                }
+                TestKind::Steps(steps) => {
+                    lab.lend(ran.start(), steps::run(lab, steps, &artifacts))
+                        .await?
+                }
+                TestKind::Rust(_) => unreachable!("it has a lab of its own"),
+            }
         };
         tokio::select! {
             outcome = work => outcome,

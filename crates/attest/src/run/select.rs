@@ -65,7 +65,7 @@ pub struct SelectedTest {
     pub name: String,
     /// For the test alone, without the boot of its lab.
     pub timeout: Duration,
-    /// Steps, or Rust.
+    /// Steps, a script, or Rust.
     pub kind: TestKind,
     rust: Option<(PathBuf, String)>,
 }
@@ -118,7 +118,9 @@ fn tests(plan: &LabPlan) -> Result<Vec<SelectedTest>> {
             rust,
         };
         match &test.kind {
-            TestKind::Steps(_) => tests.push(selected(test.name.clone(), None)),
+            TestKind::Steps(_) | TestKind::Script(_) => {
+                tests.push(selected(test.name.clone(), None))
+            }
             TestKind::Rust(rust) => {
                 let binary = rust_test::binary(rust, plan.directory.as_deref())?;
                 for name in rust_test::list(&binary)? {

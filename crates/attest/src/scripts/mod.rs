@@ -4,6 +4,7 @@
 
 mod cards;
 mod directories;
+mod name;
 mod vlan;
 
 use std::collections::BTreeSet;

@@ -14,6 +14,7 @@ pub(crate) use self::journal::{Journals, tails as journal_tails};
 pub(crate) use self::observe::observe;
 pub use self::unit::Unit;
 pub(crate) use self::unit::UnitCondition;
+pub use attest_systemd::Error as ManagerError;
 pub use attest_systemd::{
     ActiveState, BootBreakdown, JobEntry, JobFailure, JobResult, LoadState, MainExit, Manager,
     Mode, Properties, Startup, SystemState, UnitEntry, UnitStatus, UnitTime, Value, WaitEnd,

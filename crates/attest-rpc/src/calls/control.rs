@@ -1,0 +1,38 @@
+//! The session itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::RpcError;
+use crate::session::Session;
+use crate::types::{Description, Nothing, ScriptEnd};
+
+#[expect(clippy::unused_async, reason = "as all handlers")]
+pub(crate) async fn describe(
+    session: Arc<Session>,
+    _: Nothing,
+    _: Vec<Bytes>,
+) -> Result<Description, RpcError> {
+    Ok(session.describe())
+}
+
+#[expect(clippy::unused_async, reason = "as all handlers")]
+pub(crate) async fn script_ended(
+    session: Arc<Session>,
+    end: ScriptEnd,
+    _: Vec<Bytes>,
+) -> Result<Nothing, RpcError> {
+    session.end_script(end);
+    Ok(Nothing {})
+}
+
+/// The server began to tell when the call arrived.
+#[expect(clippy::unused_async, reason = "as all handlers")]
+pub(crate) async fn subscribe(
+    _: Arc<Session>,
+    _: Nothing,
+    _: Vec<Bytes>,
+) -> Result<Nothing, RpcError> {
+    Ok(Nothing {})
+}

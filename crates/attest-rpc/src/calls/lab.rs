@@ -1,0 +1,90 @@
+//! Labs.
+
+use std::sync::Arc;
+
+use attest::manifest::{Backend, Manifest};
+use attest::run::{OutputDirectory, Overrides};
+use attest::scripts::{ScriptKind, ScriptMachine};
+use attest::{Error, Lab, LabContext};
+use bytes::Bytes;
+
+use crate::error::RpcError;
+use crate::session::{Session, lab_info, machine_info};
+use crate::types::{CreateMachine, LabInfo, LabRef, MachineInfo, Nothing, OpenLab};
+
+pub(crate) async fn open(
+    session: Arc<Session>,
+    asked: OpenLab,
+    _: Vec<Bytes>,
+) -> Result<LabInfo, RpcError> {
+    let mut plan = Manifest::load(&asked.manifest)
+        .map_err(Error::from)?
+        .plan()
+        .map_err(Error::from)?;
+    let backend = asked.backend.as_deref().map(backend).transpose()?;
+    Overrides {
+        backend,
+        ..Overrides::default()
+    }
+    .apply(&mut plan);
+    let output = match &asked.output {
+        Some(path) => OutputDirectory::create(path)?,
+        None => OutputDirectory::create_default()?,
+    };
+    let context = LabContext {
+        recorder: session.recorder().clone(),
+        output: output.into_path(),
+        cache: None,
+    };
+    let lab = Lab::create(plan, context).await?;
+    // The session has it before it boots: whoever gives the call up can still close it.
+    let number = session.add(lab.clone());
+    if asked.start
+        && let Err(error) = lab.start_all().await
+    {
+        session.take_lab(number)?.shutdown().await;
+        return Err(error.into());
+    }
+    Ok(lab_info(number, &lab))
+}
+
+fn backend(name: &str) -> Result<Backend, RpcError> {
+    serde_json::from_value(name.into())
+        .map_err(|error| RpcError::usage(format!("`backend`: {error}")))
+}
+
+pub(crate) async fn start(
+    session: Arc<Session>,
+    LabRef { lab }: LabRef,
+    _: Vec<Bytes>,
+) -> Result<Nothing, RpcError> {
+    session.lab(lab)?.start_all().await?;
+    Ok(Nothing {})
+}
+
+pub(crate) async fn close(
+    session: Arc<Session>,
+    LabRef { lab }: LabRef,
+    _: Vec<Bytes>,
+) -> Result<Nothing, RpcError> {
+    session.take_lab(lab)?.shutdown().await;
+    Ok(Nothing {})
+}
+
+#[expect(clippy::unused_async, reason = "as all handlers")]
+pub(crate) async fn create_machine(
+    session: Arc<Session>,
+    asked: CreateMachine,
+    _: Vec<Bytes>,
+) -> Result<MachineInfo, RpcError> {
+    let lab = session.lab(asked.lab)?;
+    let machine = ScriptMachine {
+        name: asked
+            .name
+            .unwrap_or_else(|| ScriptKind::Vm.name_in(&asked.start_command)),
+        command: asked.start_command,
+        kind: ScriptKind::Vm,
+    };
+    let machine = lab.add_script_machine(&machine, asked.keep_state)?;
+    Ok(machine_info(asked.lab, &machine))
+}

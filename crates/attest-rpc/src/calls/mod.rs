@@ -1,0 +1,8 @@
+//! What the methods do.
+
+pub(crate) mod control;
+pub(crate) mod lab;
+pub(crate) mod log;
+pub(crate) mod machine;
+pub(crate) mod screen;
+mod unit_by_shell;

@@ -1,0 +1,15 @@
+//! Scripts run in CPython, in a process of their own, which drives a lab over
+//! [`attest_rpc`]. attest carries its Python package, and needs no Python where no script is
+//! written in it.
+
+mod error;
+mod package;
+mod process;
+mod python;
+mod run;
+
+pub use error::ScriptError;
+pub use package::{FILES, Package};
+pub use process::{Ending, ScriptProcess};
+pub use python::Python;
+pub use run::Scripts;

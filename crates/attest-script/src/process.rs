@@ -1,0 +1,155 @@
+//! A CPython that runs a script.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use crate::error::ScriptError;
+use crate::package::Package;
+use crate::python::Python;
+
+/// Tells the client which descriptor its socket is.
+const FD_VARIABLE: &str = "ATTEST_RPC_FD";
+
+/// A running CPython. It is killed when dropped, and when attest dies.
+#[derive(Debug)]
+pub struct ScriptProcess {
+    child: Child,
+    program: std::path::PathBuf,
+    // Not removed before its end.
+    _package: Package,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl ScriptProcess {
+    /// Start it. It has to be called on a thread that lives as long as the script shall: with that
+    /// thread, the kernel ends it. The other end of its socket is for [`attest_rpc::serve`].
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(
+        python: &Python,
+        package: Package,
+        directory: Option<&Path>,
+        output: Option<(OwnedFd, OwnedFd)>,
+    ) -> Result<(Self, UnixStream), ScriptError> {
+        let failed = |source| ScriptError::Start {
+            program: python.program().to_owned(),
+            source,
+        };
+        let (ours, theirs) = StdStream::pair().map_err(failed)?;
+        ours.set_nonblocking(true).map_err(failed)?;
+        let ours = UnixStream::from_std(ours).map_err(failed)?;
+        let mut command = Command::new(python.program());
+        command
+            .arg(package.start())
+            .env(FD_VARIABLE, theirs.as_raw_fd().to_string())
+            .kill_on_drop(true);
+        if let Some(directory) = directory {
+            command.current_dir(directory);
+        }
+        if let Some((stdout, stderr)) = output {
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::from(stdout))
+                .stderr(Stdio::from(stderr));
+        }
+        inherit::with_parent(&mut command, theirs.as_fd());
+        let child = command.spawn().map_err(failed)?;
+        let process = Self {
+            child,
+            program: python.program().to_owned(),
+            _package: package,
+        };
+        Ok((process, ours))
+    }
+
+    /// Its number, as long as it has not been waited for.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Wait for its end.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub async fn ended(&mut self) -> Result<Ending, ScriptError> {
+        let status = self
+            .child
+            .wait()
+            .await
+            .map_err(|source| ScriptError::Start {
+                program: self.program.clone(),
+                source,
+            })?;
+        Ok(ending(status))
+    }
+
+    /// Send it a signal; nothing happens when it has ended.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid {
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ending::Code(code),
+        (None, signal) => Ending::Signal(signal.unwrap_or_default()),
+    }
+}
+
+impl Ending {
+    /// As a shell has it.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+mod inherit {
+    #![expect(unsafe_code, reason = "what is done between fork and exec")]
+
+    use std::io;
+    use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    use nix::sys::prctl::set_pdeathsig;
+    use nix::sys::signal::Signal;
+    use tokio::process::Command;
+
+    /// It keeps this descriptor, and ends with the thread that starts it.
+    pub(super) fn with_parent(command: &mut Command, fd: BorrowedFd<'_>) {
+        let fd = fd.as_raw_fd();
+        // SAFETY: both calls are system calls and nothing else, as signal-safety(7) demands
+        // after fork; the descriptor is open until the command was spawned, for its owner outlives
+        // that.
+        unsafe {
+            command.pre_exec(move || {
+                set_pdeathsig(Signal::SIGKILL)?;
+                let fd = BorrowedFd::borrow_raw(fd);
+                fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map_err(io::Error::from)?;
+                Ok(())
+            });
+        }
+    }
+}

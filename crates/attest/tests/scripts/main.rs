@@ -1,0 +1,6 @@
+//! Machines by start scripts in the shape of NixOS's.
+
+mod faults;
+mod life;
+mod support;
+mod vlans;

@@ -1,0 +1,183 @@
+"""Runs one script of attest's, from start to exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ._rpc import Client
+from .errors import MachineError, RequestedAssertionFailed, RpcError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+    from typing import Any
+
+    from .nixos.driver import Driver
+
+#: The environment variable with the descriptor of the socket.
+FD_VARIABLE = "ATTEST_RPC_FD"
+
+#: Exit codes: the script failed; it was interrupted; attest cannot be reached.
+FAILED = 1
+INTERRUPTED = 130
+NO_ATTEST = 3
+
+
+class Outcome:
+    """How a script ended."""
+
+    def __init__(
+        self, outcome: str, code: int, message: str | None = None, lines: list[str] | None = None
+    ) -> None:
+        self.outcome = outcome
+        self.code = code
+        self.message = message
+        self.lines = lines or []
+
+
+def run() -> int:
+    """Does what attest asks for: the exit code."""
+    # Lines of print() must not come after what attest wrote later.
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)
+    try:
+        client = _connect()
+        described = client.call("session.describe").result
+    except (MachineError, RpcError, ValueError, OSError) as error:
+        print(f"attest: {error}", file=sys.stderr)
+        return NO_ATTEST
+    from .nixos import aliases
+    from .nixos.driver import Driver
+
+    aliases.install()
+    driver = Driver(client, described)
+    script = Script(driver, described.get("script"))
+    driver._run = script.test_script
+    if described.get("interactive"):
+        from ._interactive import interact
+
+        interact(driver, script)
+        outcome = Outcome("passed", 0)
+    else:
+        outcome = script.run()
+    return _end(client, outcome)
+
+
+def _connect() -> Client:
+    value = os.environ.pop(FD_VARIABLE, None)
+    if value is None:
+        raise ValueError(f"{FD_VARIABLE} is not set: this program is started by attest")
+    try:
+        descriptor = int(value)
+        os.fstat(descriptor)
+    except (ValueError, OSError):
+        raise ValueError(f"{FD_VARIABLE} is no open descriptor: {value!r}") from None
+    client = Client(descriptor)
+    client.hello()
+    return client
+
+
+def _end(client: Client, outcome: Outcome) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    params = {
+        "outcome": outcome.outcome,
+        "code": outcome.code,
+        "message": outcome.message,
+        "traceback": outcome.lines,
+    }
+    try:
+        client.call("script.ended", params)
+    except (MachineError, RpcError, KeyboardInterrupt):
+        # attest is gone, or takes too long for somebody: the exit code still says how it went.
+        pass
+    return outcome.code
+
+
+class Script:
+    """The script, and its globals."""
+
+    def __init__(self, driver: Driver, described: dict[str, Any] | None) -> None:
+        self._driver = driver
+        self._path = None if described is None else str(described["path"])
+        #: The file name in tracebacks.
+        self.name = "<string>" if described is None else str(described.get("name") or "<string>")
+        self._source: str | None = None
+
+    def run(self) -> Outcome:
+        """Runs the tests: how they ended. What failed is in the log."""
+        from time import monotonic
+
+        started = monotonic()
+        try:
+            self._driver.run_tests()
+        except BaseException as error:
+            from ._failure import describe
+
+            outcome = describe(error, self.name)
+            self._tell(outcome)
+            if isinstance(error, Exception):
+                self._break(error)
+            return outcome
+        self._driver.logger.info(f"test script finished in {monotonic() - started:.2f}s")
+        return Outcome("passed", 0)
+
+    def _tell(self, outcome: Outcome) -> None:
+        logger = self._driver.logger
+        try:
+            for line in outcome.lines:
+                logger.log_test_error(line)
+        except MachineError:
+            # No attest, no log: the terminal is left.
+            for line in outcome.lines:
+                print(line, file=sys.stderr)
+
+    def _break(self, error: Exception) -> None:
+        """Stops at a failure, when a hook for that was asked for."""
+        if not isinstance(error, (MachineError, SyntaxError)):
+            self._driver.debug.breakpoint()
+
+    def test_script(self, driver: Driver) -> None:
+        """Runs the script in new globals."""
+        if self._path is None:
+            raise RequestedAssertionFailed("there is no test script to run")
+        code = self.compile()
+        symbols = driver.test_symbols()
+        if _mentions(code, "t"):
+            from .nixos.testcase import AssertionTester
+
+            symbols["t"] = AssertionTester()
+        exec(code, symbols)
+
+    def compile(self) -> CodeType:
+        """The script's code.
+
+        Raises SyntaxError, and OSError when it cannot be read.
+        """
+        assert self._path is not None
+        with open(self._path, "rb") as file:
+            source = file.read()
+        self._remember(source)
+        return compile(source, self.name, "exec", dont_inherit=True)
+
+    def _remember(self, source: bytes) -> None:
+        """Lets tracebacks and the debugger show lines of the script, whatever its name is."""
+        import linecache
+
+        shown = source.decode("utf-8", "replace")
+        self._driver.tests = shown
+        lines = shown.splitlines(keepends=True)
+        linecache.cache[self.name] = (len(shown), None, lines, self.name)
+
+
+def _mentions(code: CodeType, name: str) -> bool:
+    """Whether the code, or a function in it, uses a global of this name."""
+    if name in code.co_names:
+        return True
+    kind = type(code)
+    return any(_mentions(inner, name) for inner in code.co_consts if isinstance(inner, kind))
