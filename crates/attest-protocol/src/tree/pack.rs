@@ -263,10 +263,29 @@ impl<W: Write> Packer<W> {
             return Ok(());
         }
         let time = format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec());
+        let record = pax_record(MTIME, &time);
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::XHeader);
+        // Without a name, busybox takes it for the end of the archive.
+        header.set_path("pax").map_err(TreeError::Stream)?;
+        header.set_mode(0o644);
+        header.set_size(record.len() as u64);
+        header.set_cksum();
         self.builder
-            .append_pax_extensions([(MTIME, time.as_bytes())])
+            .append(&header, record.as_bytes())
             .map_err(TreeError::Stream)
     }
+}
+
+/// A line that begins with its own length, in bytes and with that number (POSIX, pax, "pax Extended
+/// Header").
+fn pax_record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let mut length = rest.len();
+    while length != rest.len() + length.to_string().len() {
+        length = rest.len() + length.to_string().len();
+    }
+    format!("{length}{rest}")
 }
 
 fn header(metadata: &Metadata) -> Header {
