@@ -3,6 +3,7 @@
 
 mod async_fd;
 mod copy;
+pub mod enter;
 mod exec;
 mod failure;
 mod forward;

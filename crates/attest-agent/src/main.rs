@@ -5,9 +5,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use attest_agent::{Inherited, Role, Stream, init, stage};
+use attest_agent::{Inherited, Role, Stream, enter, init, stage};
 
-const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --port PATH | --container N [INIT] | --stdio | --check";
+const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --port PATH | --container N [INIT] | --enter N | --stdio | --check";
 
 fn main() -> ExitCode {
     if std::process::id() == 1 && std::env::args_os().len() < 2 {
@@ -42,6 +42,26 @@ fn main() -> ExitCode {
         ["--stdio"] => {
             remove_own_file();
             (stdio(), Role::Guest)
+        }
+        ["--enter", number] => {
+            let Ok(number) = number.parse() else {
+                return usage();
+            };
+            return match enter::enter(&inherited(number)) {
+                Ok(status) if status.success() => ExitCode::SUCCESS,
+                Ok(status) => failed(&format!("the agent in the container: {status}")),
+                Err(error) => failed(&format!("the container cannot be entered: {error}")),
+            };
+        }
+        [enter::ENTERED, own, number] => {
+            let (Ok(own), Ok(number)) = (own.parse(), number.parse()) else {
+                return usage();
+            };
+            let _ = nix::unistd::setsid();
+            // What it is run from is not for commands.
+            drop(inherited(own));
+            let stream = Stream::Duplex(inherited(number));
+            (Ok(stream), Role::Pushed(Inherited::take()))
         }
         // Pushed through a root shell, whose end must not be this program's.
         ["--port", path] => {

@@ -131,6 +131,20 @@ impl Fixture {
         Ok(path)
     }
 
+    /// Write the start script of a container of this name into the directory; its path. It runs on this
+    /// host's busybox and bash, and has no VLAN.
+    ///
+    /// # Errors
+    /// The directory cannot be written to.
+    pub fn write_container(directory: &Path, name: &str) -> Result<PathBuf, FixtureError> {
+        let path = directory.join(format!("run-{name}-nspawn"));
+        let script = include_str!("guest/container.sh")
+            .replace("@NAME@", name)
+            .replace("@BUSYBOX@", &bare::busybox()?.display().to_string());
+        write_script(&path, &script)?;
+        Ok(path)
+    }
+
     /// Each node's start script, in order.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub struct Program {
     pub fds: Vec<OwnedFd>,
     /// Whether it takes them by systemd's protocol for socket activation.
     pub listens: bool,
+    /// Whether its network is the host's, where that of the lab is another.
+    pub on_host_network: bool,
 }
 
 impl Program {
@@ -74,6 +76,7 @@ impl Launcher for LabProcess {
         spawn.output = Some(program.output);
         spawn.errors = program.errors;
         spawn.listens = program.listens;
+        spawn.on_host_network = program.on_host_network;
         for fd in program.fds {
             spawn.pass(fd);
         }

@@ -27,8 +27,8 @@ pub use backend::{Backend, Choice, StartTimings, Started, Told};
 pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
-    Accelerator, Body, Card, ContainerConfig, Disk, DiskFile, DiskFormat, HostConfig,
-    MachineConfig, MachineType, QemuOptions, ScriptConfig, VirtualConfig,
+    Accelerator, Body, Card, ContainerConfig, ContainerScriptConfig, Disk, DiskFile, DiskFormat,
+    HostConfig, MachineConfig, MachineType, QemuOptions, ScriptConfig, VirtualConfig,
 };
 pub use monitor::Monitor;
 pub use nspawn::Nspawn;
@@ -36,7 +36,7 @@ pub use qemu::Qemu;
 pub(crate) use running::SIGKILL;
 pub use running::{Ending, EndingKind, InPlace, Pause, Reboots, Running};
 pub use ssh::Ssh;
-pub use start_script::StartScript;
+pub use start_script::{ContainerScript, StartScript};
 
 /// A boxed future: these traits are used as `dyn`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -28,6 +28,8 @@ pub enum Body {
     Host(HostConfig),
     /// A virtual machine by a start script of its own.
     Script(ScriptConfig),
+    /// A container by a start script of its own.
+    ContainerScript(ContainerScriptConfig),
 }
 
 /// A virtual machine.
@@ -99,6 +101,21 @@ pub struct ScriptConfig {
     /// left as it is.
     pub agent: Option<Arc<[u8]>>,
     /// How long the script may take to start QEMU.
+    pub connects_within: Duration,
+}
+
+/// A container by a start script, as the NixOS test driver runs them. All its paths are absolute.
+#[derive(Debug, Clone)]
+pub struct ContainerScriptConfig {
+    /// A program with arguments, for `sh -c`.
+    pub command: String,
+    /// A directory that becomes its root.
+    pub state: PathBuf,
+    /// An existing directory that the guest sees, too.
+    pub shared: PathBuf,
+    /// The static agent; a path of the lab, where it is started.
+    pub agent: PathBuf,
+    /// How long the script may take to start systemd-nspawn.
     pub connects_within: Duration,
 }
 

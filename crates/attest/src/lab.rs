@@ -171,10 +171,12 @@ impl Lab {
         &self.machines
     }
 
-    /// All machines, with those that were added.
+    /// All machines, with those that were added, and without those that they replace.
     pub fn all_machines(&self) -> Vec<Machine> {
         let added = self.added.read().expect("not poisoned");
-        self.machines.iter().chain(&*added).cloned().collect()
+        let is_replaced = |machine: &&Machine| added.iter().any(|new| new.name() == machine.name());
+        let first = self.machines.iter().filter(|machine| !is_replaced(machine));
+        first.chain(&*added).cloned().collect()
     }
 
     /// All networks, in the manifest's order.

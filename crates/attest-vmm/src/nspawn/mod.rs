@@ -107,6 +107,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         errors: Some(words_end.into()),
         fds: vec![agent_end],
         listens: true,
+        on_host_network: false,
     };
     let prepare = began.elapsed();
     let process = launcher

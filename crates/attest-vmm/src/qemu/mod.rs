@@ -232,6 +232,7 @@ impl Ends {
             errors: None,
             fds: Vec::new(),
             listens: false,
+            on_host_network: false,
         };
         let sockets = Sockets {
             qmp: program.pass(qmp_end),

@@ -5,7 +5,9 @@ use std::path::Path;
 use attest_manifest::{
     ActionPlan, Backend as Kind, KernelPlan, LabPlan, MachinePlan, StepPlan, TestKind, WaitTarget,
 };
-use attest_vmm::{Ability, Accelerator, Backend, Nspawn, Qemu, Ssh, StartScript, Wanted};
+use attest_vmm::{
+    Ability, Accelerator, Backend, ContainerScript, Nspawn, Qemu, Ssh, StartScript, Wanted,
+};
 
 use crate::error::Result;
 
@@ -16,6 +18,7 @@ pub(crate) struct Backends {
     nspawn: Nspawn,
     ssh: Ssh,
     vm_script: StartScript,
+    container_script: ContainerScript,
 }
 
 impl Backends {
@@ -26,6 +29,7 @@ impl Backends {
             nspawn: Nspawn,
             ssh: Ssh,
             vm_script: StartScript,
+            container_script: ContainerScript,
         }
     }
 
@@ -34,12 +38,13 @@ impl Backends {
             Kind::Qemu => &self.qemu,
             Kind::Nspawn => &self.nspawn,
             Kind::Ssh => &self.ssh,
-            Kind::VmScript | Kind::ContainerScript => &self.vm_script,
+            Kind::VmScript => &self.vm_script,
+            Kind::ContainerScript => &self.container_script,
         }
     }
 
     /// Refuse what cannot be run, before anything is started.
-    pub(super) fn check(&self, plan: &LabPlan) -> Result<()> {
+    pub(crate) fn check(&self, plan: &LabPlan) -> Result<()> {
         for machine in &plan.machines {
             self.of(machine.backend).check(&wanted(plan, machine))?;
         }

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use attest_manifest::{Backend, MachinePlan, SshPlan};
+use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
-    Body, Card, ContainerConfig, HostConfig, MachineConfig, QemuOptions, ScriptConfig,
-    VirtualConfig,
+    Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, QemuOptions,
+    ScriptConfig, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -24,9 +25,8 @@ pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<M
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
-        Backend::VmScript | Backend::ContainerScript => {
-            Body::Script(script(inner, how.allow_reboot)?)
-        }
+        Backend::VmScript => Body::Script(script(inner, how.allow_reboot)?),
+        Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
         Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
     Ok(MachineConfig {
@@ -54,24 +54,46 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
     })
 }
 
+/// A container by a start script is entered by the agent, whatever is chosen for virtual machines:
+/// nothing of it stays in there.
+async fn container_script(inner: &Inner, lab: &Shared) -> Result<ContainerScriptConfig> {
+    let plan = planned(inner);
+    let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
+    Ok(ContainerScriptConfig {
+        command: plan.command.clone(),
+        state: plan.state.clone(),
+        shared: plan.shared.clone(),
+        agent: agent.clone(),
+        connects_within: inner.timeouts.boot,
+    })
+}
+
 fn script(inner: &Inner, allow_reboot: bool) -> Result<ScriptConfig> {
-    let plan = inner
-        .plan
-        .script
-        .as_ref()
-        .expect("planned for every script");
-    let agent = plan
-        .pushes_agent
-        .then(|| attest_image::bare::plain_agent(attest_embed::AGENT));
+    let plan = planned(inner);
     Ok(ScriptConfig {
         command: plan.command.clone(),
         state: plan.state.clone(),
         shared: plan.shared.clone(),
         environment: plan.environment.to_vec(),
         allow_reboot,
-        agent: agent.transpose()?.map(|agent| agent.into_owned().into()),
+        agent: plan.pushes_agent.then(agent_to_push).transpose()?,
         connects_within: inner.timeouts.boot,
     })
+}
+
+fn planned(inner: &Inner) -> &ScriptPlan {
+    let plan = inner.plan.script.as_ref();
+    plan.expect("planned for every script")
+}
+
+/// Unpacked once, for all machines.
+fn agent_to_push() -> Result<Arc<[u8]>> {
+    static AGENT: OnceLock<Arc<[u8]>> = OnceLock::new();
+    if let Some(agent) = AGENT.get() {
+        return Ok(Arc::clone(agent));
+    }
+    let agent = attest_image::bare::plain_agent(attest_embed::AGENT)?;
+    Ok(Arc::clone(AGENT.get_or_init(|| agent.into_owned().into())))
 }
 
 async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<ContainerConfig> {

@@ -1,9 +1,11 @@
 //! Directories of machines by start scripts, where scripts and tests expect them.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 
 use super::ScriptsError;
 
@@ -29,15 +31,27 @@ pub(super) fn state(base: &Path, machine: &str, keep: bool) -> Result<PathBuf, S
     let path = base.join(format!("vm-state-{machine}"));
     let made = || {
         if !keep {
-            match fs::remove_dir_all(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove(&path)?;
         }
         private(&path, Found::Closed)
     };
     made().map_err(failed(&path))?;
     Ok(path)
+}
+
+/// NixOS makes one directory that may not be removed, and its scripts undo that only when they end in
+/// good order.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let kept = File::open(path.join("var/empty"))?;
+            let flags = ioctl_getflags(&kept)? - IFlags::IMMUTABLE;
+            ioctl_setflags(&kept, flags)?;
+            fs::remove_dir_all(path)
+        }
+        other => other,
+    }
 }
 
 /// What becomes of the permissions of a directory that is there.

@@ -10,7 +10,7 @@ mod vlan;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use attest_events::{EventKind, Phase};
@@ -96,7 +96,9 @@ pub enum AgentUse {
 #[non_exhaustive]
 pub enum ScriptsError {
     /// Two machines have one name.
-    #[error("there are two machines `{0}`; give one of them another name")]
+    #[error(
+        "there are two machines `{0}`; give one of them another name, or end the first before the second begins"
+    )]
     SameName(String),
     /// A name that cannot be one of a directory.
     #[error(
@@ -122,6 +124,9 @@ pub enum ScriptsError {
         /// Why not, and what to do.
         reason: String,
     },
+    /// A container for a lab that was made without.
+    #[error("{0}: the lab was made for virtual machines alone, and takes no container")]
+    NoContainers(String),
     /// The lab is of a manifest.
     #[error("only a lab of start scripts takes more machines")]
     NoScripts,
@@ -153,47 +158,42 @@ impl Lab {
         });
         check(&plan.machines)?;
         cards::check(&plan.machines)?;
+        let kinds = content(&plan);
         let base = directories::base(&plan.base)?;
-        recorder.enter(Phase::Spawn);
-        let process = LabProcess::start(attest_embed::LAB, &[], content(&plan)).await?;
         let numbers: BTreeSet<u32> = plan.vlans.iter().copied().collect();
+        let (maker, machines) = machines(&plan, &base, &numbers)?;
+        let lab = LabPlan {
+            name: "lab".to_owned(),
+            directory: None,
+            networks: Vec::new(),
+            images: Vec::new(),
+            machines,
+            tests: Vec::new(),
+            timeouts: plan.timeouts,
+        };
+        let prepared = boot::nothing_to_prepare(&context.output);
+        prepared.backends.check(&lab)?;
+        recorder.enter(Phase::Spawn);
+        let process = LabProcess::start(attest_embed::LAB, &[], LabContent::Scripts(kinds)).await?;
         let vlans = numbers
             .iter()
-            .map(|number| Vlan::start(&process, &base, *number));
-        let vlans = wait_all(vlans)
-            .await
-            .into_iter()
-            .collect::<Result<Vec<_>>>()?;
-        let mut environment = plan.environment;
-        environment.extend(vlans.iter().map(Vlan::variable));
-        let maker = Maker {
-            base,
-            environment: environment.into(),
-            pushes_agent: plan.agent == AgentUse::Auto,
-        };
-        let mut machines = Vec::with_capacity(plan.machines.len());
-        for (number, machine) in (1..).zip(&plan.machines) {
-            machines.push(maker.plan(machine, number, plan.keep_state)?);
-        }
-        let prepared = boot::nothing_to_prepare(&context.output);
+            .map(|number| Vlan::start(&process, &base, *number, kinds.containers));
+        let vlans = wait_all(vlans).await.into_iter();
+        let vlans = vlans.collect::<Result<Vec<_>>>()?;
         for vlan in &vlans {
             vlan.watch(recorder.clone());
         }
         Ok(Self::of(Shared {
-            plan: LabPlan {
-                name: "lab".to_owned(),
-                directory: None,
-                networks: Vec::new(),
-                images: Vec::new(),
-                machines,
-                tests: Vec::new(),
-                timeouts: plan.timeouts,
-            },
+            plan: lab,
             process: Arc::new(process),
             images: prepared.images,
             backends: prepared.backends,
             agent: tokio::sync::OnceCell::new(),
-            scripts: Some(LabOfScripts { maker, vlans }),
+            scripts: Some(LabOfScripts {
+                maker,
+                vlans,
+                content: kinds,
+            }),
             recorder,
             output: context.output,
         }))
@@ -212,24 +212,29 @@ impl Lab {
     }
 
     /// Add a machine to a lab of start scripts; it is off. What it wrote in earlier runs stays where
-    /// `keep_state`. Containers can be added only to labs that were made with some.
+    /// `keep_state`. It takes the place of one of its name that does not run. Containers can be added
+    /// only to labs that were made with some.
     ///
     /// # Errors
-    /// There is one of its name, its directory cannot be made, or the lab is none of start scripts.
+    /// One of its name runs, its directory cannot be made, or the lab takes none such.
     pub fn add_script_machine(&self, machine: &ScriptMachine, keep_state: bool) -> Result<Machine> {
         let Some(scripts) = &self.shared.scripts else {
             return Err(ScriptsError::NoScripts.into());
         };
-        let mut added = self.added.write().expect("not poisoned");
-        let mut known = self.machines().iter().chain(&*added);
+        if machine.kind == ScriptKind::Container && !scripts.content.containers {
+            return Err(ScriptsError::NoContainers(machine.name.clone()).into());
+        }
         name(&machine.name)?;
-        if known.any(|known| known.name() == machine.name) {
+        let before = self.machine(&machine.name);
+        if before.is_ok_and(|before| before.is_running()) {
             return Err(ScriptsError::SameName(machine.name.clone()).into());
         }
+        let mut added = self.added.write().expect("not poisoned");
         let number = self.machines().len() + added.len() + 1;
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         let plan = scripts.maker.plan(machine, number, keep_state)?;
         let machine = lab::machine(&self.shared, &plan);
+        added.retain(|known| known.name() != machine.name());
         added.push(machine.clone());
         Ok(machine)
     }
@@ -240,6 +245,25 @@ impl Lab {
 pub(crate) struct LabOfScripts {
     maker: Maker,
     vlans: Vec<Vlan>,
+    content: Scripts,
+}
+
+/// All machines of a lab, and who makes more.
+fn machines(
+    plan: &ScriptsPlan,
+    base: &Path,
+    vlans: &BTreeSet<u32>,
+) -> Result<(Maker, Vec<MachinePlan>)> {
+    let variables = vlans.iter().map(|number| vlan::variable(base, *number));
+    let maker = Maker {
+        base: base.to_owned(),
+        environment: plan.environment.iter().cloned().chain(variables).collect(),
+        pushes_agent: plan.agent == AgentUse::Auto,
+    };
+    let machines = (1..).zip(&plan.machines);
+    let machines = machines.map(|(number, machine)| maker.plan(machine, number, plan.keep_state));
+    let machines = machines.collect::<Result<_>>()?;
+    Ok((maker, machines))
 }
 
 /// Makes machines.
@@ -272,13 +296,13 @@ impl Maker {
     }
 }
 
-fn content(plan: &ScriptsPlan) -> LabContent {
+fn content(plan: &ScriptsPlan) -> Scripts {
     let is_container = |machine: &ScriptMachine| machine.kind == ScriptKind::Container;
-    LabContent::Scripts(Scripts {
+    Scripts {
         containers: plan.machines.iter().any(is_container),
         // Scripts take KVM where it opens, and fall back where it does not.
         without_kvm: matches!(kvm(), KvmProbe::Doubtful(_)),
-    })
+    }
 }
 
 fn check(machines: &[ScriptMachine]) -> Result<(), ScriptsError> {

@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 use crate::recorder::Recorder;
 
 const PROGRAM: &str = "vde_switch";
+/// Of the same package.
+const PLUG: &str = "vde_plug2tap";
 const PACKAGES: &str = "install it: `apt install vde2` (Debian, Ubuntu), `dnf install vde2` (Fedora), \
      `pacman -S vde2` (Arch), `nix shell nixpkgs#vde2` (Nix)";
 /// One of its commands, and a word of the answer: when it answers, its sockets are there.
@@ -53,16 +55,16 @@ impl Vlan {
         self.process.pid()
     }
 
-    /// By which start scripts find it.
-    pub(super) fn variable(&self) -> (OsString, OsString) {
-        let name = format!("QEMU_VDE_SOCKET_{}", self.number);
-        (name.into(), self.directory.clone().into())
-    }
-
-    /// Start the switch; it is ready when this returns.
-    pub(super) async fn start(lab: &LabProcess, base: &Path, number: u32) -> Result<Self> {
+    /// Start the switch; it is ready when this returns. With a card for `containers`, where this
+    /// host has what makes it.
+    pub(super) async fn start(
+        lab: &LabProcess,
+        base: &Path,
+        number: u32,
+        containers: bool,
+    ) -> Result<Self> {
         let refused = |reason: String| Error::from(ScriptsError::Vlan { number, reason });
-        let directory = base.join(format!("vde{number}.ctl"));
+        let directory = directory(base, number);
         let program = installed_program(PROGRAM, PACKAGES).map_err(refused)?;
         let io = |error: io::Error| refused(format!("its pipes cannot be made: {error}"));
         let (input, mut commands) = io::pipe().map_err(io)?;
@@ -90,6 +92,9 @@ impl Vlan {
             }
             Err(_) => return Err(refused(format!("{PROGRAM} says nothing"))),
         }
+        if containers {
+            plug(lab, &directory, number).await?;
+        }
         // It must never wait for a reader.
         tokio::spawn(async move {
             let _ = tokio::io::copy(&mut words, &mut tokio::io::sink()).await;
@@ -116,6 +121,35 @@ impl Vlan {
             }
         });
     }
+}
+
+fn directory(base: &Path, number: u32) -> PathBuf {
+    base.join(format!("vde{number}.ctl"))
+}
+
+/// By which start scripts find the VLAN of this number.
+pub(super) fn variable(base: &Path, number: u32) -> (OsString, OsString) {
+    let name = format!("QEMU_VDE_SOCKET_{number}");
+    (name.into(), directory(base, number).into())
+}
+
+/// Give the lab's network a card on the VLAN, by the name under which scripts of containers join it
+/// to their bridge. Older scripts do not look for it.
+async fn plug(lab: &LabProcess, directory: &Path, number: u32) -> Result<()> {
+    let Ok(program) = installed_program(PLUG, PACKAGES) else {
+        return Ok(());
+    };
+    let mut spawn = Spawn::default();
+    spawn.program = program;
+    spawn.args = vec![
+        "-s".into(),
+        directory.into(),
+        format!("vde-tap{number}").into(),
+    ];
+    spawn.environment = std::env::vars_os().collect();
+    // It ends with the lab.
+    lab.spawn(spawn).await?;
+    Ok(())
 }
 
 /// Until it answers; else with what it said until its end.

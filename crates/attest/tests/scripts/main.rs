@@ -1,5 +1,6 @@
 //! Machines by start scripts in the shape of NixOS's.
 
+mod containers;
 mod faults;
 mod life;
 mod support;

@@ -1,0 +1,103 @@
+//! A real guest: a start script in the shape of NixOS's, and its backdoor on hvc0.
+
+mod support;
+
+use std::time::Instant;
+
+use attest_backdoor::Happened;
+use attest_protocol::message::{Condition, Request, Response};
+
+use support::{Guest, call, file, run, shell, wait};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_serves_over_all_boots() {
+    let Some(mut guest) = Guest::start(false) else {
+        return;
+    };
+    let (link, hello) = guest.accept().await;
+    assert!(hello.version.contains("root shell"), "{hello:?}");
+    assert_eq!(
+        run(&link, "uname -s; pwd; echo $PAGER$HOME").await,
+        (0, "Linux\n/tmp\n/root\n".to_owned())
+    );
+    let began = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(run(&link, "true").await.0, 0);
+    }
+    eprintln!("true through the shell: {:?}", began.elapsed() / 10);
+    let (code, output) = run(&link, "head -c 3000000 /dev/urandom | tee /tmp/a | wc -c; cat /tmp/a | md5sum >/tmp/b; cat /tmp/a | wc -c").await;
+    assert_eq!((code, output.as_str()), (0, "3000000\n3000000\n"));
+    call(&link, &wait(Condition::FileExists(file("/tmp/b"))))
+        .await
+        .unwrap();
+    call(&link, &wait(Condition::ProcessExists("bash".to_owned())))
+        .await
+        .unwrap();
+    call(
+        &link,
+        &wait(Condition::PortClosed("localhost".to_owned(), 80)),
+    )
+    .await
+    .unwrap();
+    run(&link, "mkdir -p /tmp/www; httpd -h /tmp/www -p 80").await;
+    call(
+        &link,
+        &wait(Condition::PortOpen("localhost".to_owned(), 80)),
+    )
+    .await
+    .unwrap();
+    assert_eq!(call(&link, &Request::Sync).await, Ok(Response::Done));
+    let Ok(Response::Stats(stats)) = call(&link, &Request::Stats).await else {
+        panic!("no stats");
+    };
+    assert!(stats.uptime_ns > 0 && stats.memory_total > 0);
+    guest.copies(&link).await;
+    call(&link, &Request::Reboot).await.unwrap();
+    let (link, again) = guest.accept().await;
+    assert_ne!(hello.boot_id, again.boot_id);
+    assert_eq!(run(&link, "echo again").await, (0, "again\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_pushed_in_and_again_after_a_reboot() {
+    let Some(mut guest) = Guest::start(true) else {
+        return;
+    };
+    let (link, hello) = guest.accept().await;
+    let happened = guest.happened();
+    let Some(Happened::Pushed { took }) = happened.last() else {
+        panic!("{happened:?}");
+    };
+    eprintln!("pushed in {took:?}");
+    assert!(!hello.version.contains("root shell"), "{hello:?}");
+    assert_eq!(
+        run(&link, "pwd; echo $PAGER$HOME$DISPLAY; echo lost >&2").await,
+        (0, "/tmp\n/root:0.0\n".to_owned())
+    );
+    assert_eq!(
+        run(&link, "ls /run /tmp /dev/shm | grep -c attest-agent")
+            .await
+            .0,
+        1,
+        "its file is gone"
+    );
+    let began = Instant::now();
+    for _ in 0..10 {
+        assert_eq!(run(&link, "true").await.0, 0);
+    }
+    eprintln!("true through the agent: {:?}", began.elapsed() / 10);
+    guest.copies(&link).await;
+    // The shell alone may be started anew: the agent goes on.
+    let found = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q '^bash --norc /dev/hvc0' && kill -9 ${p##*/}; done; true";
+    assert_eq!(run(&link, found).await.0, 0);
+    guest
+        .until(|happened| happened.last() == Some(&Happened::Kept))
+        .await;
+    assert_eq!(run(&link, "echo on").await, (0, "on\n".to_owned()));
+    // It ends with its boot, and comes with the next.
+    let rebooting = link.open(&Request::Exec(shell("reboot -f"))).unwrap();
+    let (link, again) = guest.accept().await;
+    drop(rebooting);
+    assert_ne!(hello.boot_id, again.boot_id);
+    assert_eq!(run(&link, "echo again").await, (0, "again\n".to_owned()));
+}

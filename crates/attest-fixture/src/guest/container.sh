@@ -1,0 +1,38 @@
+#!/bin/bash
+set -e
+
+root=${RUN_NSPAWN_ROOT_DIR:-./@NAME@-root}
+chmod 0755 "$root"
+mkdir -p "$root"/{bin,sbin,dev,etc,proc,root,run,sys,tmp,usr,var}
+cp @BUSYBOX@ "$root/bin/busybox"
+for applet in $("$root/bin/busybox" --list); do
+    test "$applet" = busybox || ln -sf busybox "$root/bin/$applet"
+done
+echo 'PATH=/bin:/sbin FIXTURE=profile' > "$root/etc/profile"
+echo 'export PATH FIXTURE' >> "$root/etc/profile"
+echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
+echo 'ID=fixture' > "$root/etc/os-release"
+cat > "$root/sbin/init" <<'END'
+#!/bin/sh
+# PID 1: as much of an init as the entering of a container needs.
+trap 'exit 0' USR2
+trap 'exit 133' TERM
+echo "Welcome to the fixture!"
+while :; do sleep 1000 & wait; done
+END
+chmod 0755 "$root/sbin/init"
+
+ip netns add fixture-@NAME@
+trap 'ip netns delete fixture-@NAME@; exit 0' TERM
+(
+    echo "systemd-nspawn's PID is $BASHPID"
+    exec systemd-nspawn --quiet --keep-unit --register=no --private-users=no \
+        --machine=@NAME@ --directory="$root" \
+        --network-namespace-path=/run/netns/fixture-@NAME@ \
+        --bind="${RUN_NSPAWN_SHARED_DIR:-/tmp}:/tmp/shared" \
+        /sbin/init
+) &
+status=0
+wait $! || status=$?
+ip netns delete fixture-@NAME@
+exit $status

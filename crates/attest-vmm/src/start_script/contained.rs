@@ -1,0 +1,134 @@
+//! A start script's container that runs: its end, and what can be asked of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use attest_lab::ProcessExit;
+use tokio::sync::watch;
+
+use crate::output::Output;
+use crate::qemu::console::Watch;
+use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Reboots, Running, SIGKILL};
+
+/// With this, systemd-nspawn asks to be started again (its `EXIT_FORCE_RESTART`).
+const REBOOTS: i32 = 133;
+/// How long what a script left running may hold its output open, before nobody waits for more of it.
+const LEFT_OPEN: Duration = Duration::from_secs(1);
+
+/// What is known of a container that was just started.
+pub(super) struct Parts {
+    pub(super) process: Arc<dyn Launched>,
+    /// The agent's way in.
+    pub(super) entering: Arc<dyn Launched>,
+    pub(super) console: Watch,
+    pub(super) output: Output,
+}
+
+/// A start script's container.
+#[derive(Debug)]
+pub(super) struct Contained {
+    process: Arc<dyn Launched>,
+    killed: Arc<AtomicBool>,
+    ending: watch::Receiver<Option<Ending>>,
+}
+
+impl Contained {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            process,
+            entering,
+            console,
+            output,
+        } = parts;
+        let killed = Arc::new(AtomicBool::new(false));
+        let (sender, ending) = watch::channel(None);
+        let seen = (Arc::clone(&process), Arc::clone(&killed));
+        tokio::spawn(async move {
+            let (process, killed) = seen;
+            let exit = process.exited().await;
+            // It has nothing more to enter.
+            entering.signal(SIGKILL);
+            let rest = async {
+                output.at_end().await;
+                console.at_end().await;
+            };
+            let _ = tokio::time::timeout(LEFT_OPEN, rest).await;
+            let killed = killed.load(Ordering::SeqCst);
+            sender.send_replace(Some(judge(exit, killed, &output.last_words())));
+        });
+        Self {
+            process,
+            killed,
+            ending,
+        }
+    }
+}
+
+fn judge(exit: ProcessExit, killed: bool, words: &str) -> Ending {
+    let (kind, detail) = match exit {
+        ProcessExit::LabEnded => (EndingKind::LabEnded, "the lab process ended".to_owned()),
+        _ if killed => (EndingKind::Killed, "ended by attest".to_owned()),
+        ProcessExit::Code(REBOOTS) => (
+            EndingKind::Reset,
+            "the container's init asked for a reboot".to_owned(),
+        ),
+        ProcessExit::Code(0) => (
+            EndingKind::PoweredOff,
+            "the container's init ended".to_owned(),
+        ),
+        ProcessExit::Code(code) => (
+            EndingKind::VmmCrashed,
+            format!("the start script ended with exit code {code}: {words}"),
+        ),
+        ProcessExit::Signal(signal) => (
+            EndingKind::VmmCrashed,
+            format!("the start script was ended by signal {signal}: {words}"),
+        ),
+    };
+    Ending { kind, detail }
+}
+
+impl Running for Contained {
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, Ending> {
+        crate::running::known(&self.ending)
+    }
+
+    fn kill(&self) -> BoxFuture<'_, ()> {
+        self.killed.store(true, Ordering::SeqCst);
+        // The container dies with systemd-nspawn, which is in the script's group.
+        self.process.signal_group(SIGKILL);
+        Box::pin(async move {
+            self.process.exited().await;
+        })
+    }
+
+    fn reboots(&self) -> Reboots<'_> {
+        Reboots::Anew
+    }
+
+    fn pause(&self) -> Option<&dyn Pause> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_end_has_its_own_name() {
+        let kind = |exit, killed| judge(exit, killed, "words").kind;
+        assert_eq!(kind(ProcessExit::LabEnded, true), EndingKind::LabEnded);
+        assert_eq!(kind(ProcessExit::Signal(9), true), EndingKind::Killed);
+        assert_eq!(kind(ProcessExit::Code(133), false), EndingKind::Reset);
+        assert_eq!(kind(ProcessExit::Code(0), false), EndingKind::PoweredOff);
+        assert_eq!(kind(ProcessExit::Code(1), false), EndingKind::VmmCrashed);
+        let detail = judge(ProcessExit::Signal(9), false, "words").detail;
+        assert_eq!(detail, "the start script was ended by signal 9: words");
+    }
+}

@@ -1,0 +1,81 @@
+//! Containers by start scripts.
+
+use attest::events::MachineEnding;
+use attest::scripts::{ScriptKind, ScriptMachine};
+use attest_fixture::Fixture;
+
+use crate::support::Scene;
+
+/// A lab of one container, or `None` with the reason told.
+fn scene() -> Option<Scene> {
+    let mut scene = Scene::empty();
+    let able = attest_vmm::nspawn::probe()
+        .map(drop)
+        .and_then(|()| attest_vmm::installed_program("ip", "it is a part of iproute2").map(drop));
+    let written = able.and_then(|()| {
+        let written = Fixture::write_container(scene.directory.path(), "a");
+        written.map_err(|error| error.to_string())
+    });
+    match written {
+        Ok(script) => {
+            scene.plan.machines.push(ScriptMachine {
+                name: "a".to_owned(),
+                command: script.display().to_string(),
+                kind: ScriptKind::Container,
+            });
+            Some(scene)
+        }
+        Err(reason) => {
+            eprintln!("SKIPPED: {reason}");
+            None
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_is_entered_and_ends_as_it_is_told() {
+    let Some(scene) = scene() else { return };
+    let lab = scene.lab().await.unwrap();
+    let machine = lab.machine("a").unwrap();
+    let first = machine.connect(None).await.unwrap();
+    assert!(first.is_agent);
+    let said = machine
+        .shell("echo $FIXTURE $PWD; cat /proc/1/comm; readlink /proc/self/ns/net")
+        .await
+        .unwrap();
+    let said = said.text();
+    assert!(said.starts_with("profile /\ninit\n"), "{said}");
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    assert!(
+        !said.contains(own.to_str().unwrap()),
+        "a network of its own: {said}"
+    );
+    std::fs::write(lab.shared_dir().unwrap().join("from-host"), "shared").unwrap();
+    let shared = machine.shell("cat /tmp/shared/from-host").await.unwrap();
+    assert_eq!(shared.text(), "shared");
+    assert!(machine.console_text().contains("Welcome to the fixture!"));
+    assert!(machine.monitor("info name").await.is_err());
+    machine.shell("(sleep 0.1; poweroff) &").await.unwrap();
+    assert_eq!(machine.wait_ended().await, Some(MachineEnding::PoweredOff));
+    let second = machine.connect(None).await.unwrap();
+    assert_ne!(first.token, second.token);
+    machine.kill().await;
+    assert!(!machine.is_running());
+    lab.shutdown().await;
+    assert!(!std::path::Path::new("/run/netns/fixture-a").exists());
+}
+
+#[tokio::test]
+async fn a_container_whose_script_fails_says_why() {
+    let Some(mut scene) = scene() else { return };
+    let path = scene.directory.path().join("run-a-nspawn");
+    attest_fixture::write_script(&path, "#!/bin/sh\necho no root >&2\nexit 5\n").unwrap();
+    scene.plan.machines[0].command = path.display().to_string();
+    let lab = scene.lab().await.unwrap();
+    let error = lab.machine("a").unwrap().start().await.unwrap_err().chain();
+    assert!(
+        error.contains("exit code 5") && error.contains("no root"),
+        "{error}"
+    );
+    lab.shutdown().await;
+}
