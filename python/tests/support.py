@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from mock import Server
+from mock_server import Server
 
 SOURCE = Path(__file__).parent.parent / "src"
 RUNNER = SOURCE / "attest" / "_runner.py"

@@ -105,7 +105,10 @@ class MockMachine:
     def here(self, text: str) -> str:
         """A command, with the machine's own directories in place of the host's."""
         roots = "|".join(re.escape(root) for root in ROOTS)
-        return re.sub(rf"(?<![\w/.])({roots})(?=/|\b|\d|\"|')", rf"{self.root}\1", text)
+        # What a command printed may be given to the next one.
+        own = re.escape(str(self.root))
+        pattern = rf"{own}|(?<![\w/.])({roots})(?=/|\b|\d|\"|')"
+        return re.sub(pattern, lambda found: f"{self.root}{found[1] or ''}", text)
 
     def exec(
         self, command: str, timeout: float | None, stdin: bytes, cancelled: threading.Event
