@@ -15,6 +15,7 @@ from mock_server import Server
 SOURCE = Path(__file__).parent.parent / "src"
 RUNNER = SOURCE / "attest" / "_runner.py"
 CORPUS = Path(__file__).parent / "corpus"
+FAKE_ATTEST = Path(__file__).parent / "fakes" / "attest"
 
 
 @dataclass
