@@ -47,7 +47,7 @@ with subtest("waits for commands"):
 
 with subtest("what cannot be a command is refused"):
     with t.assertRaises(TypeError):
-        machine.succeed(["ls", "/"])
+        machine.succeed(["ls", "/"])  # type: ignore
     with t.assertRaises(ValueError):
         machine.execute("echo a\0b")
 

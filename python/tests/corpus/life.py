@@ -69,7 +69,7 @@ with subtest("places"):
     t.assertIn("vsock/4", machine.ssh_backdoor_command(index=4))
 
 with subtest("callbacks"):
-    called = []
+    called: list[int] = []
     machine.callbacks.append(lambda: called.append(1))
     machine.succeed("true")
     t.assertTrue(called)

@@ -1,7 +1,7 @@
 """Conditions that hold while something else happens."""
 import time
 
-asked = []
+asked: list[str] = []
 
 
 @polling_condition

@@ -13,6 +13,9 @@ from .life import LifeMixin
 from .retrying import timed_out
 from .units import UnitsMixin
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,6 +15,9 @@ from .retrying import retry
 from .surroundings import Surroundings
 from .vlan import VLan
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,6 +7,9 @@ from time import monotonic
 from ..errors import MachineError
 from .mixin import Mixin
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
