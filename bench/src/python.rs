@@ -44,6 +44,7 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
 /// first command in it.
 fn starts(report: &Report) -> Result<()> {
     let attest = attest_binary()?;
+    let interpreter = interpreter()?;
     let directory = tempfile::tempdir()?;
     let script = directory.path().join(fake_vm::NAME);
     std::os::unix::fs::symlink(std::env::current_exe()?, &script)?;
@@ -61,6 +62,7 @@ fn starts(report: &Report) -> Result<()> {
             .args(["--agent", "never", "--"])
             .arg(&test)
             .env("XDG_RUNTIME_DIR", directory.path())
+            .env("ATTEST_PYTHON", &interpreter)
             .env_remove("vlans")
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -75,7 +77,7 @@ fn starts(report: &Report) -> Result<()> {
         };
         let machine = since(state.join(fake_vm::STARTED))?;
         let answer = since(directory.path().join("answered"))?;
-        let python = python_alone()?;
+        let python = python_alone(&interpreter)?;
         // The first is the cold one: the package is put into the cache, and compiled.
         if sample > 0 {
             to_machine.push(machine);
@@ -102,12 +104,18 @@ fn starts(report: &Report) -> Result<()> {
     Ok(())
 }
 
-fn python_alone() -> Result<Duration> {
+/// The interpreter itself, behind whatever script stands for it on `PATH`.
+fn interpreter() -> Result<PathBuf> {
     let python = attest_script::Python::find()?;
+    let output = Command::new(python.program())
+        .args(["-c", "import sys; print(sys.executable, end='')"])
+        .output()?;
+    Ok(String::from_utf8(output.stdout)?.into())
+}
+
+fn python_alone(interpreter: &Path) -> Result<Duration> {
     let began = Instant::now();
-    let status = Command::new(python.program())
-        .args(["-c", "pass"])
-        .status()?;
+    let status = Command::new(interpreter).args(["-c", "pass"]).status()?;
     if !status.success() {
         return Err(format!("Python ended with {status}").into());
     }

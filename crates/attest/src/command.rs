@@ -157,6 +157,12 @@ impl Command {
         self
     }
 
+    /// Let it take as long as it takes.
+    pub fn without_timeout(mut self) -> Self {
+        self.exec.timeout_ms = None;
+        self
+    }
+
     /// Run on a pseudo-terminal; all output is stdout then.
     pub fn terminal(mut self, size: TerminalSize) -> Self {
         self.exec.pty = Some(size);
