@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
@@ -87,13 +87,15 @@ fn planned(inner: &Inner) -> &ScriptPlan {
 }
 
 /// Unpacked once, for all machines.
-fn agent_to_push() -> Result<Arc<[u8]>> {
-    static AGENT: OnceLock<Arc<[u8]>> = OnceLock::new();
-    if let Some(agent) = AGENT.get() {
+pub(crate) fn agent_to_push() -> Result<Arc<[u8]>> {
+    // Whoever comes second waits for the first, and does not unpack it again.
+    static AGENT: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
+    let mut unpacked = AGENT.lock().expect("unpacking does not panic");
+    if let Some(agent) = &*unpacked {
         return Ok(Arc::clone(agent));
     }
     let agent = attest_image::bare::plain_agent(attest_embed::AGENT)?;
-    Ok(Arc::clone(AGENT.get_or_init(|| agent.into_owned().into())))
+    Ok(Arc::clone(unpacked.insert(agent.into_owned().into())))
 }
 
 async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<ContainerConfig> {

@@ -18,6 +18,7 @@ use attest_vmm::{Ability, Running};
 use tokio::time::Instant;
 
 pub(crate) use self::backends::Backends;
+pub(crate) use self::config::agent_to_push;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::{Images, Root};
 use crate::error::Result;

@@ -156,6 +156,11 @@ impl Lab {
                 .map(|machine| machine.name.clone())
                 .collect(),
         });
+        if plan.agent == AgentUse::Auto {
+            // Beside all that follows: it is needed when the first machine starts, which hears of a
+            // failure.
+            tokio::task::spawn_blocking(|| boot::agent_to_push().map(drop));
+        }
         check(&plan.machines)?;
         cards::check(&plan.machines)?;
         let kinds = content(&plan);

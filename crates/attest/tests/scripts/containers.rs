@@ -55,7 +55,10 @@ async fn a_container_is_entered_and_ends_as_it_is_told() {
     assert_eq!(shared.text(), "shared");
     assert!(machine.console_text().contains("Welcome to the fixture!"));
     assert!(machine.monitor("info name").await.is_err());
-    machine.shell("(sleep 0.1; poweroff) &").await.unwrap();
+    machine
+        .shell("(sleep 0.1; poweroff) > /dev/null 2>&1 &")
+        .await
+        .unwrap();
     assert_eq!(machine.wait_ended().await, Some(MachineEnding::PoweredOff));
     let second = machine.connect(None).await.unwrap();
     assert_ne!(first.token, second.token);

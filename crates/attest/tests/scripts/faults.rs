@@ -61,6 +61,21 @@ async fn a_script_that_starts_no_qemu_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_lab_ends_while_a_script_is_starting() {
+    let scene = Scene::of_script("#!/bin/sh\necho busy > \"$SHARED_DIR/fifo\"\nexec sleep 1000\n");
+    let lab = scene.lab().await.unwrap();
+    let fifo = lab.shared_dir().unwrap().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let machine = lab.machine("a").unwrap();
+    let starting = tokio::spawn(async move { machine.start().await });
+    assert_eq!(tokio::fs::read(&fifo).await.unwrap(), b"busy\n");
+    lab.shutdown().await;
+    let error = starting.await.unwrap().unwrap_err().chain();
+    assert!(error.contains("lab process ended"), "{error}");
+}
+
+#[tokio::test]
 async fn a_script_whose_qemu_refuses_its_arguments_says_so() {
     let Some(scene) = Scene::of(&[Node::new("a", 1)]) else {
         return;
