@@ -36,6 +36,22 @@ async fn what_is_typed_arrives_and_what_is_shown_is_read() {
     machine.wait_for_file("/tmp/done").await.unwrap();
     let typed = machine.shell("cat /tmp/typed").await.unwrap().text();
     assert_eq!(typed, format!("{printable}\n\ttab\n"));
+    // Faster than a guest takes keys: none is lost.
+    let long = "All work and no play makes Jack a dull boy.\n".repeat(20);
+    let began = std::time::Instant::now();
+    machine
+        .send_chars("cat > /tmp/typed\n", DELAY)
+        .await
+        .unwrap();
+    machine.send_chars(&long, Duration::ZERO).await.unwrap();
+    eprintln!("{:?} for {}", began.elapsed(), long.len());
+    machine.send_keys(["ctrl-d"], DELAY).await.unwrap();
+    machine
+        .send_chars("touch /tmp/long\n", DELAY)
+        .await
+        .unwrap();
+    machine.wait_for_file("/tmp/long").await.unwrap();
+    assert_eq!(machine.shell("cat /tmp/typed").await.unwrap().text(), long);
 
     machine
         .send_chars("clear\necho Hello World from the screen\n", DELAY)
