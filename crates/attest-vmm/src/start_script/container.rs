@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::contained::{Contained, Parts};
 use super::run::{self, Follow, Run};
@@ -67,6 +67,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         name,
         body: Body::ContainerScript(script),
         log,
+        tell,
     } = machine
     else {
         return Err(VmmError::WrongBody {
@@ -81,7 +82,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         ("RUN_NSPAWN_ROOT_DIR".into(), script.state.clone().into()),
         ("RUN_NSPAWN_SHARED_DIR".into(), script.shared.clone().into()),
     ];
-    let (tell, told) = mpsc::unbounded_channel();
     let output = Output::follow(ends.words, log, run::words(tell.clone()))
         .map_err(failed("its start script's output cannot be read"))?;
     let (agent, agent_end) = pair().map_err(failed("its socket cannot be made"))?;
@@ -126,7 +126,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         agent,
         console: up.driver,
         chosen: Vec::new(),
-        told,
         timings: StartTimings { prepare, vmm },
     })
 }

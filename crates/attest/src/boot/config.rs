@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, QemuOptions,
-    ScriptConfig, VirtualConfig,
+    ScriptConfig, Told, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use tokio::sync::mpsc;
 
 use super::backends::accelerator;
 use super::disks::{self, Disks};
@@ -20,7 +21,12 @@ use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
 
-pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<MachineConfig> {
+pub(super) async fn machine(
+    inner: &Inner,
+    lab: &Shared,
+    how: Start,
+    tell: mpsc::UnboundedSender<Told>,
+) -> Result<MachineConfig> {
     let plan = &inner.plan;
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
@@ -33,6 +39,7 @@ pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<M
         name: plan.name.clone(),
         body,
         log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
+        tell,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use attest::Error;
-use attest::events::{EventKind, MachineEnding};
+use attest::events::MachineEnding;
 use attest_fixture::Node;
 
 use crate::support::Scene;
@@ -19,6 +19,8 @@ async fn a_script_that_ends_at_once_says_why() {
     }
     assert!(!machine.is_running());
     lab.shutdown().await;
+    drop((lab, machine));
+    assert!(scene.warned("no disk").await, "its stderr is shown");
 }
 
 #[tokio::test]
@@ -124,16 +126,11 @@ async fn a_crash_is_known_with_its_words() {
     machine.kill().await;
     assert_eq!(machine.wait_ended().await, None);
     lab.shutdown().await;
-    let mut warned = false;
-    drop((
-        lab,
-        machine,
-        std::mem::replace(&mut scene.context.recorder, attest::Recorder::silent()),
-    ));
-    while let Some(event) = scene.events.next().await {
-        warned |= matches!(&event.kind, EventKind::Warning { message } if message == "warning of the script");
-    }
-    assert!(warned, "its stderr is shown");
+    drop((lab, machine));
+    assert!(
+        scene.warned("warning of the script").await,
+        "its stderr is shown"
+    );
 }
 
 #[tokio::test]
