@@ -121,7 +121,7 @@ def test_the_history_is_there_the_next_time() -> None:
         terminal = Terminal(server)
         terminal.until(">>> ")
         terminal.type("\x10\n")
-        terminal.until(r"\nfrom the last time\n")
+        terminal.until(r"\nfrom the last time\n>>> ")
         terminal.type("\x04")
         assert terminal.end() == 0
 

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::answer::ANNOUNCEMENT;
 use crate::guest::{Guest, SMALL};
 use crate::quote::quote;
 use crate::script::own;
@@ -144,14 +145,17 @@ fn drain(port: &UnixStream) {
     while matches!(port.try_read(&mut dropped), Ok(count) if count > 0) {}
 }
 
-/// Start it so that it holds nothing of the shell's: neither its terminal nor its answer.
+/// Start it so that the shell stays free. When it ends, however it does, the shell announces itself
+/// again, for nothing else would tell: a port stays open on this side.
 async fn start(guest: &Guest, file: &str, device: &str) -> Result<(), NotPushed> {
     let (file, device) = (quote(file.as_bytes()), quote(device.as_bytes()));
     let mut text = b"(".to_vec();
     text.extend_from_slice(&file);
     text.extend_from_slice(b" --port ");
     text.extend_from_slice(&device);
-    text.extend_from_slice(b" </dev/null >/dev/null 2>&1 &) ; echo; echo 0");
+    text.extend_from_slice(b" </dev/null >/dev/null 2>&1; echo; echo '");
+    text.extend_from_slice(ANNOUNCEMENT.as_bytes());
+    text.extend_from_slice(b"') & echo; echo 0");
     let line = crate::shell::Line {
         text,
         name: "starting the agent".to_owned(),

@@ -2,9 +2,9 @@
 
 use crate::ppm::Ppm;
 
-/// Pixels of the wider screens that are made three times, and twice, as large; smaller ones are made
-/// four times as large. A screen has 72 to 96 pixels an inch, and a printed page 300.
-const WIDE: (usize, usize) = (1000, 1600);
+/// Screens of fewer pixels across are made three times as large, others twice: a screen has 72 to 96
+/// pixels an inch, a printed page 300, and what is larger is read slower and no better.
+const WIDE: usize = 1000;
 /// Of a thousand pixels, as many may be darker than black, and lighter than white.
 const OUTLIERS: usize = 5;
 /// Levels of grey that remain: the ground, the letters, and their rims.
@@ -36,14 +36,24 @@ impl Grey {
         }
     }
 
-    /// Enlarged, with all of the range from black to white, in few levels.
+    /// Enlarged, dark on light, with all of the range from black to white.
     pub(crate) fn prepared(&self) -> Self {
-        let factor = match self.width {
-            width if width < WIDE.0 => 4,
-            width if width < WIDE.1 => 3,
-            _ => 2,
-        };
-        self.stretched().enlarged(factor).posterised()
+        let factor = if self.width < WIDE { 3 } else { 2 };
+        self.light().enlarged(factor)
+    }
+
+    /// As a block of even lines is read best, such as a text console: less enlarged.
+    pub(crate) fn prepared_as_block(&self) -> Self {
+        self.light().enlarged(2)
+    }
+
+    fn light(&self) -> Self {
+        let stretched = self.stretched();
+        if stretched.is_dark() {
+            stretched.negated()
+        } else {
+            stretched
+        }
     }
 
     pub(crate) fn negated(mut self) -> Self {
@@ -54,7 +64,7 @@ impl Grey {
     }
 
     /// Whether most of it is dark.
-    pub(crate) fn is_dark(&self) -> bool {
+    fn is_dark(&self) -> bool {
         let sum: usize = self.pixels.iter().map(|pixel| usize::from(*pixel)).sum();
         sum < self.pixels.len() * 128
     }
@@ -98,7 +108,7 @@ impl Grey {
         self.clone().mapped(&table)
     }
 
-    fn posterised(self) -> Self {
+    pub(crate) fn posterised(self) -> Self {
         let table = std::array::from_fn(|level| {
             let step = (level * LEVELS / 256).min(LEVELS - 1);
             u8::try_from(step * 255 / (LEVELS - 1)).unwrap_or(u8::MAX)

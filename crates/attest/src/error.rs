@@ -45,6 +45,23 @@ pub enum Error {
         #[source]
         source: attest_vmm::qmp::QmpError,
     },
+    /// The machine's screen cannot be made a file, or read.
+    #[error("{machine}: its screen cannot be read")]
+    Screen {
+        /// Whose.
+        machine: String,
+        /// Why not.
+        #[source]
+        source: attest_screen::ScreenError,
+    },
+    /// QEMU has no such key, or no key types such a character.
+    #[error("{machine}: no key is `{}`; see the names of QEMU's `sendkey`, and US-ASCII for text", key.escape_debug())]
+    Key {
+        /// For which machine.
+        machine: String,
+        /// What was asked for.
+        key: String,
+    },
     /// A lab of start scripts cannot be.
     #[error(transparent)]
     Scripts(#[from] crate::scripts::ScriptsError),
@@ -340,6 +357,8 @@ impl Error {
             | Self::TimedOut { machine, .. }
             | Self::ConsoleLost { machine, .. }
             | Self::Qmp { machine, .. }
+            | Self::Screen { machine, .. }
+            | Self::Key { machine, .. }
             | Self::Copy { machine, .. } => Some(machine),
             Self::Command(failure) => Some(&failure.machine),
             Self::Systemd(failure) => Some(&failure.machine),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from ._rpc import Client
+
 #: Leaves this package out of the tracebacks of pytest.
 __tracebackhide__ = True
 
@@ -58,21 +60,30 @@ def lab(
         if isinstance(error, RpcError):
             raise MachineError(error.message) from None
         raise
-    return Lab(session, described, own)
+    return Lab(session.client, described, session if own else None)
 
 
 class Lab:
     """A lab. ``lab["web"]`` is a machine of it, iteration gives all of them by name."""
 
-    def __init__(self, session: Session, described: dict[str, Any], own_session: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        described: dict[str, Any],
+        session: Session | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        self._client = client
+        # Ends with the lab, when there is one.
         self._session = session
-        self._own_session = own_session
         self._id = int(described.get("id", 1))
         self._output = str(described.get("output") or ".")
         self._closed = False
+        if surroundings is None:
+            logger = Logger(client, exit_on_error=False)
+            surroundings = Surroundings(client, logger, self._output)
         #: The log of the test.
-        self.log = Logger(session.client, exit_on_error=False)
-        surroundings = Surroundings(session.client, self.log, self._output)
+        self.log: Logger = surroundings.logger
         self._machines: dict[str, Machine] = {}
         for machine in described.get("machines") or []:
             made = Machine(surroundings, {"lab": self._id, **machine})
@@ -135,15 +146,15 @@ class Lab:
             return
         self._closed = True
         try:
-            if not self._session.client.closed:
+            if not self._client.closed:
                 self._call("lab.close")
         finally:
-            if self._own_session:
+            if self._session is not None:
                 self._session.close()
 
     def _call(self, method: str) -> None:
         try:
-            self._session.client.call(method, {"lab": self._id})
+            self._client.call(method, {"lab": self._id})
         except RpcError as error:
             raise MachineError(error.message) from None
 

@@ -159,3 +159,29 @@ async fn what_a_root_shell_cannot_is_said() {
     };
     assert!(stats.uptime_ns > 0 && stats.memory_total > 0 && stats.clock_ns > 0);
 }
+
+#[tokio::test]
+async fn users_run_commands_in_their_homes() {
+    let is_root = std::fs::read_to_string("/proc/self/status")
+        .unwrap()
+        .lines()
+        .any(|line| line.starts_with("Uid:\t0\t"));
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    if !is_root || !users.lines().any(|line| line.starts_with("nobody:")) {
+        eprintln!("SKIPPED: only root may run commands as others");
+        return;
+    }
+    let guest = bash().await;
+    let mut exec = shell("id -un; echo \"$USER it's $OWN\"; exit 4");
+    exec.user = Some("nobody".to_owned());
+    exec.environment = vec![(
+        RawBytes::from(b"OWN".to_vec()),
+        RawBytes::from(b"own".to_vec()),
+    )];
+    let (code, output) = run(&guest.link, exec).await;
+    let output = String::from_utf8(output).unwrap();
+    assert_eq!((code, output.as_str()), (4, "nobody\nnobody it's own\n"));
+    let mut unknown = shell("true");
+    unknown.user = Some("nobody's".to_owned());
+    assert_ne!(run(&guest.link, unknown).await.0, 0);
+}

@@ -94,6 +94,14 @@ async fn an_agent_is_pushed_in_and_again_after_a_reboot() {
         .until(|happened| happened.last() == Some(&Happened::Kept))
         .await;
     assert_eq!(run(&link, "echo on").await, (0, "on\n".to_owned()));
+    // One whose end the shell sees: pushed anew.
+    let rebooting = link.open(&Request::Exec(shell("reboot -f"))).unwrap();
+    let (link, _) = guest.accept().await;
+    drop(rebooting);
+    let killing = link.open(&Request::Exec(shell("kill -9 $PPID"))).unwrap();
+    let (link, _) = guest.accept().await;
+    drop(killing);
+    assert_eq!(run(&link, "echo anew").await, (0, "anew\n".to_owned()));
     // It ends with its boot, and comes with the next.
     let rebooting = link.open(&Request::Exec(shell("reboot -f"))).unwrap();
     let (link, again) = guest.accept().await;

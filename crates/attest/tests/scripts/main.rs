@@ -3,5 +3,6 @@
 mod containers;
 mod faults;
 mod life;
+mod screen;
 mod support;
 mod vlans;
