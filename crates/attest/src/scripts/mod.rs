@@ -25,6 +25,7 @@ use crate::machine::Machine;
 use crate::runtime::wait_all;
 
 pub use vlan::Vlan;
+pub(crate) use vlan::{probe_cards_of_containers, probe_vlans};
 
 /// What a lab of start scripts is made of.
 #[derive(Debug, Clone)]

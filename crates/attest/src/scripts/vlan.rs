@@ -29,6 +29,17 @@ const ANSWERS: Duration = Duration::from_secs(30);
 /// Most that it may say before its answer, bytes.
 const MOST: u64 = 64 * 1024;
 
+/// What makes VLANs on this host; else what to do.
+pub(crate) fn probe_vlans() -> std::result::Result<PathBuf, String> {
+    installed_program(PROGRAM, PACKAGES)
+}
+
+/// What gives containers cards on VLANs on this host; else what to do.
+pub(crate) fn probe_cards_of_containers() -> std::result::Result<PathBuf, String> {
+    attest_vmm::nspawn::probe()?;
+    installed_program(PLUG, PACKAGES)
+}
+
 /// A VLAN of a lab of start scripts.
 #[derive(Debug)]
 pub struct Vlan {
