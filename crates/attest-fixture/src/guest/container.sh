@@ -39,7 +39,7 @@ for vlan in @VLANS@; do
     ip -n fixture-@NAME@ address add 192.168.$vlan.@NUMBER@/24 dev eth$card
     ip -n fixture-@NAME@ link set eth$card up
 done
-trap 'ip netns delete fixture-@NAME@; exit 0' TERM
+trap 'kill $nspawn; ip netns delete fixture-@NAME@; exit 0' TERM
 (
     echo "systemd-nspawn's PID is $BASHPID"
     exec systemd-nspawn --quiet --keep-unit --register=no --private-users=no \
@@ -48,7 +48,8 @@ trap 'ip netns delete fixture-@NAME@; exit 0' TERM
         --bind="${RUN_NSPAWN_SHARED_DIR:-/tmp}:/tmp/shared" \
         /sbin/init
 ) &
+nspawn=$!
 status=0
-wait $! || status=$?
+wait $nspawn || status=$?
 ip netns delete fixture-@NAME@
 exit $status

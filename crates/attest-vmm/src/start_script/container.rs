@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
-use super::contained::{Contained, Parts};
+use super::contained::{Contained, Control, Parts};
 use super::run::{self, Follow, Run};
 use super::scan::{Said, Scanned};
 use crate::output::Output;
@@ -113,13 +113,15 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
                 machine: run.name.clone(),
                 source,
             })?;
-    tokio::spawn(let_in(said, control));
+    let control = Arc::new(Mutex::new(Some(control)));
+    tokio::spawn(let_in(said, Arc::clone(&control)));
     let vmm = began.elapsed().saturating_sub(prepare);
     let up = run.up();
     Ok(Started {
         running: Box::new(Contained::new(Parts {
             process: up.process,
             entering,
+            control,
             console: up.console,
             output: up.output,
         })),
@@ -157,12 +159,12 @@ fn entering(
 }
 
 /// Say which container to enter, as soon as there is one inside.
-async fn let_in(mut said: watch::Receiver<Said>, mut control: pipe::Sender) {
+async fn let_in(mut said: watch::Receiver<Said>, control: Control) {
     // An error means that the script has ended before.
     let Ok(said) = said.wait_for(|said| said.is_up).await.map(|said| *said) else {
         return;
     };
-    if let Some(monitor) = said.monitor {
+    if let (Some(monitor), Some(control)) = (said.monitor, &mut *control.lock().await) {
         // One that is gone has said why.
         let _ = control.write_all(format!("{monitor}\n").as_bytes()).await;
     }

@@ -20,6 +20,7 @@ use super::{RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
+use crate::scripts::LabOfScripts;
 
 pub(super) async fn machine(
     inner: &Inner,
@@ -31,7 +32,7 @@ pub(super) async fn machine(
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
-        Backend::VmScript => Body::Script(script(inner, how.allow_reboot)?),
+        Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
         Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
@@ -75,13 +76,17 @@ async fn container_script(inner: &Inner, lab: &Shared) -> Result<ContainerScript
     })
 }
 
-fn script(inner: &Inner, allow_reboot: bool) -> Result<ScriptConfig> {
+fn script(inner: &Inner, lab: &Shared, allow_reboot: bool) -> Result<ScriptConfig> {
     let plan = planned(inner);
     Ok(ScriptConfig {
         command: plan.command.clone(),
         state: plan.state.clone(),
         shared: plan.shared.clone(),
-        environment: plan.environment.to_vec(),
+        environment: lab
+            .scripts
+            .as_ref()
+            .map(LabOfScripts::environment)
+            .unwrap_or_default(),
         allow_reboot,
         agent: plan.pushes_agent.then(agent_to_push).transpose()?,
         connects_within: inner.timeouts.boot,

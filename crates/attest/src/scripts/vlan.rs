@@ -66,6 +66,12 @@ impl Vlan {
         self.process.pid()
     }
 
+    /// By which start scripts find it.
+    pub(super) fn variable(&self) -> (OsString, OsString) {
+        let name = format!("QEMU_VDE_SOCKET_{}", self.number);
+        (name.into(), self.directory.clone().into())
+    }
+
     /// Start the switch; it is ready when this returns. With a card for `containers`, where this
     /// host has what makes it.
     pub(super) async fn start(
@@ -136,12 +142,6 @@ impl Vlan {
 
 fn directory(base: &Path, number: u32) -> PathBuf {
     base.join(format!("vde{number}.ctl"))
-}
-
-/// By which start scripts find the VLAN of this number.
-pub(super) fn variable(base: &Path, number: u32) -> (OsString, OsString) {
-    let name = format!("QEMU_VDE_SOCKET_{number}");
-    (name.into(), directory(base, number).into())
 }
 
 /// Give the lab's network a card on the VLAN, by the name under which scripts of containers join it

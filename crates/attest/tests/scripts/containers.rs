@@ -68,6 +68,8 @@ async fn a_container_is_entered_and_ends_as_it_is_told() {
     assert_ne!(first.token, second.token);
     machine.kill().await;
     assert!(!machine.is_running());
+    let third = machine.connect(None).await.unwrap();
+    assert_ne!(second.token, third.token);
     lab.shutdown().await;
     assert!(!std::path::Path::new("/run/netns/fixture-a").exists());
 }

@@ -97,6 +97,22 @@ async fn a_script_whose_qemu_refuses_its_arguments_says_so() {
 }
 
 #[tokio::test]
+async fn a_script_has_the_environment_of_its_start() {
+    let scene = Scene::of_script("#!/bin/sh\necho \"$NIX_DISK_IMAGE, $TMPDIR\" >&2\nexit 1\n");
+    let lab = scene.lab().await.unwrap();
+    let machine = lab.machine("a").unwrap();
+    let said = |error: Error| error.chain();
+    let before = said(machine.start().await.unwrap_err());
+    assert!(before.contains(": , "), "{before}");
+    lab.set_environment(vec![("NIX_DISK_IMAGE".into(), "/elsewhere".into())])
+        .unwrap();
+    let after = said(machine.start().await.unwrap_err());
+    let state = machine.state_dir().unwrap().display();
+    assert!(after.contains(&format!("/elsewhere, {state}")), "{after}");
+    lab.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_crash_is_known_with_its_words() {
     let Some(mut scene) = Scene::of(&[Node::new("a", 1)]) else {
         return;
