@@ -102,6 +102,8 @@ methods! {
         takes [], gives [], "Start all machines at once, and wait until all are ready.";
     "lab.close" session lab::close: types::LabRef => types::Nothing,
         takes [], gives [], "End all that is in a lab.";
+    "lab.environment" session lab::environment: types::SetEnvironment => types::Nothing,
+        takes [], gives [], "The environment of start scripts that start from now on.";
     "lab.create_machine" session lab::create_machine: types::CreateMachine => types::MachineInfo,
         takes [], gives [], "One more machine, of a start script.";
     "machine.start" machine machine::start: types::Start => types::StartedInfo,

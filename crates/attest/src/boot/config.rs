@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, QemuOptions,
-    ScriptConfig, VirtualConfig,
+    ScriptConfig, Told, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use tokio::sync::mpsc;
 
 use super::backends::accelerator;
 use super::disks::{self, Disks};
@@ -19,13 +20,19 @@ use super::{RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
+use crate::scripts::LabOfScripts;
 
-pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<MachineConfig> {
+pub(super) async fn machine(
+    inner: &Inner,
+    lab: &Shared,
+    how: Start,
+    tell: mpsc::UnboundedSender<Told>,
+) -> Result<MachineConfig> {
     let plan = &inner.plan;
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
-        Backend::VmScript => Body::Script(script(inner, how.allow_reboot)?),
+        Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
         Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
@@ -33,6 +40,7 @@ pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<M
         name: plan.name.clone(),
         body,
         log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
+        tell,
     })
 }
 
@@ -68,13 +76,17 @@ async fn container_script(inner: &Inner, lab: &Shared) -> Result<ContainerScript
     })
 }
 
-fn script(inner: &Inner, allow_reboot: bool) -> Result<ScriptConfig> {
+fn script(inner: &Inner, lab: &Shared, allow_reboot: bool) -> Result<ScriptConfig> {
     let plan = planned(inner);
     Ok(ScriptConfig {
         command: plan.command.clone(),
         state: plan.state.clone(),
         shared: plan.shared.clone(),
-        environment: plan.environment.to_vec(),
+        environment: lab
+            .scripts
+            .as_ref()
+            .map(LabOfScripts::environment)
+            .unwrap_or_default(),
         allow_reboot,
         agent: plan.pushes_agent.then(agent_to_push).transpose()?,
         connects_within: inner.timeouts.boot,
