@@ -54,6 +54,7 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
         self._stale: str | None = None
         self._ever_started = bool(described.get("booted", False))
         self._console_from = 0
+        self._console_rest: list[str] = []
         #: The machine's name.
         self.name = str(described["name"])
         #: Writes to the log of the test.
