@@ -1,5 +1,5 @@
 //! Write start scripts into a directory, to run them by hand: `start-scripts DIRECTORY [NAME…]`. All
-//! are on VLAN 1.
+//! are on VLAN 1. With `FIXTURE=system` in the environment they boot a Debian.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,7 +16,11 @@ fn main() -> ExitCode {
         .zip(words)
         .map(|(number, name)| Node::new(&name, number).on(&[1]))
         .collect();
-    match Fixture::new().and_then(|fixture| fixture.write_all(&directory, &nodes)) {
+    let fixture = match std::env::var_os("FIXTURE") {
+        Some(kind) if kind == "system" => Fixture::system(),
+        _ => Fixture::new(),
+    };
+    match fixture.and_then(|fixture| fixture.write_all(&directory, &nodes)) {
         Ok(scripts) => {
             for script in scripts {
                 println!("{}", script.display());

@@ -7,12 +7,15 @@
 //! `192.168.VV.NN`. The shares `xchg` and `shared` are mounted on `/tmp/xchg` and `/tmp/shared` where the
 //! kernel knows 9p.
 
+mod system;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use attest_image::bare::{self, BareGuest, BareOptions, GuestFile};
+use attest_image::root::RootImage;
 use attest_image::{Cache, ImageError, Kernel, KernelSource};
 use attest_vmm::probe::{KvmProbe, kvm};
 
@@ -88,9 +91,34 @@ impl Node {
 }
 
 /// The guest that all nodes boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Fixture {
     guest: BareGuest,
+    /// A disk with its root, beside the initramfs.
+    root: Option<PathBuf>,
+    _lease: Option<RootImage>,
+}
+
+fn kernel(cache: &Cache) -> Result<Kernel, FixtureError> {
+    let asked = std::env::var_os("ATTEST_KERNEL").map(PathBuf::from);
+    let source = asked.map_or(KernelSource::Auto, KernelSource::Path);
+    Ok(Kernel::find(cache, &source, &mut |step| {
+        eprintln!("{step}");
+    })?)
+}
+
+fn guest(
+    cache: &Cache,
+    kernel: &Kernel,
+    init: &str,
+    modules: &[&str],
+    files: &[GuestFile],
+) -> Result<BareGuest, FixtureError> {
+    let options = BareOptions {
+        files,
+        ..BareOptions::new(init.as_bytes(), modules)
+    };
+    Ok(bare::build(cache, kernel, &options)?)
 }
 
 impl Fixture {
@@ -101,9 +129,7 @@ impl Fixture {
     /// This host has no kernel, or no static busybox: for tests, a reason to be skipped.
     pub fn new() -> Result<Self, FixtureError> {
         let cache = Cache::open(&Cache::default_directory()?)?;
-        let asked = std::env::var_os("ATTEST_KERNEL").map(PathBuf::from);
-        let source = asked.map_or(KernelSource::Auto, KernelSource::Path);
-        let kernel = Kernel::find(&cache, &source, &mut |step| eprintln!("{step}"))?;
+        let kernel = kernel(&cache)?;
         let files = PROGRAMS.map(|(path, text)| GuestFile {
             path: path.to_owned(),
             mode: 0o755,
@@ -113,12 +139,11 @@ impl Fixture {
         if knows_9p(&kernel) {
             modules.extend(SHARING);
         }
-        let options = BareOptions {
-            files: &files,
-            ..BareOptions::new(INIT.as_bytes(), &modules)
-        };
-        let guest = bare::build(&cache, &kernel, &options)?;
-        Ok(Self { guest })
+        Ok(Self {
+            guest: guest(&cache, &kernel, INIT, &modules, &files)?,
+            root: None,
+            _lease: None,
+        })
     }
 
     /// Write the start script of a node into the directory; its path.
@@ -186,9 +211,26 @@ impl Fixture {
             .replace("@MEMORY@", &memory.to_string())
             .replace("@ACCELERATOR@", accelerator)
             .replace("    @CARDS@\n", &cards)
+            .replace("    @ROOT@\n", &self.root_disk())
             .replace("@KERNEL@", &self.guest.kernel.display().to_string())
             .replace("@INITRD@", &self.guest.initrd.display().to_string())
             .replace("@ARGUMENTS@", &kernel_arguments.join(" "))
+    }
+}
+
+impl Fixture {
+    /// What a start script has for the root: the first disk.
+    fn root_disk(&self) -> String {
+        let Some(root) = &self.root else {
+            return String::new();
+        };
+        let root = root.display();
+        [
+            format!("-drive file={root},format=raw,if=none,id=root,readonly=on"),
+            "-device virtio-blk-pci,drive=root".to_owned(),
+        ]
+        .map(|argument| format!("    {argument} \\\n"))
+        .concat()
     }
 }
 

@@ -24,6 +24,7 @@ exec qemu-system-x86_64 \
     @CARDS@
     -virtfs local,path="$TMPDIR/xchg",security_model=none,mount_tag=xchg \
     -virtfs local,path="${SHARED_DIR:-$TMPDIR/xchg}",security_model=none,mount_tag=shared \
+    @ROOT@
     -drive file="$NIX_DISK_IMAGE",format=raw,if=none,id=drive1 \
     -device virtio-blk-pci,drive=drive1 \
     -kernel @KERNEL@ \

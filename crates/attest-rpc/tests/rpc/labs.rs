@@ -205,7 +205,10 @@ async fn commands_may_be_long_and_say_much() {
     let asked = of(json!({ "for": { "succeeds": format!(": {word}") }, "timeout": 5 }));
     let error = client.call("machine.wait", asked).await.unwrap_err();
     assert_eq!(error["data"]["kind"], "usage");
-    assert!(error["message"].as_str().unwrap().contains("too long"), "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains("too long"),
+        "{error}"
+    );
     client
         .call("machine.exec", of(json!({ "command": "true" })))
         .await

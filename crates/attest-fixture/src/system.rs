@@ -1,0 +1,95 @@
+//! A guest with a whole system in it: Debian with systemd, and the backdoor as one of its units, as
+//! it is on NixOS.
+
+use attest_image::root::{
+    NewContent, NewFile, NewUser, Profile, RootImage, RootSource, RootSpec, Units, build_root,
+};
+use attest_image::source::Debian;
+use attest_image::Cache;
+
+use crate::{Fixture, FixtureError, PROGRAMS, guest};
+
+/// The initramfs' first program.
+const STAGE: &str = include_str!("guest/stage.sh");
+/// For its root, beside what all guests need.
+const MODULES: [&str; 8] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtio_net",
+    "virtio_blk",
+    "virtio_rng",
+    "atkbd",
+    "erofs",
+    "overlay",
+];
+const SUITE: &str = "bookworm";
+const PACKAGES: [&str; 4] = ["iproute2", "libpam-systemd", "netcat-openbsd", "procps"];
+const UNITS: [(&str, &str); 2] = [
+    ("backdoor", include_str!("guest/backdoor.service")),
+    ("fixture-cards", include_str!("guest/fixture-cards.service")),
+];
+
+impl Fixture {
+    /// As [`Fixture::new`], with a Debian that systemd starts: users `alice` and root, no password, a
+    /// VLAN's cards with their addresses.
+    ///
+    /// # Errors
+    /// As there, and the host cannot make a Debian: for tests, a reason to be skipped.
+    pub fn system() -> Result<Self, FixtureError> {
+        let cache = Cache::open(&Cache::default_directory()?)?;
+        let kernel = crate::kernel(&cache)?;
+        let root = root(&cache)?;
+        let guest = guest(&cache, &kernel, STAGE, &MODULES, &[])?;
+        Ok(Self {
+            guest,
+            root: Some(root.path.clone()),
+            _lease: Some(root),
+        })
+    }
+}
+
+fn root(cache: &Cache) -> Result<RootImage, FixtureError> {
+    let source = RootSource::Debian(Debian {
+        suite: SUITE.to_owned(),
+        packages: PACKAGES.map(str::to_owned).to_vec(),
+        mirror: None,
+        components: vec!["main".to_owned()],
+    });
+    let text = |path: String, text: &str, mode: u16| NewFile {
+        path,
+        content: NewContent::Text(text.to_owned()),
+        mode: Some(mode),
+    };
+    let backdoor = PROGRAMS[0].1;
+    let mut files = vec![
+        text(
+            "/usr/local/lib/fixture/backdoor".to_owned(),
+            backdoor,
+            0o755,
+        ),
+        text(
+            "/usr/local/lib/fixture/cards".to_owned(),
+            include_str!("guest/cards.sh"),
+            0o755,
+        ),
+        text("/var/lib/systemd/linger/alice".to_owned(), "", 0o644),
+    ];
+    files.extend(
+        UNITS.map(|(name, unit)| text(format!("/etc/systemd/system/{name}.service"), unit, 0o644)),
+    );
+    let spec = RootSpec {
+        profile: Profile::Lean,
+        users: vec![NewUser {
+            name: "alice".to_owned(),
+            uid: Some(1000),
+            ..NewUser::default()
+        }],
+        files,
+        units: Units {
+            enable: UNITS.map(|(name, _)| name.to_owned()).to_vec(),
+            ..Units::default()
+        },
+        ..RootSpec::new("fixture", source)
+    };
+    Ok(build_root(cache, &spec, &mut |step| eprintln!("{step}"))?)
+}
