@@ -6,25 +6,31 @@
 mod frames;
 mod link;
 mod messages;
+mod screen;
 mod seeds;
+mod shell;
 mod tree;
 
 pub use frames::frames;
 pub use link::{agent, host};
 pub use messages::messages;
+pub use screen::screen;
 pub use seeds::seeds;
+pub use shell::shell;
 pub use tree::tree;
 
 /// A target: some bytes of an untrusted peer, and what must hold whatever they are.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("frames", frames),
     ("host", host),
     ("agent", agent),
     ("messages", messages),
     ("tree", tree),
+    ("shell", shell),
+    ("screen", screen),
 ];
 
 /// Cut data into pieces, as a stream may arrive: the first byte chooses how.

@@ -27,6 +27,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "agent" => vec![whole(&session().1), bytewise(&session().1)],
         "messages" => messages(),
         "tree" => vec![tree()],
+        "shell" => shell(),
+        "screen" => vec![b"P6\n4 2\n255\nthree bytes for each.   ".to_vec()],
         other => panic!("there is no target `{other}`"),
     }
 }
@@ -127,6 +129,13 @@ fn messages() -> Vec<Vec<u8>> {
         .into_iter()
         .map(|bytes| bytes.expect("memory takes it"))
         .collect()
+}
+
+/// Answers to a few lines, and a boot in the middle of one.
+fn shell() -> Vec<Vec<u8>> {
+    let announcement = attest_backdoor::ANNOUNCEMENT;
+    let answers = format!("aGVsbG8K\n0\naGk=\r\n127\r\n\n1\naGVs{announcement}\n");
+    vec![whole(answers.as_bytes()), bytewise(answers.as_bytes())]
 }
 
 fn tree() -> Vec<u8> {

@@ -57,6 +57,16 @@ fn tree() {
 }
 
 #[test]
+fn shell() {
+    holds("shell");
+}
+
+#[test]
+fn screen() {
+    holds("screen");
+}
+
+#[test]
 fn the_sessions_that_are_recorded_come_to_their_end() {
     // Three answers at least are in it: a session that broke off would be no seed.
     let to_host = seeds("host")[0].len();

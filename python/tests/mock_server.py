@@ -54,6 +54,10 @@ class MockMachine:
         self.link_up = True
         self.changed = threading.Condition()
 
+    def remove(self) -> None:
+        self.end()
+        shutil.rmtree(self.root)
+
     def describe(self) -> dict[str, Any]:
         return {
             "lab": 1,
@@ -390,7 +394,8 @@ class Server:
         found = re.search(r"run-(.+)-vm$", params["start_command"])
         name = params["name"] or (found[1] if found else "machine")
         if name in self.machines:
-            raise Refusal("usage", f"there is a machine `{name}` already")
+            # As with a driver that starts over: what was of that name is gone.
+            self.machines.pop(name).remove()
         self.machines[name] = MockMachine(self, name)
         self.machines[name].command = params["start_command"]
         return self.machines[name].describe()

@@ -176,7 +176,9 @@ fn fuzz_arguments(words: &[OsString]) -> Result<Task, Failure> {
 }
 
 /// Everything that reads what a guest says; the names are those of `fuzz/fuzz_targets`.
-const FUZZ_TARGETS: [&str; 5] = ["frames", "host", "agent", "messages", "tree"];
+const FUZZ_TARGETS: [&str; 7] = [
+    "frames", "host", "agent", "messages", "tree", "shell", "screen",
+];
 
 fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Step>, Failure> {
     setup::ensure()?;

@@ -90,6 +90,7 @@ impl Backdoor {
 
     async fn run(mut self, mut host: UnixStream) {
         let mut terminal = Terminal::new(self.shell);
+        let mut pushes = Pushes::default();
         let mut announced = terminal.announced().await;
         let over = loop {
             match announced {
@@ -99,6 +100,7 @@ impl Backdoor {
             let boot = Boot {
                 port: self.port.as_mut(),
                 agent: self.agent.as_deref(),
+                pushes: &mut pushes,
                 log: &self.log,
             };
             match boot.live(&mut terminal, &mut host).await {
@@ -117,10 +119,31 @@ fn ended(log: &Log, over: Over) {
     }
 }
 
-/// One boot of the guest.
+/// How often an agent was pushed.
+#[derive(Debug, Default)]
+struct Pushes {
+    /// Into this boot.
+    boot_id: String,
+    count: u32,
+}
+
+impl Pushes {
+    /// Count another one; false when there were too many.
+    fn another(&mut self, guest: &Guest) -> bool {
+        if self.boot_id != guest.boot_id {
+            self.boot_id.clone_from(&guest.boot_id);
+            self.count = 0;
+        }
+        self.count += 1;
+        self.count <= push::MOST
+    }
+}
+
+/// One life of the guest's shell.
 struct Boot<'a> {
     port: Option<&'a mut UnixStream>,
     agent: Option<&'a [u8]>,
+    pushes: &'a mut Pushes,
     log: &'a Log,
 }
 
@@ -193,6 +216,9 @@ impl Boot<'_> {
     ) -> Result<(&mut UnixStream, Vec<u8>), Option<NotPushed>> {
         let agent = self.agent.ok_or(None)?;
         let port = self.port.as_deref_mut().ok_or(Some(NotPushed::NoPort))?;
+        if !self.pushes.another(guest) {
+            return Err(Some(NotPushed::Ended));
+        }
         let began = Instant::now();
         let first = push::push(guest, port, agent).await.map_err(Some)?;
         (self.log)(Happened::Pushed {

@@ -23,7 +23,7 @@ timeout 0.5 true 2>/dev/null && echo fractions; timeout -k 1 9 true 2>/dev/null 
 pub(crate) struct Guest {
     pub(crate) shell: Shell,
     pub(crate) tools: Tools,
-    boot_id: String,
+    pub(crate) boot_id: String,
     uptime_ns: u64,
     /// Of every command, as [`attest_protocol::message::Setup`] gave it.
     environment: Mutex<Environment>,

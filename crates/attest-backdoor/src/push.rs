@@ -21,6 +21,8 @@ const STEP: Duration = Duration::from_mins(1);
 const TRANSFER: Duration = Duration::from_mins(2);
 /// How long an agent may take from its start to its first word.
 const HELLO: Duration = Duration::from_secs(30);
+/// How often it is pushed into one boot of a guest: what ends at once would else never stop ending.
+pub(crate) const MOST: u32 = 3;
 /// The guest's directories for it, the first that may hold programs: all are emptied by a boot, or
 /// are for what may vanish.
 const DIRECTORIES: &str = "/run /dev/shm /tmp /var/tmp";
@@ -36,6 +38,8 @@ pub(crate) enum NotPushed {
     Cut(String),
     #[error("its port failed")]
     Port(#[source] std::io::Error),
+    #[error("it ended {MOST} times in this boot of the guest")]
+    Ended,
     #[error("it was started and said nothing within {HELLO:?}")]
     Silent,
     #[error(transparent)]

@@ -93,10 +93,11 @@ pub(crate) fn line(
     })
 }
 
-/// A line of attest's own, run by `bash -c`, within a limit of the shell's.
+/// A line of attest's own, run by a fork of the shell itself, within a limit of the shell's: starting
+/// another bash is most of what a small script costs.
 pub(crate) fn own(script: &[u8], name: impl Into<String>, limit: Duration) -> Line {
-    let mut text = b"bash -c ".to_vec();
-    text.extend_from_slice(&quote(script));
+    let mut text = Vec::new();
+    subshell(&mut text, script);
     text.extend_from_slice(b" </dev/null");
     answer(&mut text, 0);
     Line {
@@ -110,10 +111,7 @@ pub(crate) fn own(script: &[u8], name: impl Into<String>, limit: Duration) -> Li
 /// As [`own`], with a stdin.
 pub(crate) fn fed(script: &[u8], stdin: &[u8], name: impl Into<String>, limit: Duration) -> Line {
     let mut text = Vec::new();
-    let (input, status) = feed(&mut text, stdin, |text| {
-        text.extend_from_slice(b"bash -c ");
-        text.extend_from_slice(&quote(script));
-    });
+    let (input, status) = feed(&mut text, stdin, |text| subshell(text, script));
     answer(&mut text, status);
     Line {
         text,
@@ -121,6 +119,13 @@ pub(crate) fn fed(script: &[u8], stdin: &[u8], name: impl Into<String>, limit: D
         name: name.into(),
         limit: Some(limit + GRACE),
     }
+}
+
+/// The space is for a parenthesis before, which would else begin arithmetic.
+fn subshell(text: &mut Vec<u8>, script: &[u8]) {
+    text.extend_from_slice(b" (");
+    text.extend_from_slice(script);
+    text.push(b')');
 }
 
 /// How the answer is asked for: base64 of what is printed, in one line, then the status of this

@@ -190,6 +190,7 @@ class Machine(QemuMachine):
             self._call("machine.reboot")
             self._forget()
             self._console_from = 0
+            self._console_rest = []
 
     def sync(self) -> None:
         """Writes what the machine's file systems hold back to their disks."""

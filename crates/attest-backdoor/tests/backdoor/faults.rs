@@ -4,7 +4,7 @@ use attest_protocol::message::{FailureCode, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::support::{bash, call, host, run, shell};
+use crate::support::{bash, call, host, host_with, run, shell, start_bash};
 
 #[tokio::test]
 async fn noise_before_the_announcement_is_kept_for_people() {
@@ -144,4 +144,17 @@ async fn a_shell_that_does_not_answer_is_stuck_by_name() {
         next.message.contains("still busy with `hang here`"),
         "{next:?}"
     );
+}
+
+#[tokio::test]
+async fn a_guest_without_a_port_is_served_by_its_shell() {
+    let (terminal, guest) = UnixStream::pair().unwrap();
+    let (port, _far) = UnixStream::pair().unwrap();
+    let agent = Some(b"an agent".as_slice().into());
+    let (mut host, happened) = host_with(terminal, Some(port), agent);
+    let _shell = start_bash(guest, "");
+    let (link, _) = host.accept().await.unwrap();
+    assert_eq!(run(&link, shell("echo well")).await.1, b"well\n");
+    let reason = "the guest has no virtio-serial port named org.attest.agent".to_owned();
+    assert_eq!(happened.lock().unwrap()[1], Happened::NotPushed { reason });
 }

@@ -16,19 +16,30 @@ use tokio::net::UnixStream;
 pub(crate) struct Fixture {
     pub(crate) link: HostLink,
     pub(crate) port: HostPort,
-    pub(crate) happened: Arc<Mutex<Vec<Happened>>>,
+    pub(crate) happened: Log,
     pub(crate) shell: Option<tokio::process::Child>,
 }
 
+/// What happened to a backdoor so far.
+pub(crate) type Log = Arc<Mutex<Vec<Happened>>>;
+
 /// The end of a host for the guest's end of a terminal.
-pub(crate) fn host(shell: UnixStream) -> (HostPort, Arc<Mutex<Vec<Happened>>>) {
+pub(crate) fn host(shell: UnixStream) -> (HostPort, Log) {
+    host_with(shell, None, None)
+}
+
+pub(crate) fn host_with(
+    shell: UnixStream,
+    port: Option<UnixStream>,
+    agent: Option<Arc<[u8]>>,
+) -> (HostPort, Log) {
     let (near, far) = UnixStream::pair().unwrap();
-    let happened = Arc::new(Mutex::new(Vec::new()));
+    let happened = Log::default();
     let log = Arc::clone(&happened);
     let backdoor = Backdoor {
         shell,
-        port: None,
-        agent: None,
+        port,
+        agent,
         log: Box::new(move |what| log.lock().unwrap().push(what)),
     };
     backdoor.serve(far);
@@ -51,7 +62,7 @@ pub(crate) async fn bash() -> Fixture {
 }
 
 /// Start a bash on the guest's end of a terminal.
-fn start_bash(guest: UnixStream, noise: &str) -> tokio::process::Child {
+pub(crate) fn start_bash(guest: UnixStream, noise: &str) -> tokio::process::Child {
     let guest: OwnedFd = guest.into_std().unwrap().into();
     let guest = std::os::unix::net::UnixStream::from(guest);
     guest.set_nonblocking(false).unwrap();

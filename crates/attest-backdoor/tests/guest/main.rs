@@ -7,11 +7,11 @@ use std::time::Instant;
 use attest_backdoor::Happened;
 use attest_protocol::message::{Condition, Request, Response};
 
-use support::{Guest, call, file, run, shell, wait};
+use support::{Guest, agent, call, file, run, shell, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shell_serves_over_all_boots() {
-    let Some(mut guest) = Guest::start(false) else {
+    let Some(mut guest) = Guest::start(None) else {
         return;
     };
     let (link, hello) = guest.accept().await;
@@ -60,7 +60,7 @@ async fn a_shell_serves_over_all_boots() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_is_pushed_in_and_again_after_a_reboot() {
-    let Some(mut guest) = Guest::start(true) else {
+    let Some(mut guest) = Guest::start(Some(agent())) else {
         return;
     };
     let (link, hello) = guest.accept().await;
@@ -108,4 +108,46 @@ async fn an_agent_is_pushed_in_and_again_after_a_reboot() {
     drop(rebooting);
     assert_ne!(hello.boot_id, again.boot_id);
     assert_eq!(run(&link, "echo again").await, (0, "again\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_ends_at_once_is_given_up() {
+    let broken = b"#!/bin/sh\n[ \"$1\" = --check ]\n";
+    let Some(mut guest) = Guest::start(Some(broken.as_slice().into())) else {
+        return;
+    };
+    let (link, hello) = guest.accept().await;
+    assert!(hello.version.contains("root shell"), "{hello:?}");
+    let happened = guest.happened();
+    let Some(Happened::NotPushed { reason }) = happened.last() else {
+        panic!("{happened:?}");
+    };
+    assert_eq!(reason, "it ended 3 times in this boot of the guest");
+    assert_eq!(run(&link, "echo well").await, (0, "well\n".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_cannot_run_is_given_up() {
+    // Another machine's, as far as the kernel can tell.
+    let foreign = [b"\x7fELF\x02\x01\x01".as_slice(), &[0; 100]].concat();
+    let Some(mut guest) = Guest::start(Some(foreign.into())) else {
+        return;
+    };
+    let (link, hello) = guest.accept().await;
+    assert!(hello.version.contains("root shell"), "{hello:?}");
+    let happened = guest.happened();
+    let Some(Happened::NotPushed { reason }) = happened.last() else {
+        panic!("{happened:?}");
+    };
+    assert!(
+        reason.contains("it did not arrive whole") || reason.contains("Exec format error"),
+        "{reason}"
+    );
+    assert_eq!(
+        run(&link, "ls /run /tmp /dev/shm | grep -c attest-agent")
+            .await
+            .0,
+        1,
+        "its file is gone"
+    );
 }

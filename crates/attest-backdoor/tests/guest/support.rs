@@ -37,7 +37,7 @@ impl Drop for Guest {
 
 impl Guest {
     /// `None` where the host has nothing to make a guest of.
-    pub(crate) fn start(with_agent: bool) -> Option<Self> {
+    pub(crate) fn start(agent: Option<Arc<[u8]>>) -> Option<Self> {
         let fixture = match Fixture::new() {
             Ok(fixture) => fixture,
             Err(error) => {
@@ -74,7 +74,7 @@ impl Guest {
             let backdoor = Backdoor {
                 shell,
                 port: Some(port),
-                agent: with_agent.then(agent),
+                agent,
                 log: Box::new(move |what| sender.send_modify(|all| all.push(what))),
             };
             backdoor.serve(far).await.unwrap();
@@ -142,7 +142,7 @@ impl Guest {
     }
 }
 
-fn agent() -> Arc<[u8]> {
+pub(crate) fn agent() -> Arc<[u8]> {
     let mut agent = Vec::new();
     flate2::read::GzDecoder::new(attest_embed::AGENT)
         .read_to_end(&mut agent)

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BaseMachine"]
 
+#: Linux takes no argument of 128 KiB or more (MAX_ARG_STRLEN), and UTF-8 has 4 bytes at most for
+#: a character. What is longer goes through standard input.
+_LONGEST_ARGUMENT = 30_000
+_RUN_STDIN = 'attest_script=$(cat); exec </dev/null; eval "$attest_script"'
+
 #: Names of files that a shell leaves as they are.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@%:,=")
 
@@ -49,6 +54,7 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
         self._stale: str | None = None
         self._ever_started = bool(described.get("booted", False))
         self._console_from = 0
+        self._console_rest: list[str] = []
         #: The machine's name.
         self.name = str(described["name"])
         #: Writes to the log of the test.
@@ -169,17 +175,24 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
         self, command: str, timeout: float | None, detach: bool = False
     ) -> tuple[int, bytes, bytes]:
         self.connect()
+        prepared = self._prepare(command)
+        attachments = []
+        if len(prepared) > _LONGEST_ARGUMENT:
+            attachments = [prepared.encode()]
+            prepared = _RUN_STDIN
         params: dict[str, Any] = {
-            "command": self._prepare(command),
+            "command": prepared,
             "timeout": timeout,
             # What a command complains about belongs on the console, as on a real one.
             "stderr": "console",
         }
+        if attachments:
+            params["stdin"] = True
         if detach:
             params["detach"] = True
-            self._call("machine.exec", params)
+            self._call("machine.exec", params, attachments)
             return (0, b"", b"")
-        reply = self._call("machine.exec", params)
+        reply = self._call("machine.exec", params, attachments)
         code = reply.get("code")
         stderr = reply.attachments[1] if len(reply.attachments) > 1 else b""
         return (int(code), reply.attachment(0), stderr)

@@ -154,7 +154,8 @@ class Driver:
         scripts have it, a dictionary from which a command of QEMU is made. The name is, unless it
         is given, what stands between ``run-`` and ``-vm``, else ``machine``.
 
-        Raises MachineError when there is a machine of that name.
+        A machine of that name that was made before is ended. Raises MachineError when the new one
+        cannot be made.
         """
         if isinstance(start_command, dict):
             from .legacy import command_of

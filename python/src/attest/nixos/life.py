@@ -166,6 +166,7 @@ class LifeMixin(Mixin):
             return
         self._forget()
         self._console_from = 0
+        self._console_rest = []
         program = "QEMU" if self._what == "VM" else "systemd-nspawn"
         self.log(f"{program} running (pid {result.get('pid')})")
 
