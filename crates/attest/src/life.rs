@@ -6,7 +6,7 @@ use attest_events::MachineEnding;
 use attest_manifest::ScriptPlan;
 
 use crate::boot::Start;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::session::State;
 
@@ -59,6 +59,32 @@ impl Machine {
             *self.session().state.borrow(),
             State::Off | State::Ended(..)
         )
+    }
+
+    /// The VMM's process number on the host, while the machine runs: for fault injection.
+    pub async fn vmm_pid(&self) -> Option<u32> {
+        self.inner
+            .live
+            .lock()
+            .await
+            .as_ref()
+            .map(|live| live.running.pid())
+    }
+
+    /// Resolves when the machine has ended by itself, with how.
+    pub async fn ended(&self) -> Error {
+        let mut state = self.session().state.subscribe();
+        let over = state
+            .wait_for(|state| matches!(state, State::Ended(..) | State::Off))
+            .await;
+        match over.expect("the sender lives in self").clone() {
+            State::Ended(ending, detail) => Error::MachineEnded {
+                machine: self.name().to_owned(),
+                ending,
+                detail: detail.to_string(),
+            },
+            _ => self.off(),
+        }
     }
 
     /// Resolves when it does not run, with how it ended; `None` where attest ended it, or never

@@ -392,16 +392,6 @@ impl Machine {
         });
     }
 
-    /// The VMM's process number on the host, while the machine runs: for fault injection.
-    pub async fn vmm_pid(&self) -> Option<u32> {
-        self.inner
-            .live
-            .lock()
-            .await
-            .as_ref()
-            .map(|live| live.running.pid())
-    }
-
     /// Stop the virtual CPUs where the backend can: nothing answers until [`Machine::resume`].
     pub async fn pause(&self) -> Result<()> {
         self.needs(Ability::Pause)?;
@@ -420,22 +410,6 @@ impl Machine {
             return Err(self.off());
         };
         Ok(pause.resume().await?)
-    }
-
-    /// Resolves when the machine has ended by itself, with how.
-    pub async fn ended(&self) -> Error {
-        let mut state = self.inner.session.state.subscribe();
-        let over = state
-            .wait_for(|state| matches!(state, State::Ended(..) | State::Off))
-            .await;
-        match over.expect("the sender lives in self").clone() {
-            State::Ended(ending, detail) => Error::MachineEnded {
-                machine: self.name().to_owned(),
-                ending,
-                detail: detail.to_string(),
-            },
-            _ => self.off(),
-        }
     }
 
     fn set_observer(&self, observer: Option<Background>) {

@@ -23,6 +23,7 @@ class Mixin:
         _client: Client
         _surroundings: Surroundings
         _described: dict[str, Any]
+        _lab: int
         _connected: bool
         _token: str | None
         _stale: str | None
