@@ -7,12 +7,15 @@ mod boot;
 mod by_hand;
 mod copy;
 mod debian;
+mod dropin;
 mod erofs;
 mod exec;
+mod fake_vm;
 mod figure;
 mod images;
 mod multi_user;
 mod nspawn;
+mod python;
 mod start;
 mod systemd;
 mod wait;
@@ -26,6 +29,7 @@ use figure::Report;
 #[command(name = "attest-bench")]
 struct Arguments {
     /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
+    /// python dropin
     /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
@@ -35,7 +39,7 @@ struct Arguments {
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "start",
     "boot",
     "exec",
@@ -45,12 +49,17 @@ const NAMES: [&str; 9] = [
     "systemd",
     "nspawn",
     "multi-user",
+    "python",
+    "dropin",
 ];
 
 fn main() -> Result<()> {
     let own = std::path::PathBuf::from(std::env::args_os().next().unwrap_or_default());
     if own.file_name().is_some_and(|name| name == start::QEMU) {
         return start::play_qemu(&own);
+    }
+    if own.file_name().is_some_and(|name| name == fake_vm::NAME) {
+        return fake_vm::play();
     }
     measure()
 }
@@ -79,7 +88,9 @@ async fn measure() -> Result<()> {
             "images" => images::run(&report).await?,
             "systemd" => systemd::run(&report).await?,
             "nspawn" => nspawn::run(&report).await?,
-            _ => multi_user::run(&report).await?,
+            "multi-user" => multi_user::run(&report).await?,
+            "python" => python::run(&report).await?,
+            _ => dropin::run(&report)?,
         }
     }
     Ok(())

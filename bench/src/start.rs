@@ -156,6 +156,6 @@ fn find_qemu() -> Result<PathBuf> {
         .ok_or_else(|| format!("{QEMU} is not on PATH").into())
 }
 
-fn monotonic() -> Result<Duration> {
+pub(crate) fn monotonic() -> Result<Duration> {
     Ok(Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?))
 }

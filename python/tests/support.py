@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from mock import Server
+from mock_server import Server
 
 SOURCE = Path(__file__).parent.parent / "src"
 RUNNER = SOURCE / "attest" / "_runner.py"
 CORPUS = Path(__file__).parent / "corpus"
+FAKE_ATTEST = Path(__file__).parent / "fakes" / "attest"
 
 
 @dataclass

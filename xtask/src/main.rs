@@ -2,10 +2,11 @@
 //!
 //! It is the first thing that a fresh machine compiles, so it has no dependencies.
 
-mod cargo;
 mod elf;
 mod packages;
+mod python;
 mod setup;
+mod step;
 mod task;
 mod tools;
 

@@ -84,7 +84,7 @@ enum When {
 }
 
 /// All that the demo, the tests and the benchmarks use.
-pub(crate) const NEEDS: [Need; 12] = [
+pub(crate) const NEEDS: [Need; 15] = [
     Need {
         what: "QEMU for x86-64",
         when: When::Always,
@@ -179,6 +179,39 @@ pub(crate) const NEEDS: [Need; 12] = [
             Some("nixpkgs#openssh"),
         ],
         present: |path| in_path("ssh", path),
+    },
+    Need {
+        what: "CPython 3.9 or newer with its `venv`, for scripts and the tests of the Python package",
+        when: When::Always,
+        packages: [
+            Some("python3-venv"),
+            Some("python3"),
+            Some("python"),
+            Some("nixpkgs#python3"),
+        ],
+        present: |path| in_path("python3", path),
+    },
+    Need {
+        what: "vde_switch, for VLANs of NixOS's start scripts",
+        when: When::InCi,
+        packages: [
+            Some("vde2"),
+            Some("vde2"),
+            Some("vde2"),
+            Some("nixpkgs#vde2"),
+        ],
+        present: |path| in_path("vde_switch", path),
+    },
+    Need {
+        what: "tesseract, which reads screens",
+        when: When::InCi,
+        packages: [
+            Some("tesseract-ocr"),
+            Some("tesseract"),
+            Some("tesseract"),
+            Some("nixpkgs#tesseract"),
+        ],
+        present: |path| in_path("tesseract", path),
     },
     // Its package starts a server, which nobody wants on their own machine for a test's sake.
     Need {

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use crate::cargo::{Cargo, Stopped};
+use crate::python;
 use crate::setup::{self, SetupError};
+use crate::step::{Step, Stopped};
 use crate::tools::{self, Tool};
 
 /// The target that every toolchain here has.
@@ -19,7 +20,7 @@ Usage: cargo xtask TASK
   build [--static]         set up and build `attest` for release; --static: for any Linux, without
                            shared libraries
   fuzz [TARGET [SECONDS]]  set up and fuzz what reads from guests: each target for a minute
-  check [--advisories]     format, lints, documentation, licences, bans and sources;
+  check [--advisories]     format, lints, types of Python, documentation, licences, bans and sources;
                            --advisories fetches their database first
   ci                       check, then test
 
@@ -119,14 +120,14 @@ impl Task {
 /// Becomes the example's run: signals and the exit code are attest's own.
 fn demo() -> Result<(), Failure> {
     setup::ensure()?;
-    let run = Cargo::new(["run", "--package", "attest-cli", "--bin", "attest", "--"]);
+    let run = Step::cargo(["run", "--package", "attest-cli", "--bin", "attest", "--"]);
     Err(run.args(["run", "examples/web"]).replace_me().into())
 }
 
 fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
     setup::ensure()?;
     // It measures the command, too.
-    Cargo::new([
+    Step::cargo([
         "build",
         "--release",
         "--package",
@@ -136,13 +137,13 @@ fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
     ])
     .run()?;
     // Not by `cargo run`, which would build it again, for fewer packages with fewer features.
-    Err(Cargo::become_built("release/attest-bench", arguments).into())
+    Err(Step::become_built("release/attest-bench", arguments).into())
 }
 
 /// The host's own target is named, so that the flag is not one of build scripts' and macros'.
 fn build(linked_statically: bool) -> Result<(), Failure> {
     setup::ensure()?;
-    let build = Cargo::new(["build", "--release", "--package", "attest-cli"]);
+    let build = Step::cargo(["build", "--release", "--package", "attest-cli"]);
     let build = if linked_statically {
         build
             .args(["--target", STATIC_TARGET])
@@ -179,10 +180,10 @@ const FUZZ_TARGETS: [&str; 7] = [
     "frames", "host", "agent", "messages", "tree", "shell", "screen",
 ];
 
-fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Cargo>, Failure> {
+fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Step>, Failure> {
     setup::ensure()?;
     tools::ensure(Tool::Fuzz)?;
-    let mut steps = vec![Cargo::new([
+    let mut steps = vec![Step::cargo([
         "run",
         "--package",
         "attest-fuzz",
@@ -195,7 +196,7 @@ fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Cargo>, Failure> {
     };
     steps.extend(targets.into_iter().map(|target| {
         // The toolchain's own sanitizers need a nightly one; bounds and overflows are checked.
-        Cargo::new(["fuzz", "run", "--sanitizer", "none", "--features", "fuzz"])
+        Step::cargo(["fuzz", "run", "--sanitizer", "none", "--features", "fuzz"])
             .args([target])
             .args(["--", &format!("-max_total_time={seconds}"), "-timeout=10"])
             .env("RUSTC_BOOTSTRAP", "1")
@@ -203,19 +204,25 @@ fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Cargo>, Failure> {
     Ok(steps)
 }
 
-fn test(arguments: Vec<OsString>) -> Result<Vec<Cargo>, Failure> {
+fn test(arguments: Vec<OsString>) -> Result<Vec<Step>, Failure> {
     tools::ensure(Tool::Nextest)?;
-    Ok(vec![
-        Cargo::new(["nextest", "run", "--workspace"]).args(arguments),
-        Cargo::new(["test", "--workspace", "--doc"]),
-    ])
+    let whole = arguments.is_empty();
+    let mut steps = vec![
+        Step::cargo(["nextest", "run", "--workspace"]).args(arguments),
+        Step::cargo(["test", "--workspace", "--doc"]),
+    ];
+    // Arguments choose among the tests in Rust.
+    if whole {
+        steps.extend(python::tests()?);
+    }
+    Ok(steps)
 }
 
-fn check(advisories: bool) -> Result<Vec<Cargo>, Failure> {
+fn check(advisories: bool) -> Result<Vec<Step>, Failure> {
     tools::ensure(Tool::Deny)?;
     let mut steps = vec![
-        Cargo::new(["fmt", "--all", "--check"]),
-        Cargo::new([
+        Step::cargo(["fmt", "--all", "--check"]),
+        Step::cargo([
             "clippy",
             "--workspace",
             "--all-targets",
@@ -223,8 +230,8 @@ fn check(advisories: bool) -> Result<Vec<Cargo>, Failure> {
             "-D",
             "warnings",
         ]),
-        Cargo::new(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
-        Cargo::new([
+        Step::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
+        Step::cargo([
             "deny",
             "--workspace",
             "check",
@@ -233,10 +240,11 @@ fn check(advisories: bool) -> Result<Vec<Cargo>, Failure> {
             "sources",
         ]),
     ];
+    steps.extend(python::checks()?);
     if advisories {
-        steps.push(Cargo::new(["deny", "--workspace", "check", "advisories"]));
+        steps.push(Step::cargo(["deny", "--workspace", "check", "advisories"]));
     } else if tools::has_advisory_database() {
-        steps.push(Cargo::new([
+        steps.push(Step::cargo([
             "deny",
             "--workspace",
             "check",
@@ -252,7 +260,7 @@ fn check(advisories: bool) -> Result<Vec<Cargo>, Failure> {
 }
 
 /// Every step runs, so that one run tells all that is wrong.
-fn all(steps: Vec<Cargo>) -> Result<(), Failure> {
+fn all(steps: Vec<Step>) -> Result<(), Failure> {
     let stopped: Vec<_> = steps
         .into_iter()
         .filter_map(|step| step.run().err())

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::cargo::{Cargo, Stopped};
 use crate::packages;
+use crate::step::{Step, Stopped};
 
 /// A cargo subcommand.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,7 @@ pub(crate) fn ensure(tool: Tool) -> Result<(), Stopped> {
         "xtask: {program} is missing; it is compiled once into {} (minutes)",
         root.display()
     );
-    Cargo::new(["install", "--locked", "--root"])
+    Step::cargo(["install", "--locked", "--root"])
         .args([
             root.as_os_str(),
             program.as_ref(),
@@ -78,7 +78,7 @@ pub(crate) fn has_advisory_database() -> bool {
 }
 
 /// Outside the checkout, so that `git clean` and a new clone keep what took minutes.
-fn cache() -> PathBuf {
+pub(crate) fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute());

@@ -58,10 +58,11 @@ fn main() -> ExitCode {
                 return usage();
             };
             let _ = nix::unistd::setsid();
-            // What it is run from is not for commands.
+            // Neither is for commands: what it is run from, and the stream.
             drop(inherited(own));
-            let stream = Stream::Duplex(inherited(number));
-            (Ok(stream), Role::Pushed(Inherited::take()))
+            let stream = inherited(number);
+            let kept = enter::keep(&stream).map(|()| Stream::Duplex(stream));
+            (kept, Role::Pushed(Inherited::take()))
         }
         // Pushed through a root shell, whose end must not be this program's.
         ["--port", path] => {

@@ -131,15 +131,19 @@ impl Fixture {
         Ok(path)
     }
 
-    /// Write the start script of a container of this name into the directory; its path. It runs on this
-    /// host's busybox and bash, and has no VLAN.
+    /// Write the start script of a node as a container into the directory; its path. Its root is this
+    /// host's static busybox. Memory and kernel arguments mean nothing to it.
     ///
     /// # Errors
-    /// The directory cannot be written to.
-    pub fn write_container(directory: &Path, name: &str) -> Result<PathBuf, FixtureError> {
+    /// The host has no static busybox, or the directory cannot be written to.
+    pub fn write_container(directory: &Path, node: &Node) -> Result<PathBuf, FixtureError> {
+        let name = &node.name;
         let path = directory.join(format!("run-{name}-nspawn"));
+        let vlans: Vec<String> = node.vlans.iter().map(u8::to_string).collect();
         let script = include_str!("guest/container.sh")
             .replace("@NAME@", name)
+            .replace("@NUMBER@", &node.number.to_string())
+            .replace("@VLANS@", &vlans.join(" "))
             .replace("@BUSYBOX@", &bare::busybox()?.display().to_string());
         write_script(&path, &script)?;
         Ok(path)

@@ -1,6 +1,8 @@
 //! The driver's side of a lab process.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -8,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use minicbor::bytes::ByteVec;
+use rustix::fs::MemfdFlags;
 use tokio::sync::{oneshot, watch};
 
 use crate::launch::{Gone, Launched, launch};
 use crate::reader::{Answer, Waiting, read};
 use crate::socket::Socket;
-use crate::wire::{FDS_MAX, Failure, MESSAGE_MAX, Network, Order, Program, Request, encode};
+use crate::wire::{
+    FDS_MAX, Failure, LARGEST, MESSAGE_MAX, Network, Order, Program, Request, encode,
+};
 use crate::{LabContent, LabEnd, LabError, NetworkSpec, Process, Spawn};
 
 /// A running lab process. Dropping it ends the lab.
@@ -259,18 +264,29 @@ impl LabProcess {
     }
 
     async fn ask(&self, id: u32, order: Order, fds: &[BorrowedFd<'_>]) -> Result<Answer, LabError> {
-        let bytes = encode(&Request { id, order });
-        if bytes.len() > MESSAGE_MAX || fds.len() > FDS_MAX {
+        let mut bytes = encode(&Request { id, order });
+        // One is left for a message that is large.
+        if bytes.len() > LARGEST || fds.len() >= FDS_MAX {
             return Err(LabError::TooLarge {
                 program: PathBuf::new(),
                 bytes: bytes.len(),
-                limit: MESSAGE_MAX,
+                limit: LARGEST,
                 fds: fds.len(),
-                fd_limit: FDS_MAX,
+                fd_limit: FDS_MAX - 1,
+            });
+        }
+        let mut fds = fds.to_vec();
+        let file;
+        if bytes.len() > MESSAGE_MAX {
+            file = in_memory(&bytes).map_err(LabError::Control)?;
+            fds.insert(0, file.as_fd());
+            bytes = encode(&Request {
+                id,
+                order: Order::Large,
             });
         }
         let answer = self.waiting.answer(id);
-        match self.socket.send(&bytes, fds, None).await {
+        match self.socket.send(&bytes, &fds, None).await {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 return Err(self.ended().await);
             }
@@ -288,6 +304,15 @@ impl Drop for LabProcess {
         // PID 1 ends when it reads the end of this socket; a thread reaps the outer process.
         self.socket.shut();
     }
+}
+
+/// A file of these bytes, read from its start.
+fn in_memory(bytes: &[u8]) -> io::Result<File> {
+    let file = rustix::fs::memfd_create("attest-request", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(file);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn refused(network: &str, failure: Failure) -> LabError {

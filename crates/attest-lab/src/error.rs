@@ -80,7 +80,7 @@ pub enum LabError {
     },
     /// Arguments and environment together are larger than one message, or too many descriptors.
     #[error(
-        "cannot run `{program}`: its arguments, environment and descriptors are more than one message to the lab process holds \
+        "cannot run `{program}`: its arguments, environment and descriptors are more than a program can be given \
          ({bytes} of {limit} bytes, {fds} of {fd_limit} descriptors)"
     )]
     TooLarge {

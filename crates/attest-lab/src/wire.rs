@@ -12,6 +12,11 @@ use minicbor::{Decode, Encode};
 /// kernel's bookkeeping too, so that a message fits a fresh socket's buffer.
 pub(crate) const MESSAGE_MAX: usize = 160 * 1024;
 
+/// Bytes of a message that goes by a file in memory, because it is more than a datagram holds: an
+/// environment may be large. The kernel takes 6 MiB at most for a program's arguments and environment
+/// (execve(2)).
+pub(crate) const LARGEST: usize = 6 * 1024 * 1024;
+
 /// Descriptors of one message; the kernel's limit is 253 (`SCM_MAX_FD`).
 pub(crate) const FDS_MAX: usize = 250;
 
@@ -58,6 +63,10 @@ pub(crate) enum Order {
     /// carries its path in the lab.
     #[n(7)]
     Namespace(#[n(0)] String),
+    /// The request is in the file that is the first descriptor. It has the same number; the other
+    /// descriptors are its own.
+    #[n(8)]
+    Large,
 }
 
 /// A bridge.
@@ -228,7 +237,8 @@ mod tests {
             ".*".prop_map(Order::Tap),
             ".*".prop_map(Order::Root),
             ".*".prop_map(Order::Namespace),
-            Just(Order::Snapshot)
+            Just(Order::Snapshot),
+            Just(Order::Large)
         ];
         prop_oneof![network, named, program, veth, file]
     }

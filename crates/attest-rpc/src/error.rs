@@ -1,7 +1,7 @@
 //! Errors as a client sees them.
 
 use attest::events::Verdict;
-use attest::{Error, chain};
+use attest::{Error, QmpError, chain};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -147,8 +147,12 @@ fn kind(error: &Error) -> ErrorKind {
         Error::UnknownMachine { .. } | Error::UnknownImage { .. } | Error::Manifest(_) => {
             ErrorKind::Usage
         }
-        Error::Assertion(_) => ErrorKind::Usage,
+        Error::Assertion(_) | Error::TooLong { .. } => ErrorKind::Usage,
         Error::Command(_) => ErrorKind::Command,
+        Error::Qmp {
+            source: QmpError::Refused { .. },
+            ..
+        } => ErrorKind::Command,
         error if error.verdict() == Verdict::TimedOut => ErrorKind::TimedOut,
         _ => ErrorKind::Infrastructure,
     }
@@ -162,6 +166,15 @@ fn last_seen(error: &Error) -> Option<String> {
 }
 
 fn detail(error: &Error) -> Option<Value> {
+    if let Error::Qmp {
+        source: QmpError::Refused {
+            class, description, ..
+        },
+        ..
+    } = error
+    {
+        return Some(json!({ "class": class, "desc": description }));
+    }
     let Error::Systemd(failure) = error else {
         return None;
     };

@@ -102,6 +102,8 @@ methods! {
         takes [], gives [], "Start all machines at once, and wait until all are ready.";
     "lab.close" session lab::close: types::LabRef => types::Nothing,
         takes [], gives [], "End all that is in a lab.";
+    "lab.environment" session lab::environment: types::SetEnvironment => types::Nothing,
+        takes [], gives [], "The environment of start scripts that start from now on.";
     "lab.create_machine" session lab::create_machine: types::CreateMachine => types::MachineInfo,
         takes [], gives [], "One more machine, of a start script.";
     "machine.start" machine machine::start: types::Start => types::StartedInfo,
@@ -150,6 +152,14 @@ methods! {
         takes [], gives [], "A command of QEMU's machine protocol.";
     "machine.qmp_events" machine screen::qmp_events: types::EventsFrom => types::Events,
         takes [], gives [], "Events of QEMU's machine protocol, from a position on.";
+    "machine.send_keys" machine screen::send_keys: types::Keys => types::Nothing,
+        takes [], gives [], "Press keys.";
+    "machine.send_chars" machine screen::send_chars: types::Chars => types::Nothing,
+        takes [], gives [], "Type a text, as on a US keyboard.";
+    "machine.screenshot" machine screen::screenshot: types::Screenshot => types::Screen,
+        takes [], gives ["png"], "A picture of its screen.";
+    "machine.screen_text" machine screen::screen_text: types::ScreenText => types::Texts,
+        takes [], gives [], "What is to be read on its screen.";
     "machine.link" machine screen::link: types::Link => types::Nothing,
         takes [], gives [], "Plug its first VLAN in, or pull it out.";
     "machine.forward" machine screen::forward: types::Forward => types::Nothing,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
 
 use crate::{Ability, BoxFuture, Launcher, MachineConfig, Running, VmmError, Wanted};
 
@@ -56,24 +55,17 @@ pub struct Started {
     pub console: UnixStream,
     /// Choices made for it, for events: what, choice, reason.
     pub chosen: Vec<Choice>,
-    /// What is to be told of it while it runs. Few backends tell something.
-    pub told: mpsc::UnboundedReceiver<Told>,
     /// From the request to the VMM's exec, and from there to running CPUs.
     pub timings: StartTimings,
 }
 
-/// What is to be told of a machine that runs.
+/// What is to be told of a machine while it starts and runs. Few backends tell something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// A choice, made only now.
     Chosen(Choice),
     /// A line that its start script, or what that started, wrote to stderr.
     Words(String),
-}
-
-/// Nothing is ever told.
-pub(crate) fn nothing_told() -> mpsc::UnboundedReceiver<Told> {
-    mpsc::unbounded_channel().1
 }
 
 /// A choice and its reason.

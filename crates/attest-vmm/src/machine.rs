@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
+use crate::Told;
+
 /// Everything a backend needs to start one machine.
 #[derive(Debug)]
 pub struct MachineConfig {
@@ -15,6 +19,8 @@ pub struct MachineConfig {
     pub body: Body,
     /// Where the log of what runs it may go (a file that the run keeps).
     pub log: Option<PathBuf>,
+    /// Hears what is to be told of it, from its start on.
+    pub tell: mpsc::UnboundedSender<Told>,
 }
 
 /// What a machine is made of.

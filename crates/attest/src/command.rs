@@ -20,6 +20,11 @@ use crate::machine::Machine;
 pub const DEFAULT_OUTPUT_LIMIT: usize = 64 * 1024 * 1024;
 /// Bytes of each output that a failure shows.
 const SHOWN: usize = 8 * 1024;
+/// A longer line for a shell is not a part of its request, bytes: a message has 64 KiB, and Linux takes
+/// 128 KiB in one argument (`MAX_ARG_STRLEN`).
+const LONGEST_LINE: usize = 32 * 1024;
+/// Reads the line for a shell from stdin, which is as empty as ever after it.
+const READ_PROGRAM: &str = "exec 3<&0 </dev/null; eval \"$(cat <&3; exec 3<&-)\" 3<&-";
 /// What the agent may take beyond a command's own time-out, before the host gives up on it.
 const AGENT_GRACE: Duration = Duration::from_secs(15);
 
@@ -157,6 +162,12 @@ impl Command {
         self
     }
 
+    /// Let it take as long as it takes.
+    pub fn without_timeout(mut self) -> Self {
+        self.exec.timeout_ms = None;
+        self
+    }
+
     /// Run on a pseudo-terminal; all output is stdout then.
     pub fn terminal(mut self, size: TerminalSize) -> Self {
         self.exec.pty = Some(size);
@@ -217,11 +228,25 @@ impl Command {
         })
     }
 
+    /// A program that is too long for a message is what its shell reads first.
+    fn fitted(mut self) -> Self {
+        let Program::Shell(line) = &self.exec.program else {
+            return self;
+        };
+        if line.len() > LONGEST_LINE && self.stdin.is_none() && self.exec.pty.is_none() {
+            self.stdin = Some(Bytes::from(line.to_vec()));
+            self.exec.stdin = true;
+            self.exec.program = Program::Shell(raw(OsStr::new(READ_PROGRAM)));
+        }
+        self
+    }
+
     async fn output(self) -> Result<Output> {
-        let machine = self.machine.clone();
-        let subject = self.subject.clone();
+        let this = self.fitted();
+        let machine = this.machine.clone();
+        let subject = this.subject.clone();
         machine
-            .operation("exec", &subject, |id| self.collect(id))
+            .operation("exec", &subject, |id| this.collect(id))
             .await
     }
 

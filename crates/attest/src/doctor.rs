@@ -35,6 +35,7 @@ pub fn examine() -> Vec<Finding> {
             needed,
         ));
     }
+    findings.extend(scripts());
     findings.extend(images());
     findings.extend(copy_on_write());
     findings
@@ -111,6 +112,26 @@ fn backends() -> Vec<Finding> {
         finding("backends", "ssh", shown(ssh::probe()), false),
         finding("backends", "firecracker", later(), false),
         finding("backends", "cloud-hypervisor", later(), false),
+    ]
+}
+
+/// What machines by start scripts need of the host beside what the scripts bring.
+fn scripts() -> Vec<Finding> {
+    let shown =
+        |result: Result<std::path::PathBuf, String>| result.map(|path| path.display().to_string());
+    vec![
+        finding(
+            "start scripts",
+            "VLANs (vde_switch)",
+            shown(crate::scripts::probe_vlans()),
+            false,
+        ),
+        finding(
+            "start scripts",
+            "containers on VLANs",
+            shown(crate::scripts::probe_cards_of_containers()),
+            false,
+        ),
     ]
 }
 

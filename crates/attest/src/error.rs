@@ -171,6 +171,18 @@ pub enum Error {
         /// The agent's words.
         failure: Failure,
     },
+    /// A request is longer than any message.
+    #[error(
+        "{machine}: {operation} of {bytes} bytes is too long for one message; put it into a file of the guest, and name that"
+    )]
+    TooLong {
+        /// Which.
+        machine: String,
+        /// As `exec`, `wait`.
+        operation: &'static str,
+        /// Its size.
+        bytes: usize,
+    },
     /// A command ended otherwise than the test demands.
     #[error("{0}")]
     Command(Box<CommandFailure>),
@@ -327,7 +339,10 @@ impl Error {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Command(failure) if failure.timed_out.is_some() => Verdict::TimedOut,
-            Self::Command(_) | Self::Assertion(_) | Self::OutputTooLarge { .. } => Verdict::Failed,
+            Self::Command(_)
+            | Self::Assertion(_)
+            | Self::OutputTooLarge { .. }
+            | Self::TooLong { .. } => Verdict::Failed,
             Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
             Self::Script { is_test: true, .. } => Verdict::Failed,
             Self::Interrupted => Verdict::Interrupted,
@@ -354,6 +369,7 @@ impl Error {
             | Self::SetUp { machine, .. }
             | Self::OutputTooLarge { machine, .. }
             | Self::Guest { machine, .. }
+            | Self::TooLong { machine, .. }
             | Self::TimedOut { machine, .. }
             | Self::ConsoleLost { machine, .. }
             | Self::Qmp { machine, .. }

@@ -63,6 +63,7 @@ pub use attest_manifest::{Accelerator, Backend};
 pub use attest_protocol::chain;
 pub use attest_protocol::message::{ExitStatus, Stats, TerminalSize};
 pub use attest_screen::{Png, ScreenError, key_of};
+pub use attest_vmm::qmp::QmpError;
 pub use command::{Child, ChildEvent, ChildInput, Command, DEFAULT_OUTPUT_LIMIT, Output};
 pub use console::ConsoleLines;
 pub use copy::{Download, Upload};

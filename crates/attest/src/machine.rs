@@ -87,9 +87,13 @@ impl Machine {
     }
 
     /// The lab is going: nothing that ends from now on is a failure.
-    pub(crate) async fn forget(&self) {
+    pub(crate) fn expect_end(&self) {
         self.inner.session.state.send_replace(State::Off);
         self.set_observer(None);
+    }
+
+    /// Nothing is recorded of it after this.
+    pub(crate) async fn forget(&self) {
         let was = self.inner.live.lock().await.take();
         if let Some(was) = was {
             was.unfollow().await;

@@ -74,6 +74,12 @@ impl Background {
     }
 }
 
+impl From<tokio::task::JoinHandle<()>> for Background {
+    fn from(task: tokio::task::JoinHandle<()>) -> Self {
+        Self(task)
+    }
+}
+
 impl Drop for Background {
     fn drop(&mut self) {
         self.0.abort();

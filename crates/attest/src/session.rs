@@ -142,6 +142,12 @@ impl Session {
         let link = self.link().await?;
         match link.open(request) {
             Ok(channel) => Ok(channel),
+            // The link stands: nothing was sent.
+            Err(LinkError::TooLong(bytes)) => Err(Error::TooLong {
+                machine: self.machine.clone(),
+                operation: request.name(),
+                bytes,
+            }),
             Err(error) => Err(self.lost(error).await),
         }
     }

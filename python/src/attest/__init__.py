@@ -1,12 +1,22 @@
 """Drive whole systems: labs of machines that attest boots.
 
-The members of this package are loaded when they are used.
+    import attest
+
+    with attest.lab("attest.toml") as lab:
+        lab["server"].wait_for_open_port(80)
+        print(lab["client"].succeed("wget -qO- http://server/"))
+
+The members of this package are loaded when they are used. `attest.nixos` is the surface of
+NixOS's test driver.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._lab import Lab, lab
+    from ._machine import CompletedCommand, Machine
+    from ._session import Session
     from .errors import (
         MachineError,
         PollingConditionError,
@@ -15,25 +25,42 @@ if TYPE_CHECKING:
         RpcError,
         ServerGone,
     )
+    from .nixos.retrying import retry
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CompletedCommand",
+    "Lab",
+    "Machine",
     "MachineError",
     "PollingConditionError",
     "ProtocolError",
     "RequestedAssertionFailed",
     "RpcError",
     "ServerGone",
+    "Session",
+    "lab",
+    "retry",
 ]
+
+_PLACES = {
+    "CompletedCommand": "._machine",
+    "Lab": "._lab",
+    "Machine": "._machine",
+    "Session": "._session",
+    "lab": "._lab",
+    "retry": ".nixos.retrying",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import errors
+    from importlib import import_module
 
-    value: object = getattr(errors, name)
+    place = import_module(_PLACES.get(name, ".errors"), __name__)
+    value: object = getattr(place, name)
     globals()[name] = value
     return value
 

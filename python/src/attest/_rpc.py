@@ -18,6 +18,9 @@ from time import monotonic
 
 from .errors import ProtocolError, RpcError, ServerGone
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _thread import LockType

@@ -111,9 +111,6 @@ class Script:
 
     def run(self) -> Outcome:
         """Runs the tests: how they ended. What failed is in the log."""
-        from time import monotonic
-
-        started = monotonic()
         try:
             self._driver.run_tests()
         except BaseException as error:
@@ -124,7 +121,6 @@ class Script:
             if isinstance(error, Exception):
                 self._break(error)
             return outcome
-        self._driver.logger.info(f"test script finished in {monotonic() - started:.2f}s")
         return Outcome("passed", 0)
 
     def _tell(self, outcome: Outcome) -> None:

@@ -47,7 +47,7 @@ with subtest("waits for commands"):
 
 with subtest("what cannot be a command is refused"):
     with t.assertRaises(TypeError):
-        machine.succeed(["ls", "/"])
+        machine.succeed(["ls", "/"])  # type: ignore
     with t.assertRaises(ValueError):
         machine.execute("echo a\0b")
 
@@ -56,8 +56,10 @@ with subtest("sleep sleeps in the machine"):
     machine.sleep(secs=0)
 
 with subtest("long commands and long outputs come through whole"):
-    word = "x" * 100_000
-    t.assertEqual(machine.succeed(f"echo {word}"), word + "\n")
+    word = "x" * 200_000
+    t.assertEqual(machine.succeed(f"echo {word}; cat"), word + "\n")
+    machine.fail(f"true {word}; exit 3")
+    t.assertEqual(machine.execute(f"echo {word} | wc -c; exit 3"), (3, "200001\n"))
     t.assertEqual(len(machine.succeed("head -c 3000000 /dev/zero | tr '\\0' a")), 3_000_000)
 
 machine.log("done with commands")

@@ -1,11 +1,11 @@
 """What scripts import from NixOS's driver is there, too."""
-import test_driver.machine
-from test_driver.driver import Driver
-from test_driver.errors import RequestedAssertionFailed
-from test_driver.logger import LogLevel
-from test_driver.machine import BaseMachine as Base
-from test_driver.polling_condition import PollingCondition
-from test_driver.vlan import VLan
+import test_driver.machine  # type: ignore
+from test_driver.driver import Driver  # type: ignore
+from test_driver.errors import RequestedAssertionFailed  # type: ignore
+from test_driver.logger import LogLevel  # type: ignore
+from test_driver.machine import BaseMachine as Base  # type: ignore
+from test_driver.polling_condition import PollingCondition  # type: ignore
+from test_driver.vlan import VLan  # type: ignore
 
 t.assertIsInstance(driver, Driver)
 t.assertIsInstance(machine, Base)

@@ -1,5 +1,6 @@
 """Several machines."""
 # machines: client-1 server 3rd
+from collections.abc import Callable
 
 t.assertEqual([one.name for one in machines], ["3rd", "client-1", "server"])
 t.assertIs(client_1, machines[1])
@@ -19,7 +20,7 @@ for one in machines:
 # Bound methods are values.
 for run in (client_1.succeed, server.succeed):
     run("true")
-jobs = {"fail": server.fail, "execute": server.execute}
+jobs: dict[str, Callable[..., object]] = {"fail": server.fail, "execute": server.execute}
 jobs["fail"]("false")
 
 for one in machines:

@@ -1,7 +1,7 @@
 """Conditions that hold while something else happens."""
 import time
 
-asked = []
+asked: list[str] = []
 
 
 @polling_condition
@@ -50,7 +50,7 @@ with subtest("a condition that breaks ends a wait"):
 
 with subtest("conditions made without a decorator"):
     machine.succeed("touch /tmp/corpus-condition")
-    with driver.polling_condition(lambda: True):
+    with polling_condition(lambda: True), driver.polling_condition(lambda: True):
         machine.succeed("true")
     made = driver.polling_condition(fun_=None, seconds_interval=0.1, description=None)
     with made(lambda: None):

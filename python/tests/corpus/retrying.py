@@ -1,7 +1,7 @@
 """retry in all its signatures."""
 from datetime import timedelta
 
-tries = []
+tries: list[bool] = []
 
 
 def third(last: bool) -> bool:

@@ -20,7 +20,7 @@ t.assertEqual(one.succeed("echo still here"), "still here\n")
 one.succeed("touch /tmp/corpus-go")
 ready.join()
 
-failures = []
+failures: list[str] = []
 
 
 def fails() -> None:

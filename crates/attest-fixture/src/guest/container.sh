@@ -22,8 +22,24 @@ while :; do sleep 1000 & wait; done
 END
 chmod 0755 "$root/sbin/init"
 
+# A bridge for each VLAN, which the driver's card is on, too, and a pair of cards for the container.
 ip netns add fixture-@NAME@
-trap 'ip netns delete fixture-@NAME@; exit 0' TERM
+card=0
+for vlan in @VLANS@; do
+    card=$((card + 1))
+    if ! test -e /sys/class/net/br$vlan; then
+        ip link add br$vlan type bridge
+        ip link set br$vlan up
+    fi
+    if test -e /sys/class/net/vde-tap$vlan; then
+        ip link set vde-tap$vlan master br$vlan up
+    fi
+    ip link add @NAME@-eth$card type veth peer name eth$card netns fixture-@NAME@
+    ip link set @NAME@-eth$card master br$vlan up
+    ip -n fixture-@NAME@ address add 192.168.$vlan.@NUMBER@/24 dev eth$card
+    ip -n fixture-@NAME@ link set eth$card up
+done
+trap 'kill $nspawn; ip netns delete fixture-@NAME@; exit 0' TERM
 (
     echo "systemd-nspawn's PID is $BASHPID"
     exec systemd-nspawn --quiet --keep-unit --register=no --private-users=no \
@@ -32,7 +48,8 @@ trap 'ip netns delete fixture-@NAME@; exit 0' TERM
         --bind="${RUN_NSPAWN_SHARED_DIR:-/tmp}:/tmp/shared" \
         /sbin/init
 ) &
+nspawn=$!
 status=0
-wait $! || status=$?
+wait $nspawn || status=$?
 ip netns delete fixture-@NAME@
 exit $status

@@ -1,7 +1,8 @@
 //! PID 1's loop: requests from the control socket, ended children.
 
 use std::collections::HashMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +18,7 @@ use super::children::Children;
 use super::roots::Roots;
 use super::{PROTOCOL, REFUSED, mapper};
 use crate::socket::{Datagram, Socket};
-use crate::wire::{Failure, Network, Order, Report, Request, decode, encode};
+use crate::wire::{Failure, LARGEST, Network, Order, Report, Request, decode, encode};
 use crate::words::Words;
 
 /// PID 1 of the lab.
@@ -156,10 +157,13 @@ impl Lab {
     }
 
     async fn request(&mut self, datagram: Datagram) -> Result<(), Stop> {
-        let Datagram { bytes, fds, .. } = datagram;
-        let Some(Request { id, order }) = decode(&bytes) else {
+        let Datagram { bytes, mut fds, .. } = datagram;
+        let Some(Request { id, mut order }) = decode(&bytes) else {
             return Err(Stop::Garbage);
         };
+        if order == Order::Large {
+            order = large(id, &mut fds).ok_or(Stop::Garbage)?;
+        }
         let outcome = match order {
             Order::Network(network) => self.network(&network).await.map(|()| Answer::default()),
             Order::Tap(network) => self.tap(&network).await.map(Answer::with_fd),
@@ -194,6 +198,7 @@ impl Lab {
                     .and_then(|(image, changes)| mapper::snapshot(image, changes))
                     .map(Answer::with_fd)
             }
+            Order::Large => return Err(Stop::Garbage),
         };
         match outcome {
             Ok(answer) => {
@@ -289,6 +294,15 @@ impl Lab {
         self.cards += 1;
         number
     }
+}
+
+/// What is in the file that came first, for the request of this number.
+fn large(id: u32, fds: &mut Vec<OwnedFd>) -> Option<Order> {
+    let file = File::from((!fds.is_empty()).then(|| fds.remove(0))?);
+    let mut bytes = Vec::new();
+    file.take(LARGEST as u64).read_to_end(&mut bytes).ok()?;
+    let request: Request = decode(&bytes)?;
+    (request.id == id).then_some(request.order)
 }
 
 /// The lab's own network. The host's is not touched.

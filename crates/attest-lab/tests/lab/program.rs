@@ -155,11 +155,26 @@ async fn what_cannot_run_says_why() {
         "cannot run `/bin/sh`: its directory `/no/such/directory` cannot be entered"
     );
     let mut spawn = shell("true");
-    spawn.args.push("x".repeat(1 << 20).into());
+    spawn.args.push("x".repeat(8 << 20).into());
     let large = lab.spawn(spawn).await.unwrap_err();
     assert!(matches!(large, LabError::TooLarge { .. }), "{large}");
     // And goes on.
     assert_eq!(run(&lab, shell("echo on")).await, "on\n");
+}
+
+#[tokio::test]
+async fn an_environment_may_be_large() {
+    let Some(lab) = lab(&[]).await else { return };
+    let mut spawn = shell("echo ${#V7}; exec 3<&-; env | wc -c");
+    for number in 0..8 {
+        spawn
+            .environment
+            .push((format!("V{number}").into(), "x".repeat(100_000).into()));
+    }
+    let said = run(&lab, spawn.with_open_end()).await;
+    let (first, all) = said.split_once('\n').unwrap();
+    assert_eq!(first, "100000");
+    assert!(all.trim().parse::<u32>().unwrap() > 800_000, "{all}");
 }
 
 #[tokio::test]

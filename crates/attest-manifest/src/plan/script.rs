@@ -1,8 +1,6 @@
 //! Machines by start scripts of their own. No manifest declares them.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 
@@ -18,8 +16,6 @@ pub struct ScriptPlan {
     pub state: PathBuf,
     /// What the host and all such machines share.
     pub shared: PathBuf,
-    /// The script's environment, the same for all of them.
-    pub environment: Arc<[(OsString, OsString)]>,
     /// Whether attest's agent is put into the guest where that is possible.
     pub pushes_agent: bool,
 }

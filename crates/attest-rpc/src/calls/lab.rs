@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::error::RpcError;
 use crate::session::{Session, lab_info, machine_info};
-use crate::types::{CreateMachine, LabInfo, LabRef, MachineInfo, Nothing, OpenLab};
+use crate::types::{CreateMachine, LabInfo, LabRef, MachineInfo, Nothing, OpenLab, SetEnvironment};
 
 pub(crate) async fn open(
     session: Arc<Session>,
@@ -68,6 +68,18 @@ pub(crate) async fn close(
     _: Vec<Bytes>,
 ) -> Result<Nothing, RpcError> {
     session.take_lab(lab)?.shutdown().await;
+    Ok(Nothing {})
+}
+
+#[expect(clippy::unused_async, reason = "as all handlers")]
+pub(crate) async fn environment(
+    session: Arc<Session>,
+    SetEnvironment { lab, environment }: SetEnvironment,
+    _: Vec<Bytes>,
+) -> Result<Nothing, RpcError> {
+    let environment = environment.into_iter();
+    let environment = environment.map(|(name, value)| (name.into(), value.into()));
+    session.lab(lab)?.set_environment(environment.collect())?;
     Ok(Nothing {})
 }
 

@@ -148,10 +148,11 @@ fn command(machine: &Machine, exec: Exec, input: Input) -> Result<Command, RpcEr
             ));
         }
     };
-    command = command
-        .timeout(limit(exec.timeout))
-        .output_limit(MOST_OUTPUT)
-        .ignore_status();
+    command = match exec.timeout {
+        Some(_) => command.timeout(limit(exec.timeout)),
+        None => command.without_timeout(),
+    };
+    command = command.output_limit(MOST_OUTPUT).ignore_status();
     for (name, value) in exec.environment {
         command = command.env(name, value);
     }

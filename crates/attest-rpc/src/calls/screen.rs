@@ -1,14 +1,18 @@
 //! Monitors, screens and keys.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use attest::Machine;
 use bytes::Bytes;
 
+use crate::calls::machine::absolute;
 use crate::error::{ErrorKind, RpcError};
 use crate::session::Session;
+use crate::table::Reply;
 use crate::types::{
-    Answered, Events, EventsFrom, Forward, Link, Monitor, Monitored, Nothing, Qmp, limit,
+    Answered, Chars, Events, EventsFrom, Forward, Keys, Link, Monitor, Monitored, Nothing, Qmp,
+    Screen, ScreenText, Screenshot, Seconds, Texts, limit,
 };
 
 type Input = Vec<Bytes>;
@@ -52,6 +56,69 @@ pub(crate) async fn qmp_events(
     Ok(Events { position, events })
 }
 
+pub(crate) async fn send_keys(
+    _: Arc<Session>,
+    machine: Machine,
+    Keys { keys, delay }: Keys,
+    _: Input,
+) -> Result<Nothing, RpcError> {
+    machine.send_keys(keys, pause(delay)).await?;
+    Ok(Nothing {})
+}
+
+pub(crate) async fn send_chars(
+    _: Arc<Session>,
+    machine: Machine,
+    Chars { chars, delay }: Chars,
+    _: Input,
+) -> Result<Nothing, RpcError> {
+    machine.send_chars(&chars, pause(delay)).await?;
+    Ok(Nothing {})
+}
+
+pub(crate) async fn screenshot(
+    _: Arc<Session>,
+    machine: Machine,
+    Screenshot { path }: Screenshot,
+    _: Input,
+) -> Result<Reply<Screen>, RpcError> {
+    let png = machine.screenshot().await?;
+    let result = Screen {
+        width: png.width,
+        height: png.height,
+    };
+    let Some(path) = path else {
+        let attachments = vec![png.bytes.into()];
+        return Ok(Reply {
+            result,
+            attachments,
+        });
+    };
+    let path = absolute(&machine, &path.to_string_lossy())?.to_owned();
+    tokio::fs::write(&path, png.bytes).await.map_err(|error| {
+        RpcError::failed(
+            ErrorKind::Infrastructure,
+            format!(
+                "{}: the screenshot {} cannot be written: {error}",
+                machine.name(),
+                path.display()
+            ),
+        )
+        .of(machine.name())
+    })?;
+    Ok(Reply::from(result))
+}
+
+pub(crate) async fn screen_text(
+    _: Arc<Session>,
+    machine: Machine,
+    ScreenText { variants }: ScreenText,
+    _: Input,
+) -> Result<Texts, RpcError> {
+    let texts = machine.screen_text(variants).await?;
+    Ok(Texts { texts })
+}
+
 pub(crate) async fn link(
     _: Arc<Session>,
     machine: Machine,
@@ -93,4 +160,9 @@ pub(crate) async fn forward(
         ),
     )
     .of(machine.name()))
+}
+
+/// Between two keys.
+fn pause(delay: Option<Seconds>) -> Duration {
+    delay.map_or(Duration::ZERO, Seconds::duration)
 }

@@ -1,5 +1,6 @@
 //! Labs and what is in them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -35,6 +36,17 @@ pub struct LabRef {
     /// As [`LabInfo::id`].
     #[serde(default = "first_lab")]
     pub lab: u32,
+}
+
+/// The environment of start scripts that start from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetEnvironment {
+    /// As [`LabInfo::id`].
+    #[serde(default = "first_lab")]
+    pub lab: u32,
+    /// All of it; sockets of VLANs, and what belongs to each machine, are added to it.
+    pub environment: BTreeMap<String, String>,
 }
 
 /// One more machine, of a start script.

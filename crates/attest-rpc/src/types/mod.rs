@@ -10,7 +10,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::lab::{CreateMachine, LabInfo, LabRef, MachineInfo, NetworkInfo, OpenLab, VlanInfo};
+pub use self::lab::{
+    CreateMachine, LabInfo, LabRef, MachineInfo, NetworkInfo, OpenLab, SetEnvironment, VlanInfo,
+};
 pub use self::log::{LogBegin, LogEnd, LogLevelSet, LogLine, LogSerial};
 pub use self::machine::{
     Answered, Chars, Connect, Connected, Console, ConsolePart, Copied, Copy, Ended, Events,

@@ -188,3 +188,26 @@ async fn consoles_copies_and_life() {
         .unwrap_err();
     assert_eq!(error["data"]["kind"], "machine");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_may_be_long_and_say_much() {
+    let Some((mut client, _directory)) = with_lab().await else {
+        return;
+    };
+    let word = "x".repeat(200_000);
+    let asked = of(json!({ "command": format!("word={word}; echo ${{#word}}; cat; exit 3") }));
+    let said = client.call("machine.exec", asked).await.unwrap();
+    assert_eq!(said.json["code"], 3);
+    assert_eq!(said.attachments[0], b"200000\n");
+    let asked = of(json!({ "command": "head -c 100000000 /dev/zero" }));
+    let said = client.call("machine.exec", asked).await.unwrap();
+    assert_eq!(said.attachments[0].len(), 100_000_000);
+    let asked = of(json!({ "for": { "succeeds": format!(": {word}") }, "timeout": 5 }));
+    let error = client.call("machine.wait", asked).await.unwrap_err();
+    assert_eq!(error["data"]["kind"], "usage");
+    assert!(error["message"].as_str().unwrap().contains("too long"), "{error}");
+    client
+        .call("machine.exec", of(json!({ "command": "true" })))
+        .await
+        .unwrap();
+}

@@ -7,7 +7,6 @@ mod running;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::backend::nothing_told;
 use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
@@ -81,6 +80,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         name,
         body: Body::Container(container),
         log,
+        ..
     } = machine
     else {
         return Err(VmmError::WrongBody {
@@ -129,7 +129,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         agent,
         console,
         chosen: Vec::new(),
-        told: nothing_told(),
         timings: StartTimings { prepare, vmm },
     })
 }

@@ -18,7 +18,6 @@ use attest_lab::ProcessExit;
 use tokio::net::UnixStream;
 use tokio::sync::{OnceCell, mpsc};
 
-use crate::backend::nothing_told;
 use crate::output::Output;
 use crate::probe;
 use crate::qmp::{Qmp, QmpError};
@@ -133,6 +132,7 @@ impl Qemu {
             name,
             body: Body::Virtual(machine),
             log,
+            ..
         } = machine
         else {
             return Err(VmmError::WrongBody {
@@ -195,7 +195,6 @@ impl Qemu {
             agent: ends.agent,
             console,
             chosen,
-            told: nothing_told(),
             timings: StartTimings { prepare, vmm },
         })
     }

@@ -14,7 +14,6 @@ use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use crate::backend::nothing_told;
 use crate::socket::pair;
 use crate::{
     Ability, Backend, Body, BoxFuture, HostConfig, Launcher, MachineConfig, StartTimings, Started,
@@ -93,6 +92,7 @@ async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
         name,
         body: Body::Host(host),
         log,
+        ..
     } = machine
     else {
         return Err(VmmError::WrongBody {
@@ -130,7 +130,6 @@ async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
         agent: stream,
         console,
         chosen: Vec::new(),
-        told: nothing_told(),
         timings: StartTimings {
             prepare,
             vmm: began.elapsed().saturating_sub(prepare),

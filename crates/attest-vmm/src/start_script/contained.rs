@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attest_lab::ProcessExit;
-use tokio::sync::watch;
+use tokio::net::unix::pipe;
+use tokio::sync::{Mutex, watch};
 
 use crate::output::Output;
 use crate::qemu::console::Watch;
@@ -16,11 +17,20 @@ const REBOOTS: i32 = 133;
 /// How long what a script left running may hold its output open, before nobody waits for more of it.
 const LEFT_OPEN: Duration = Duration::from_secs(1);
 
+/// How long a script may take to remove what it made. NixOS's takes a tenth of a second.
+const CLEANS_UP: Duration = Duration::from_secs(2);
+/// Its number, the same on every Linux.
+const SIGTERM: i32 = 15;
+
+/// Where the agent was told which container to enter. It kills that when this is closed.
+pub(super) type Control = Arc<Mutex<Option<pipe::Sender>>>;
+
 /// What is known of a container that was just started.
 pub(super) struct Parts {
     pub(super) process: Arc<dyn Launched>,
     /// The agent's way in.
     pub(super) entering: Arc<dyn Launched>,
+    pub(super) control: Control,
     pub(super) console: Watch,
     pub(super) output: Output,
 }
@@ -29,6 +39,7 @@ pub(super) struct Parts {
 #[derive(Debug)]
 pub(super) struct Contained {
     process: Arc<dyn Launched>,
+    control: Control,
     killed: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
 }
@@ -38,6 +49,7 @@ impl Contained {
         let Parts {
             process,
             entering,
+            control,
             console,
             output,
         } = parts;
@@ -59,9 +71,24 @@ impl Contained {
         });
         Self {
             process,
+            control,
             killed,
             ending,
         }
+    }
+
+    /// What the container's init is killed for ends by itself, and removes the cards and the network
+    /// that it made; else it is asked, and at last ended, too.
+    async fn end(&self) {
+        drop(self.control.lock().await.take());
+        let exited = || tokio::time::timeout(CLEANS_UP, self.process.exited());
+        if exited().await.is_err() {
+            self.process.signal(SIGTERM);
+            if exited().await.is_err() {
+                self.process.signal_group(SIGKILL);
+            }
+        }
+        crate::running::known(&self.ending).await;
     }
 }
 
@@ -100,11 +127,7 @@ impl Running for Contained {
 
     fn kill(&self) -> BoxFuture<'_, ()> {
         self.killed.store(true, Ordering::SeqCst);
-        // The container dies with systemd-nspawn, which is in the script's group.
-        self.process.signal_group(SIGKILL);
-        Box::pin(async move {
-            self.process.exited().await;
-        })
+        Box::pin(self.end())
     }
 
     fn reboots(&self) -> Reboots<'_> {

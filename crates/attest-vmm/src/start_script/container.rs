@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, watch};
 
-use super::contained::{Contained, Parts};
+use super::contained::{Contained, Control, Parts};
 use super::run::{self, Follow, Run};
 use super::scan::{Said, Scanned};
 use crate::output::Output;
@@ -67,6 +67,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         name,
         body: Body::ContainerScript(script),
         log,
+        tell,
     } = machine
     else {
         return Err(VmmError::WrongBody {
@@ -81,7 +82,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         ("RUN_NSPAWN_ROOT_DIR".into(), script.state.clone().into()),
         ("RUN_NSPAWN_SHARED_DIR".into(), script.shared.clone().into()),
     ];
-    let (tell, told) = mpsc::unbounded_channel();
     let output = Output::follow(ends.words, log, run::words(tell.clone()))
         .map_err(failed("its start script's output cannot be read"))?;
     let (agent, agent_end) = pair().map_err(failed("its socket cannot be made"))?;
@@ -113,20 +113,21 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
                 machine: run.name.clone(),
                 source,
             })?;
-    tokio::spawn(let_in(said, control));
+    let control = Arc::new(Mutex::new(Some(control)));
+    tokio::spawn(let_in(said, Arc::clone(&control)));
     let vmm = began.elapsed().saturating_sub(prepare);
     let up = run.up();
     Ok(Started {
         running: Box::new(Contained::new(Parts {
             process: up.process,
             entering,
+            control,
             console: up.console,
             output: up.output,
         })),
         agent,
         console: up.driver,
         chosen: Vec::new(),
-        told,
         timings: StartTimings { prepare, vmm },
     })
 }
@@ -158,12 +159,12 @@ fn entering(
 }
 
 /// Say which container to enter, as soon as there is one inside.
-async fn let_in(mut said: watch::Receiver<Said>, mut control: pipe::Sender) {
+async fn let_in(mut said: watch::Receiver<Said>, control: Control) {
     // An error means that the script has ended before.
     let Ok(said) = said.wait_for(|said| said.is_up).await.map(|said| *said) else {
         return;
     };
-    if let Some(monitor) = said.monitor {
+    if let (Some(monitor), Some(control)) = (said.monitor, &mut *control.lock().await) {
         // One that is gone has said why.
         let _ = control.write_all(format!("{monitor}\n").as_bytes()).await;
     }

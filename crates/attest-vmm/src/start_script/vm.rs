@@ -62,6 +62,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         name,
         body: Body::Script(script),
         log,
+        tell,
     } = machine
     else {
         return Err(VmmError::WrongBody {
@@ -77,7 +78,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
     program.environment = command::environment(&script);
     program.directory = Some(script.state.clone());
     program.on_host_network = true;
-    let (tell, told) = mpsc::unbounded_channel();
     let output = Output::follow(ends.words, log, run::words(tell.clone()))
         .map_err(failed("its start script's output cannot be read"))?;
     let (agent, host) = UnixStream::pair().map_err(failed("its stream cannot be made"))?;
@@ -118,7 +118,6 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         agent,
         console: driver,
         chosen,
-        told,
         timings: StartTimings { prepare, vmm },
     })
 }

@@ -126,6 +126,7 @@ pub(crate) async fn start_logged(
         name: "web".to_owned(),
         body: Body::Virtual(Box::new(machine)),
         log,
+        tell: tokio::sync::mpsc::unbounded_channel().0,
     };
     let memo = tempfile::tempdir().unwrap();
     Qemu::new(memo.path()).start(machine, &Children).await

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, QemuOptions,
-    ScriptConfig, VirtualConfig,
+    ScriptConfig, Told, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use tokio::sync::mpsc;
 
 use super::backends::accelerator;
 use super::disks::{self, Disks};
@@ -19,13 +20,19 @@ use super::{RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
+use crate::scripts::LabOfScripts;
 
-pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<MachineConfig> {
+pub(super) async fn machine(
+    inner: &Inner,
+    lab: &Shared,
+    how: Start,
+    tell: mpsc::UnboundedSender<Told>,
+) -> Result<MachineConfig> {
     let plan = &inner.plan;
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
-        Backend::VmScript => Body::Script(script(inner, how.allow_reboot)?),
+        Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
         Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
     };
@@ -33,6 +40,7 @@ pub(super) async fn machine(inner: &Inner, lab: &Shared, how: Start) -> Result<M
         name: plan.name.clone(),
         body,
         log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
+        tell,
     })
 }
 
@@ -68,13 +76,17 @@ async fn container_script(inner: &Inner, lab: &Shared) -> Result<ContainerScript
     })
 }
 
-fn script(inner: &Inner, allow_reboot: bool) -> Result<ScriptConfig> {
+fn script(inner: &Inner, lab: &Shared, allow_reboot: bool) -> Result<ScriptConfig> {
     let plan = planned(inner);
     Ok(ScriptConfig {
         command: plan.command.clone(),
         state: plan.state.clone(),
         shared: plan.shared.clone(),
-        environment: plan.environment.to_vec(),
+        environment: lab
+            .scripts
+            .as_ref()
+            .map(LabOfScripts::environment)
+            .unwrap_or_default(),
         allow_reboot,
         agent: plan.pushes_agent.then(agent_to_push).transpose()?,
         connects_within: inner.timeouts.boot,
@@ -87,13 +99,15 @@ fn planned(inner: &Inner) -> &ScriptPlan {
 }
 
 /// Unpacked once, for all machines.
-fn agent_to_push() -> Result<Arc<[u8]>> {
-    static AGENT: OnceLock<Arc<[u8]>> = OnceLock::new();
-    if let Some(agent) = AGENT.get() {
+pub(crate) fn agent_to_push() -> Result<Arc<[u8]>> {
+    // Whoever comes second waits for the first, and does not unpack it again.
+    static AGENT: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
+    let mut unpacked = AGENT.lock().expect("unpacking does not panic");
+    if let Some(agent) = &*unpacked {
         return Ok(Arc::clone(agent));
     }
     let agent = attest_image::bare::plain_agent(attest_embed::AGENT)?;
-    Ok(Arc::clone(AGENT.get_or_init(|| agent.into_owned().into())))
+    Ok(Arc::clone(unpacked.insert(agent.into_owned().into())))
 }
 
 async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<ContainerConfig> {

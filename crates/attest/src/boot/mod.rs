@@ -15,9 +15,11 @@ use attest_events::{EventKind, Phase};
 use attest_manifest::LabPlan;
 use attest_protocol::link::HostPort;
 use attest_vmm::{Ability, Running};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub(crate) use self::backends::Backends;
+pub(crate) use self::config::agent_to_push;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::{Images, Root};
 use crate::error::Result;
@@ -135,7 +137,10 @@ pub(crate) fn nothing_to_prepare(output: &Path) -> Prepared {
 pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start) -> Result<Live> {
     let name = inner.plan.name.as_str();
     let began = Instant::now();
-    let config = config::machine(inner, lab, how).await?;
+    let (tell, told) = mpsc::unbounded_channel();
+    // A start that fails leaves it to tell the rest.
+    let told = tokio::spawn(follow::tell(told, name.to_owned(), inner.recorder.clone()));
+    let config = config::machine(inner, lab, how, tell).await?;
     inner.session.state.send_replace(State::Booting(began));
     let backend = lab.backends.of(inner.plan.backend);
     let started = match backend.start(config, &lab.process).await {
@@ -177,11 +182,7 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start) -> Result<Liv
         session: Background::spawn(follower.follow()),
         ending: None,
         console,
-        told: Background::spawn(follow::tell(
-            started.told,
-            name.to_owned(),
-            inner.recorder.clone(),
-        )),
+        told: told.into(),
     };
     live.watch_end(inner);
     Ok(live)

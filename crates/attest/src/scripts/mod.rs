@@ -10,8 +10,8 @@ mod vlan;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
 
 use attest_events::{EventKind, Phase};
 use attest_lab::{LabContent, LabProcess, Scripts};
@@ -25,6 +25,7 @@ use crate::machine::Machine;
 use crate::runtime::wait_all;
 
 pub use vlan::Vlan;
+pub(crate) use vlan::{probe_cards_of_containers, probe_vlans};
 
 /// What a lab of start scripts is made of.
 #[derive(Debug, Clone)]
@@ -128,7 +129,7 @@ pub enum ScriptsError {
     #[error("{0}: the lab was made for virtual machines alone, and takes no container")]
     NoContainers(String),
     /// The lab is of a manifest.
-    #[error("only a lab of start scripts takes more machines")]
+    #[error("only a lab of start scripts takes more machines, and an environment")]
     NoScripts,
     /// A directory cannot be made, or cleared.
     #[error("the directory {} cannot be made anew; another can be named in $XDG_RUNTIME_DIR", path.display())]
@@ -156,12 +157,24 @@ impl Lab {
                 .map(|machine| machine.name.clone())
                 .collect(),
         });
+        if plan.agent == AgentUse::Auto {
+            // Beside all that follows: it is needed when the first machine starts, which hears of a
+            // failure.
+            tokio::task::spawn_blocking(|| boot::agent_to_push().map(drop));
+        }
         check(&plan.machines)?;
         cards::check(&plan.machines)?;
         let kinds = content(&plan);
         let base = directories::base(&plan.base)?;
         let numbers: BTreeSet<u32> = plan.vlans.iter().copied().collect();
-        let (maker, machines) = machines(&plan, &base, &numbers)?;
+        let maker = Maker {
+            base: base.clone(),
+            pushes_agent: plan.agent == AgentUse::Auto,
+        };
+        let machines = (1..).zip(&plan.machines);
+        let machines =
+            machines.map(|(number, machine)| maker.plan(machine, number, plan.keep_state));
+        let machines = machines.collect::<Result<_>>()?;
         let lab = LabPlan {
             name: "lab".to_owned(),
             directory: None,
@@ -183,17 +196,20 @@ impl Lab {
         for vlan in &vlans {
             vlan.watch(recorder.clone());
         }
+        let scripts = LabOfScripts {
+            maker,
+            vlans,
+            content: kinds,
+            environment: RwLock::default(),
+        };
+        scripts.set(plan.environment);
         Ok(Self::of(Shared {
             plan: lab,
             process: Arc::new(process),
             images: prepared.images,
             backends: prepared.backends,
             agent: tokio::sync::OnceCell::new(),
-            scripts: Some(LabOfScripts {
-                maker,
-                vlans,
-                content: kinds,
-            }),
+            scripts: Some(scripts),
             recorder,
             output: context.output,
         }))
@@ -209,6 +225,17 @@ impl Lab {
     pub fn shared_dir(&self) -> Option<PathBuf> {
         let scripts = self.shared.scripts.as_ref();
         scripts.map(|scripts| directories::shared(&scripts.maker.base))
+    }
+
+    /// The environment of scripts that start from now on, in the place of that of the plan. Sockets of
+    /// VLANs are added to it.
+    ///
+    /// # Errors
+    /// The lab is none of start scripts.
+    pub fn set_environment(&self, environment: Vec<(OsString, OsString)>) -> Result<()> {
+        let scripts = self.shared.scripts.as_ref();
+        scripts.ok_or(ScriptsError::NoScripts)?.set(environment);
+        Ok(())
     }
 
     /// Add a machine to a lab of start scripts; it is off. What it wrote in earlier runs stays where
@@ -246,31 +273,28 @@ pub(crate) struct LabOfScripts {
     maker: Maker,
     vlans: Vec<Vlan>,
     content: Scripts,
+    environment: RwLock<Environment>,
 }
 
-/// All machines of a lab, and who makes more.
-fn machines(
-    plan: &ScriptsPlan,
-    base: &Path,
-    vlans: &BTreeSet<u32>,
-) -> Result<(Maker, Vec<MachinePlan>)> {
-    let variables = vlans.iter().map(|number| vlan::variable(base, *number));
-    let maker = Maker {
-        base: base.to_owned(),
-        environment: plan.environment.iter().cloned().chain(variables).collect(),
-        pushes_agent: plan.agent == AgentUse::Auto,
-    };
-    let machines = (1..).zip(&plan.machines);
-    let machines = machines.map(|(number, machine)| maker.plan(machine, number, plan.keep_state));
-    let machines = machines.collect::<Result<_>>()?;
-    Ok((maker, machines))
+/// Names and values.
+type Environment = Vec<(OsString, OsString)>;
+
+impl LabOfScripts {
+    /// Of a script that starts now.
+    pub(crate) fn environment(&self) -> Environment {
+        self.environment.read().expect("not poisoned").clone()
+    }
+
+    fn set(&self, mut environment: Environment) {
+        environment.extend(self.vlans.iter().map(Vlan::variable));
+        *self.environment.write().expect("not poisoned") = environment;
+    }
 }
 
 /// Makes machines.
 #[derive(Debug)]
 struct Maker {
     base: PathBuf,
-    environment: Arc<[(OsString, OsString)]>,
     pushes_agent: bool,
 }
 
@@ -280,7 +304,6 @@ impl Maker {
             command: machine.command.clone(),
             state: directories::state(&self.base, &machine.name, keep_state)?,
             shared: directories::shared(&self.base),
-            environment: Arc::clone(&self.environment),
             pushes_agent: self.pushes_agent,
         };
         let backend = match machine.kind {

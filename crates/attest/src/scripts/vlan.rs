@@ -29,6 +29,17 @@ const ANSWERS: Duration = Duration::from_secs(30);
 /// Most that it may say before its answer, bytes.
 const MOST: u64 = 64 * 1024;
 
+/// What makes VLANs on this host; else what to do.
+pub(crate) fn probe_vlans() -> std::result::Result<PathBuf, String> {
+    installed_program(PROGRAM, PACKAGES)
+}
+
+/// What gives containers cards on VLANs on this host; else what to do.
+pub(crate) fn probe_cards_of_containers() -> std::result::Result<PathBuf, String> {
+    attest_vmm::nspawn::probe()?;
+    installed_program(PLUG, PACKAGES)
+}
+
 /// A VLAN of a lab of start scripts.
 #[derive(Debug)]
 pub struct Vlan {
@@ -53,6 +64,12 @@ impl Vlan {
     /// The process number of its switch, on the host.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// By which start scripts find it.
+    pub(super) fn variable(&self) -> (OsString, OsString) {
+        let name = format!("QEMU_VDE_SOCKET_{}", self.number);
+        (name.into(), self.directory.clone().into())
     }
 
     /// Start the switch; it is ready when this returns. With a card for `containers`, where this
@@ -125,12 +142,6 @@ impl Vlan {
 
 fn directory(base: &Path, number: u32) -> PathBuf {
     base.join(format!("vde{number}.ctl"))
-}
-
-/// By which start scripts find the VLAN of this number.
-pub(super) fn variable(base: &Path, number: u32) -> (OsString, OsString) {
-    let name = format!("QEMU_VDE_SOCKET_{number}");
-    (name.into(), directory(base, number).into())
 }
 
 /// Give the lab's network a card on the VLAN, by the name under which scripts of containers join it

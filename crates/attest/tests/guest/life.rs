@@ -159,6 +159,26 @@ async fn a_pc_works_like_a_microvm(lab: Lab) -> Result<()> {
 }
 
 #[attest::test(lab = one())]
+async fn the_monitor_answers_and_tells_its_events(lab: Lab) -> Result<()> {
+    let a = lab.machine("a")?;
+    assert!(a.monitor("info status").await?.contains("running"));
+    let (_, before) = a.qmp_events(0).await?;
+    a.pause().await?;
+    let (events, next) = a.wait_for_qmp_events(before).await?;
+    assert_eq!(events[0]["event"], "STOP");
+    a.resume().await?;
+    let (events, _) = a.wait_for_qmp_events(next).await?;
+    assert_eq!(events[0]["event"], "RESUME");
+    let error = failed(a.qmp("no-such", serde_json::json!({})).await);
+    assert!(
+        error.chain().contains("CommandNotFound"),
+        "{}",
+        error.chain()
+    );
+    Ok(())
+}
+
+#[attest::test(lab = one())]
 async fn the_console_is_typed_at_and_read(lab: Lab) -> Result<()> {
     let a = lab.machine("a")?;
     let reading = a

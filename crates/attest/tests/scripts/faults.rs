@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use attest::Error;
-use attest::events::{EventKind, MachineEnding};
+use attest::events::MachineEnding;
 use attest_fixture::Node;
 
 use crate::support::Scene;
@@ -19,6 +19,8 @@ async fn a_script_that_ends_at_once_says_why() {
     }
     assert!(!machine.is_running());
     lab.shutdown().await;
+    drop((lab, machine));
+    assert!(scene.warned("no disk").await, "its stderr is shown");
 }
 
 #[tokio::test]
@@ -61,6 +63,21 @@ async fn a_script_that_starts_no_qemu_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_lab_ends_while_a_script_is_starting() {
+    let scene = Scene::of_script("#!/bin/sh\necho busy > \"$SHARED_DIR/fifo\"\nexec sleep 1000\n");
+    let lab = scene.lab().await.unwrap();
+    let fifo = lab.shared_dir().unwrap().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let machine = lab.machine("a").unwrap();
+    let starting = tokio::spawn(async move { machine.start().await });
+    assert_eq!(tokio::fs::read(&fifo).await.unwrap(), b"busy\n");
+    lab.shutdown().await;
+    let error = starting.await.unwrap().unwrap_err().chain();
+    assert!(error.contains("lab process ended"), "{error}");
+}
+
+#[tokio::test]
 async fn a_script_whose_qemu_refuses_its_arguments_says_so() {
     let Some(scene) = Scene::of(&[Node::new("a", 1)]) else {
         return;
@@ -76,6 +93,22 @@ async fn a_script_whose_qemu_refuses_its_arguments_says_so() {
         error.contains("exit code 1") && error.contains("no-such-device"),
         "{error}"
     );
+    lab.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_script_has_the_environment_of_its_start() {
+    let scene = Scene::of_script("#!/bin/sh\necho \"$NIX_DISK_IMAGE, $TMPDIR\" >&2\nexit 1\n");
+    let lab = scene.lab().await.unwrap();
+    let machine = lab.machine("a").unwrap();
+    let said = |error: Error| error.chain();
+    let before = said(machine.start().await.unwrap_err());
+    assert!(before.contains(": , "), "{before}");
+    lab.set_environment(vec![("NIX_DISK_IMAGE".into(), "/elsewhere".into())])
+        .unwrap();
+    let after = said(machine.start().await.unwrap_err());
+    let state = machine.state_dir().unwrap().display();
+    assert!(after.contains(&format!("/elsewhere, {state}")), "{after}");
     lab.shutdown().await;
 }
 
@@ -109,16 +142,11 @@ async fn a_crash_is_known_with_its_words() {
     machine.kill().await;
     assert_eq!(machine.wait_ended().await, None);
     lab.shutdown().await;
-    let mut warned = false;
-    drop((
-        lab,
-        machine,
-        std::mem::replace(&mut scene.context.recorder, attest::Recorder::silent()),
-    ));
-    while let Some(event) = scene.events.next().await {
-        warned |= matches!(&event.kind, EventKind::Warning { message } if message == "warning of the script");
-    }
-    assert!(warned, "its stderr is shown");
+    drop((lab, machine));
+    assert!(
+        scene.warned("warning of the script").await,
+        "its stderr is shown"
+    );
 }
 
 #[tokio::test]

@@ -52,6 +52,15 @@ async fn a_machine_starts_runs_commands_and_powers_off() {
         .wait_for_console_text("to the console")
         .await
         .unwrap();
+    machine
+        .shell("(read -r line < /dev/ttyS0; echo $line > /tmp/typed) > /dev/null 2>&1 & stty -F /dev/ttyS0 -echo")
+        .await
+        .unwrap();
+    machine.send_console("typed by hand\n").await.unwrap();
+    machine
+        .wait_for_text_in_file("/tmp/typed", "typed by hand")
+        .await
+        .unwrap();
     assert!(
         machine.state_dir().unwrap().join("a.img").exists(),
         "the disk is in the state directory"
@@ -74,7 +83,7 @@ async fn the_guest_may_end_itself_and_start_again() {
     let machine = lab.machine("a").unwrap();
     let first = machine.connect(None).await.unwrap();
     machine
-        .shell("echo first > /dev/ttyS0; (sleep 0.1; poweroff) &")
+        .shell("echo first > /dev/ttyS0; (sleep 0.1; poweroff) > /dev/null 2>&1 &")
         .await
         .unwrap();
     assert_eq!(machine.wait_ended().await, Some(MachineEnding::PoweredOff));
@@ -90,7 +99,10 @@ async fn the_guest_may_end_itself_and_start_again() {
     let text = String::from_utf8_lossy(&console.text).into_owned();
     assert!(!text.contains("first"), "of this start only: {text}");
     assert!(machine.console_text().contains("first"));
-    machine.shell("(sleep 0.1; reboot) &").await.unwrap();
+    machine
+        .shell("(sleep 0.1; reboot) > /dev/null 2>&1 &")
+        .await
+        .unwrap();
     assert_eq!(machine.wait_ended().await, Some(MachineEnding::Reset));
     lab.shutdown().await;
 }
@@ -118,7 +130,10 @@ async fn the_agent_is_put_in_through_the_shell_at_each_boot() {
     );
     slow.unwrap();
     quick.unwrap();
-    machine.shell("(sleep 0.1; reboot) &").await.unwrap();
+    machine
+        .shell("(sleep 0.1; reboot) > /dev/null 2>&1 &")
+        .await
+        .unwrap();
     let second = machine.connect(Some(first.token)).await.unwrap();
     assert!(second.is_agent);
     machine.power_off().await.unwrap();
@@ -135,7 +150,10 @@ async fn a_machine_that_may_reboot_does() {
     machine.start_with(true).await.unwrap();
     let first = machine.connect(None).await.unwrap();
     let pid = machine.vmm_pid().await;
-    machine.shell("(sleep 0.1; reboot) &").await.unwrap();
+    machine
+        .shell("(sleep 0.1; reboot) > /dev/null 2>&1 &")
+        .await
+        .unwrap();
     let second = machine.connect(Some(first.token)).await.unwrap();
     assert_ne!(first.token, second.token);
     assert_eq!(machine.vmm_pid().await, pid);

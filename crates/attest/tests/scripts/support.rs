@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use attest::events::EventKind;
 use attest::scripts::{AgentUse, ScriptKind, ScriptMachine, ScriptsPlan};
 use attest::{EventStream, Lab, LabContext, Recorder, Result};
 use attest_fixture::{Fixture, Node};
@@ -76,6 +77,16 @@ impl Scene {
 
     pub(crate) async fn lab(&self) -> Result<Lab> {
         Lab::of_scripts(self.plan.clone(), self.context.clone()).await
+    }
+
+    /// Whether there was such a warning, of labs that are gone.
+    pub(crate) async fn warned(mut self, text: &str) -> bool {
+        self.context.recorder = Recorder::silent();
+        let mut warned = false;
+        while let Some(event) = self.events.next().await {
+            warned |= matches!(&event.kind, EventKind::Warning { message } if message == text);
+        }
+        warned
     }
 
     pub(crate) fn base(&self) -> PathBuf {

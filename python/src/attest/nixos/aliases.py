@@ -35,7 +35,8 @@ class _Finder:
             return None
         from importlib.machinery import ModuleSpec
 
-        return ModuleSpec(name, _Loader(), is_package=True)
+        # Only the two methods that the import system calls: its base class costs time to load.
+        return ModuleSpec(name, _Loader(), is_package=True)  # type: ignore[arg-type]
 
 
 class _Loader:
@@ -57,4 +58,4 @@ class _Loader:
 
 def install() -> None:
     """Makes the modules importable, unless a real driver is installed."""
-    sys.meta_path.append(_Finder())  # type: ignore[arg-type]
+    sys.meta_path.append(_Finder())

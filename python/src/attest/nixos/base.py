@@ -13,6 +13,9 @@ from .life import LifeMixin
 from .retrying import timed_out
 from .units import UnitsMixin
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +49,7 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
         self._stale: str | None = None
         self._ever_started = bool(described.get("booted", False))
         self._console_from = 0
+        self._console_rest: list[str] = []
         #: The machine's name.
         self.name = str(described["name"])
         #: Writes to the log of the test.

@@ -11,6 +11,9 @@ from ..errors import MachineError, RequestedAssertionFailed, RpcError
 from .mixin import Mixin
 from .retrying import retry, timed_out
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from re import Pattern
@@ -50,7 +53,7 @@ class ConsoleMixin(Mixin):
                 taken = _match(pattern, lines, first)
                 if taken is not None:
                     # What the match did not need is for the next call.
-                    self._console_from -= len(lines) - taken
+                    self._console_rest = lines[taken:]
                     return
                 if ended and not new:
                     raise MachineError(
@@ -71,7 +74,10 @@ class ConsoleMixin(Mixin):
         return failure
 
     def _console_lines(self, left: float | None, wait: bool) -> tuple[list[str], bool]:
-        """The lines after the last ones that were read, and whether there will be no more."""
+        """The lines after the last ones that were taken, and whether there will be no more."""
+        if self._console_rest:
+            rest, self._console_rest = self._console_rest, []
+            return (rest, False)
         params = {"from": self._console_from, "wait": wait, "timeout": left}
         try:
             reply = self._rpc("machine.console", params)

@@ -27,7 +27,6 @@ class Debug(DebugNop):
         The log says how to get there from outside of a sandbox.
         """
         import os
-        import pdb
         import random
         import shutil
         import socket
@@ -49,7 +48,6 @@ class Debug(DebugNop):
             finally:
                 marker.kill()
                 marker.wait()
-        stream = connection.makefile("rw", encoding="utf-8", newline="\n")
-        debugger = pdb.Pdb(stdin=stream, stdout=stream)
-        debugger.use_rawinput = False
-        debugger.set_trace(sys._getframe(1))
+        from .remote_pdb import RemotePdb
+
+        RemotePdb(connection, sys._getframe(1)).set_trace()

@@ -15,11 +15,15 @@ from .retrying import retry
 from .surroundings import Surroundings
 from .vlan import VLan
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Callable, overload
 
+    from .._lab import Lab
     from .._rpc import Client
     from .debug import DebugNop
     from .polling import Condition
@@ -58,7 +62,17 @@ class Driver:
         self._surroundings.next_check = self._next_check
         #: The virtual networks.
         self.vlans: list[VLan] = [VLan(vlan) for vlan in lab.get("vlans") or []]
-        machines = [self._machine(machine) for machine in lab.get("machines") or []]
+        #: The lab, in scripts of attest's own.
+        self.lab: Lab | None = None
+        if described.get("surface") == "attest":
+            from .._lab import Lab as OwnLab
+
+            self.lab = OwnLab(client, lab, None, self._surroundings)
+        machines: list[BaseMachine] = (
+            [self._machine(machine) for machine in lab.get("machines") or []]
+            if self.lab is None
+            else list(self.lab)
+        )
         #: The virtual machines.
         self.machines_qemu: list[QemuMachine] = [
             machine for machine in machines if isinstance(machine, QemuMachine)
@@ -140,7 +154,8 @@ class Driver:
         scripts have it, a dictionary from which a command of QEMU is made. The name is, unless it
         is given, what stands between ``run-`` and ``-vm``, else ``machine``.
 
-        Raises MachineError when there is a machine of that name.
+        A machine of that name that was made before is ended. Raises MachineError when the new one
+        cannot be made.
         """
         if isinstance(start_command, dict):
             from .legacy import command_of
@@ -258,13 +273,19 @@ class Driver:
 
     def test_script(self) -> None:
         """Runs the script."""
+        if self.lab is not None:
+            # attest has said already which test it runs.
+            if self._run is not None:
+                self._run(self)
+            return
         with self.logger.nested("run the VM test script"):
             if self._run is not None:
                 self._run(self)
 
     def run_tests(self) -> None:
         """Runs the script, and writes what the machines hold back to their disks."""
-        self.logger.info(f"Test will time out and terminate in {self.global_timeout} seconds")
+        if self.lab is None:
+            self.logger.info(f"Test will time out and terminate in {self.global_timeout} seconds")
         self.test_script()
         for machine in self.machines:
             if machine.is_up():
@@ -273,6 +294,8 @@ class Driver:
     def test_symbols(self) -> dict[str, Any]:
         """The globals of a script."""
         symbols = self._symbols()
+        if self.lab is not None:
+            return {**symbols, "lab": self.lab}
         print(
             "additionally exposed symbols:\n    "
             + ", ".join(machine.name for machine in self.machines)

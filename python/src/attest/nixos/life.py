@@ -7,6 +7,9 @@ from time import monotonic
 from ..errors import MachineError
 from .mixin import Mixin
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,6 +164,7 @@ class LifeMixin(Mixin):
             return
         self._forget()
         self._console_from = 0
+        self._console_rest = []
         program = "QEMU" if self._what == "VM" else "systemd-nspawn"
         self.log(f"{program} running (pid {result.get('pid')})")
 

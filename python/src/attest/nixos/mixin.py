@@ -28,6 +28,7 @@ class Mixin:
         _stale: str | None
         _ever_started: bool
         _console_from: int
+        _console_rest: list[str]
 
         def _rpc(
             self,

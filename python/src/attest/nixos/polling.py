@@ -7,6 +7,9 @@ from time import monotonic
 from ..errors import PollingConditionError
 from .retrying import retry
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType

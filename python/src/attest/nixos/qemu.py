@@ -5,6 +5,9 @@ from __future__ import annotations
 from .base import BaseMachine
 from .screen import ScreenMixin
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path

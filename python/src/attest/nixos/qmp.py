@@ -5,6 +5,9 @@ from __future__ import annotations
 from .._values import seconds, text
 from ..errors import RpcError
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

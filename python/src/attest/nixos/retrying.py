@@ -7,6 +7,9 @@ from time import monotonic, sleep
 from .._values import kind, seconds
 from ..errors import RequestedAssertionFailed
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable

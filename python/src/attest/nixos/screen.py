@@ -11,6 +11,9 @@ from ..errors import RpcError
 from .mixin import Mixin
 from .retrying import retry
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable

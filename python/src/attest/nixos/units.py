@@ -10,6 +10,9 @@ from ..errors import RequestedAssertionFailed, RpcError
 from .mixin import Mixin
 from .retrying import retry
 
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .._values import Timeout

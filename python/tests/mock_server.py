@@ -35,12 +35,14 @@ class Refusal(Exception):
 
 
 class MockMachine:
-    def __init__(self, server: Server, name: str, kind: str = "vm-script") -> None:
+    def __init__(
+        self, server: Server, name: str, kind: str = "vm-script", lab: int | None = None
+    ) -> None:
         self.server = server
         self.name = name
         self.kind = kind
         self.command = f"/nix/store/x/bin/run-{name}-vm"
-        self.root = server.directory / f"vm-state-{name}"
+        self.root = server.directory / (f"lab{lab}" if lab else "") / f"vm-state-{name}"
         for directory in ("tmp", "run", "etc", "root", "var", "dev"):
             (self.root / directory).mkdir(parents=True)
         (self.root / "tmp/shared").symlink_to(server.shared)
@@ -51,6 +53,10 @@ class MockMachine:
         self.keys: list[str] = []
         self.link_up = True
         self.changed = threading.Condition()
+
+    def remove(self) -> None:
+        self.end()
+        shutil.rmtree(self.root)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -105,7 +111,10 @@ class MockMachine:
     def here(self, text: str) -> str:
         """A command, with the machine's own directories in place of the host's."""
         roots = "|".join(re.escape(root) for root in ROOTS)
-        return re.sub(rf"(?<![\w/.])({roots})(?=/|\b|\d|\"|')", rf"{self.root}\1", text)
+        # What a command printed may be given to the next one.
+        own = re.escape(str(self.root))
+        pattern = rf"{own}|(?<![\w/.])({roots})(?=/|\b|\d|\"|')"
+        return re.sub(pattern, lambda found: f"{self.root}{found[1] or ''}", text)
 
     def exec(
         self, command: str, timeout: float | None, stdin: bytes, cancelled: threading.Event
@@ -165,7 +174,10 @@ class Server:
     """One server; ``client_fd`` is the other end."""
 
     def __init__(
-        self, machines: list[str] | None = None, containers: list[str] | None = None
+        self,
+        machines: list[str] | None = None,
+        containers: list[str] | None = None,
+        connection: socket.socket | None = None,
     ) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="attest-mock")
         self.directory = Path(self._temporary.name).resolve()
@@ -173,13 +185,19 @@ class Server:
         self.shared.mkdir()
         self.output = self.directory / "out"
         self.output.mkdir()
-        self.connection, client = socket.socketpair()
-        self.client_fd = client.detach()
+        if connection is None:
+            self.connection, client = socket.socketpair()
+            self.client_fd = client.detach()
+        else:
+            self.connection = connection
         self.machines: dict[str, MockMachine] = {}
         for name in ["machine"] if machines is None else machines:
             self.machines[name] = MockMachine(self, name)
         for name in containers or []:
             self.machines[name] = MockMachine(self, name, "container-script")
+        #: The machines of each lab; those of the session are in the first.
+        self.labs = {1: self.machines}
+        self.next_lab = 2
         self.vlans = [{"nr": 1, "socket_dir": str(self.directory / "vde1.ctl"), "pid": 4321}]
         self.described: dict[str, Any] = {
             "surface": "nixos",
@@ -313,10 +331,11 @@ class Server:
             return self.answers[method](params, data)
         if method.startswith("machine."):
             name = params["machine"]
-            if name not in self.machines:
+            machines = self.labs[params["lab"]]
+            if name not in machines:
                 raise Refusal("usage", f"there is no machine `{name}`")
             run = getattr(self, "machine_" + method[8:])
-            return run(self.machines[name], params, data, cancelled)
+            return run(machines[name], params, data, cancelled)
         return getattr(self, method.replace(".", "_"))(params)
 
     # The session, and labs.
@@ -324,11 +343,13 @@ class Server:
     def hello(self, params: dict[str, Any]) -> Any:
         return {"generation": params["generation"], "version": "0.1.0", "pid": os.getpid()}
 
-    def lab(self) -> dict[str, Any]:
+    def lab(self, number: int = 1) -> dict[str, Any]:
         return {
-            "id": 1,
+            "id": number,
             "output": str(self.output),
-            "machines": [machine.describe() for machine in self.machines.values()],
+            "machines": [
+                {**machine.describe(), "lab": number} for machine in self.labs[number].values()
+            ],
             "networks": [{"name": "lan"}],
             "vlans": self.vlans,
         }
@@ -341,18 +362,27 @@ class Server:
         return {}
 
     def lab_open(self, params: dict[str, Any]) -> Any:
+        manifest = Path(params["manifest"])
+        if manifest.is_dir():
+            manifest /= "attest.toml"
+        if not manifest.exists():
+            raise Refusal("usage", f"{manifest} cannot be read: No such file or directory")
+        number = self.next_lab
+        self.next_lab += 1
+        names = re.findall(r"^\[machines\.(.+)\]$", manifest.read_text(), re.MULTILINE)
+        self.labs[number] = {name: MockMachine(self, name, "qemu", number) for name in names}
         if params["start"]:
-            self.lab_start({})
-        return self.lab()
+            self.lab_start({"lab": number})
+        return {**self.lab(number), "output": params.get("output") or str(self.output)}
 
     def lab_start(self, params: dict[str, Any]) -> Any:
-        for machine in self.machines.values():
+        for machine in self.labs[params["lab"]].values():
             if not machine.booted:
                 machine.boot()
         return {}
 
     def lab_close(self, params: dict[str, Any]) -> Any:
-        for machine in self.machines.values():
+        for machine in self.labs.pop(params["lab"]).values():
             machine.end()
         return {}
 
@@ -360,7 +390,8 @@ class Server:
         found = re.search(r"run-(.+)-vm$", params["start_command"])
         name = params["name"] or (found[1] if found else "machine")
         if name in self.machines:
-            raise Refusal("usage", f"there is a machine `{name}` already")
+            # As with a driver that starts over: what was of that name is gone.
+            self.machines.pop(name).remove()
         self.machines[name] = MockMachine(self, name)
         self.machines[name].command = params["start_command"]
         return self.machines[name].describe()

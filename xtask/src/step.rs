@@ -1,4 +1,4 @@
-//! Runs cargo, as the user would from their shell.
+//! Runs cargo and other programs, as the user would from their shell.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,13 +9,15 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use crate::tools;
 
-/// One run of cargo in the workspace's root.
+/// One run of a program in the workspace's root.
 #[derive(Debug)]
-pub(crate) struct Cargo {
+pub(crate) struct Step {
+    /// As messages have it.
+    name: String,
     command: Command,
 }
 
-/// Cargo did not go well.
+/// It did not go well.
 #[derive(Debug)]
 pub(crate) struct Stopped {
     command: String,
@@ -28,14 +30,17 @@ enum Why {
     Ended(ExitStatus),
 }
 
-impl Cargo {
-    pub(crate) fn new<const N: usize>(arguments: [&str; N]) -> Self {
+impl Step {
+    /// Of cargo.
+    pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Self {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        Self::program("cargo", program).args(arguments)
+    }
+
+    /// Of this program, which messages name so.
+    pub(crate) fn program(name: &str, program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(root())
-            .env("PATH", tools::path());
+        command.current_dir(root()).env("PATH", tools::path());
         // What `cargo run` told us about xtask is not true for what runs next, and build scripts
         // that watch these variables would run again.
         for (name, _) in std::env::vars_os() {
@@ -43,7 +48,16 @@ impl Cargo {
                 command.env_remove(name);
             }
         }
-        Self { command }
+        Self {
+            name: name.to_owned(),
+            command,
+        }
+    }
+
+    /// In this directory of the workspace.
+    pub(crate) fn within(mut self, directory: &str) -> Self {
+        self.command.current_dir(root().join(directory));
+        self
     }
 
     pub(crate) fn args(mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
@@ -102,7 +116,7 @@ impl Cargo {
 
     fn shown(&self) -> String {
         let words = self.command.get_args().map(|word| word.to_string_lossy());
-        format!("cargo {}", words.collect::<Vec<_>>().join(" "))
+        format!("{} {}", self.name, words.collect::<Vec<_>>().join(" "))
     }
 }
 

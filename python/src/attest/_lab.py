@@ -1,0 +1,170 @@
+"""Labs: the machines and networks of one test, alive together."""
+
+from __future__ import annotations
+
+import os
+
+from ._machine import Machine
+from ._session import Session
+from .errors import MachineError, RpcError
+from .nixos.driver import pythonize_name
+from .nixos.logger import Logger
+from .nixos.surroundings import Surroundings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Any
+
+    from ._rpc import Client
+
+#: Leaves this package out of the tracebacks of pytest.
+__tracebackhide__ = True
+
+
+def lab(
+    manifest: str | os.PathLike[str] = ".",
+    *,
+    backend: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+    start: bool = True,
+    session: Session | None = None,
+) -> Lab:
+    """Makes the lab of a manifest.
+
+    ``manifest`` is the path of an ``attest.toml``, or of the directory that holds one (the
+    current directory). ``backend`` takes the place of the manifest's backends, such as ``"qemu"``;
+    ``output`` is the directory of results (attest makes one by default). The machines have booted
+    and are ready when this returns, unless ``start`` is false.
+
+    The lab has an ``attest`` of its own unless a ``session`` is given. It ends with `Lab.close`,
+    at the end of ``with``, or with this process.
+
+    Raises MachineError when the manifest is wrong or a machine does not boot.
+    """
+    own = session is None
+    if session is None:
+        session = Session()
+    params: dict[str, Any] = {"manifest": os.path.abspath(os.fspath(manifest)), "start": start}
+    if backend is not None:
+        params["backend"] = backend
+    if output is not None:
+        params["output"] = os.path.abspath(os.fspath(output))
+    try:
+        described = session.client.call("lab.open", params).result
+    except BaseException as error:
+        if own:
+            session.close()
+        if isinstance(error, RpcError):
+            raise MachineError(error.message) from None
+        raise
+    return Lab(session.client, described, session if own else None)
+
+
+class Lab:
+    """A lab. ``lab["web"]`` is a machine of it, iteration gives all of them by name."""
+
+    def __init__(
+        self,
+        client: Client,
+        described: dict[str, Any],
+        session: Session | None = None,
+        surroundings: Surroundings | None = None,
+    ) -> None:
+        self._client = client
+        # Ends with the lab, when there is one.
+        self._session = session
+        self._id = int(described.get("id", 1))
+        self._output = str(described.get("output") or ".")
+        self._closed = False
+        if surroundings is None:
+            logger = Logger(client, exit_on_error=False)
+            surroundings = Surroundings(client, logger, self._output)
+        #: The log of the test.
+        self.log: Logger = surroundings.logger
+        self._machines: dict[str, Machine] = {}
+        for machine in described.get("machines") or []:
+            made = Machine(surroundings, {"lab": self._id, **machine})
+            self._machines[made.name] = made
+        #: The names of the networks.
+        self.networks: list[str] = [
+            str(network["name"]) for network in described.get("networks") or []
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Lab of {', '.join(self._machines) or 'no machines'}>"
+
+    def machine(self, name: str) -> Machine:
+        """The machine of this name; ``web_1`` is also ``web-1``, as names of Python have no dash.
+
+        Raises KeyError, with the names that there are.
+        """
+        found = self._machines.get(name)
+        if found is None:
+            alike = [one for one in self._machines.values() if pythonize_name(one.name) == name]
+            if len(alike) != 1:
+                names = ", ".join(f"`{one}`" for one in self._machines) or "none"
+                raise KeyError(f"the lab has no machine `{name}`; it has {names}")
+            found = alike[0]
+        return found
+
+    __getitem__ = machine
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._machines
+
+    def __iter__(self) -> Iterator[Machine]:
+        return iter([self._machines[name] for name in sorted(self._machines)])
+
+    def __len__(self) -> int:
+        return len(self._machines)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the machines, sorted."""
+        return sorted(self._machines)
+
+    @property
+    def output(self) -> Path:
+        """The directory of results, on the host."""
+        from pathlib import Path
+
+        return Path(self._output)
+
+    def start(self) -> None:
+        """Starts all machines at once, and waits until all are ready.
+
+        Raises MachineError when one of them does not boot.
+        """
+        self._call("lab.start")
+
+    def close(self) -> None:
+        """Ends all machines. A lab that is closed already is left alone."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._client.closed:
+                self._call("lab.close")
+        finally:
+            if self._session is not None:
+                self._session.close()
+
+    def _call(self, method: str) -> None:
+        try:
+            self._client.call(method, {"lab": self._id})
+        except RpcError as error:
+            raise MachineError(error.message) from None
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
