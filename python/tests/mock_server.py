@@ -386,6 +386,10 @@ class Server:
             machine.end()
         return {}
 
+    def lab_environment(self, params: dict[str, Any]) -> Any:
+        self.environment = params["environment"]
+        return {}
+
     def lab_create_machine(self, params: dict[str, Any]) -> Any:
         found = re.search(r"run-(.+)-vm$", params["start_command"])
         name = params["name"] or (found[1] if found else "machine")

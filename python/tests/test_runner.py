@@ -32,6 +32,26 @@ def test_a_script_that_passes() -> None:
     assert ("machine.sync", {"lab": 1, "machine": "machine"}) in ran.server.calls
 
 
+def test_start_scripts_have_the_environment_of_the_script() -> None:
+    ran = run(
+        """
+import os
+machine.succeed("true")
+machine.shutdown()
+os.environ["NIX_DISK_IMAGE"] = "/elsewhere"
+os.environ["LATIN"] = os.fsdecode(b"\\xff")
+machine.start()
+machine.shutdown()
+machine.start()
+"""
+    )
+    assert (ran.code, ran.outcome) == (0, "passed"), ran.stderr
+    told = [params for method, params in ran.server.calls if method == "lab.environment"]
+    assert len(told) == 1
+    assert told[0]["environment"]["NIX_DISK_IMAGE"] == "/elsewhere"
+    assert "LATIN" not in told[0]["environment"]
+
+
 ASSERTION = """\
 def check(name):
     # A comment.

@@ -156,6 +156,8 @@ class LifeMixin(Mixin):
             self._started(self._call("machine.start", params).result)
 
     def _starting(self) -> None:
+        if self._kind == "vm-script":
+            self._surroundings.tell_environment(self._lab)
         self.log("starting vm" if self._what == "VM" else "starting container")
 
     def _started(self, result: object) -> None:
