@@ -46,6 +46,10 @@ pub(crate) enum ShellError {
     Silent { name: String, limit: Duration },
     #[error("the guest's shell is still busy with `{name}`, since {since:?}")]
     Stuck { name: String, since: Duration },
+    #[error(
+        "the guest's shell printed nothing, not even what it is: has the guest the program `base64`?"
+    )]
+    Mute,
     #[error(transparent)]
     Wrong(#[from] Wrong),
 }
