@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attest_backdoor::Happened;
 use attest_protocol::message::{Condition, Request, Response};
@@ -51,6 +51,20 @@ async fn a_shell_serves_over_all_boots() {
         panic!("no stats");
     };
     assert!(stats.uptime_ns > 0 && stats.memory_total > 0);
+    // More than there is room for, taken late: QEMU would drop what the console has no room for.
+    let mut channel = link.open(&Request::Exec(shell("seq 1 500000"))).unwrap();
+    let first = channel.receiver.next().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(first);
+    let (result, output) = support::finish(channel).await;
+    result.unwrap();
+    let all: String = (1..=500_000).map(|number| format!("{number}\n")).collect();
+    assert!(
+        all.as_bytes() == output,
+        "{} of {} bytes",
+        output.len(),
+        all.len()
+    );
     guest.copies(&link).await;
     call(&link, &Request::Reboot).await.unwrap();
     let (link, again) = guest.accept().await;
