@@ -52,13 +52,15 @@ async fn a_shell_serves_over_all_boots() {
     };
     assert!(stats.uptime_ns > 0 && stats.memory_total > 0);
     // More than there is room for, taken late: QEMU would drop what the console has no room for.
-    let mut channel = link.open(&Request::Exec(shell("seq 1 500000"))).unwrap();
+    let mut channel = link.open(&Request::Exec(shell("seq 1 1000000"))).unwrap();
     let first = channel.receiver.next().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     drop(first);
     let (result, output) = support::finish(channel).await;
     result.unwrap();
-    let all: String = (1..=500_000).map(|number| format!("{number}\n")).collect();
+    let all: String = (1..=1_000_000)
+        .map(|number| format!("{number}\n"))
+        .collect();
     assert!(
         all.as_bytes() == output,
         "{} of {} bytes",
