@@ -58,9 +58,10 @@ async fn a_shell_serves_over_all_boots() {
     drop(first);
     let (result, output) = support::finish(channel).await;
     result.unwrap();
-    let all: String = (1..=1_000_000)
-        .map(|number| format!("{number}\n"))
+    let numbers: Vec<String> = (1..=1_000_000)
+        .map(|number: u32| number.to_string())
         .collect();
+    let all = numbers.join("\n") + "\n";
     assert!(
         all.as_bytes() == output,
         "{} of {} bytes",
