@@ -11,6 +11,10 @@ pub const ANNOUNCEMENT: &str = "Spawning backdoor root shell...";
 /// The part of it that no base64 has in it: what is before may have been taken for output.
 pub(crate) const UNMISTAKABLE: &str = " backdoor root shell...";
 
+/// Characters of output after which the shell waits for a word of the host's. A Unix socket holds
+/// 208 KiB by default, of which small messages take more than they have bytes.
+pub(crate) const PIECE: usize = 32 * 1024;
+
 /// Bytes of a line that is no answer, for messages.
 const SHOWN: usize = 200;
 /// Bytes of a line in which the announcement is looked for.
@@ -49,9 +53,16 @@ pub struct Answer {
     has_output: bool,
     /// The output was padded, which only its end is.
     is_padded: bool,
+    /// Characters of output so far.
+    taken: usize,
 }
 
 impl Answer {
+    /// Whole pieces of output so far: after each, the shell waits.
+    pub(crate) fn pieces(&self) -> usize {
+        self.taken / PIECE
+    }
+
     /// The next part; `None` when that takes more bytes. `buffer` holds what was not taken yet: at
     /// most 64 KiB and what the caller added since.
     pub fn next(&mut self, buffer: &mut BytesMut) -> Option<Part> {
@@ -101,6 +112,7 @@ impl Answer {
             buffer.advance(length + 1);
             self.has_output = true;
         }
+        self.taken = self.taken.saturating_add(characters.len());
         self.is_padded |= characters.last() == Some(&b'=');
         match STANDARD.decode(&characters) {
             Ok(bytes) => Some(Part::Output(bytes.into())),

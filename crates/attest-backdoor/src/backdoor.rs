@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attest_protocol::link::{AgentPort, Channel};
-use attest_protocol::message::{Failure, FailureCode, Request};
+use attest_protocol::message::{Failure, FailureCode, Request, Response};
 use tokio::io::{AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 use tokio::task::{JoinHandle, JoinSet};
@@ -187,10 +187,7 @@ impl Boot<'_> {
     async fn serve(mut self, shell: Shell, host: &mut UnixStream, joined: &AtomicBool) {
         let guest = match Guest::meet(shell.clone()).await {
             Ok(guest) => guest,
-            Err(error) => {
-                self.not_pushed(&error.to_string());
-                Guest::unmet(shell)
-            }
+            Err(error) => Guest::unmet(shell, error),
         };
         match self.push(&guest).await {
             Ok((port, first)) => {
@@ -215,6 +212,7 @@ impl Boot<'_> {
         guest: &Guest,
     ) -> Result<(&mut UnixStream, Vec<u8>), Option<NotPushed>> {
         let agent = self.agent.ok_or(None)?;
+        guest.check().map_err(|error| Some(error.into()))?;
         let port = self.port.as_deref_mut().ok_or(Some(NotPushed::NoPort))?;
         if !self.pushes.another(guest) {
             return Err(Some(NotPushed::Ended));
@@ -267,8 +265,16 @@ async fn answer(guest: Guest, host: &mut UnixStream) {
 
 async fn dispatch(guest: Arc<Guest>, request: Request, channel: Channel) {
     let sender = channel.sender.clone();
-    let guest = &*guest;
-    let result = match request {
+    let result = match guest.check() {
+        Ok(()) => serve(&guest, request, channel).await,
+        Err(fault) => Err(fault.into()),
+    };
+    // When the host is gone there is nobody to tell.
+    let _ = sender.finish(&result);
+}
+
+async fn serve(guest: &Guest, request: Request, channel: Channel) -> Result<Response, Failure> {
+    match request {
         Request::Setup(setup) => system::set_up(guest, setup).await,
         Request::Exec(exec) => exec::serve(guest, &exec, channel).await,
         Request::Upload(upload) => copy::upload(guest, &upload, channel).await,
@@ -288,9 +294,7 @@ async fn dispatch(guest: Arc<Guest>, request: Request, channel: Channel) {
         Request::Reboot => system::leave(guest, "reboot").await,
         Request::Stats => system::stats(guest).await,
         Request::Boot => Err(no_boot()),
-    };
-    // When the host is gone there is nobody to tell.
-    let _ = sender.finish(&result);
+    }
 }
 
 fn no_boot() -> Failure {

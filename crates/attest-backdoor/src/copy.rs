@@ -8,14 +8,12 @@ use attest_protocol::message::{Download, Failure, FailureCode, RawBytes, Respons
 
 use crate::exec::cancellation;
 use crate::failure::{cancelled, failure};
-use crate::guest::{Guest, SMALL};
+use crate::guest::Guest;
 use crate::quote::quote;
-use crate::script::{fed, own};
+use crate::script::own;
+use crate::spool::{Spool, refused};
 
-/// Bytes of one piece up: what keeps others waiting, against a program started for each.
-const PIECE: usize = 512 * 1024;
-/// How long a piece, or one step, may take: a megabyte through a virtual console under TCG takes
-/// seconds.
+/// How long a step may take.
 const STEP: Duration = Duration::from_mins(5);
 /// How long a tree may take to come down, or to be unpacked.
 const TREE: Duration = Duration::from_hours(1);
@@ -72,16 +70,15 @@ pub(crate) async fn upload(
     absolute(&upload.path)?;
     let begun = step(guest, &with(BEGIN, &[&upload.path]), &upload.path, STEP).await?;
     let directory = begun.trim_ascii().to_vec();
-    match pieces(guest, &directory, channel).await {
+    let mut spool = Spool::new(guest, [&directory, b"/stream".as_slice()].concat());
+    match pieces(&mut spool, channel).await {
         Ok(bytes) => {
             let script = with(END, &[&upload.path, &directory]);
             step(guest, &script, &upload.path, TREE).await?;
             Ok(Response::Copied(bytes))
         }
         Err(failure) => {
-            let script = [b"rm -rf -- ".as_slice(), &quote(&directory)].concat();
-            // What went wrong before says more.
-            let _ = guest.ask(&script, "cleaning up", STEP).await;
+            Spool::new(guest, directory).remove().await;
             Err(failure)
         }
     }
@@ -101,51 +98,21 @@ async fn step(
     Err(refused(path, status, &said))
 }
 
-/// What a program of the guest's complained about.
-fn refused(path: &[u8], status: i32, said: &[u8]) -> Failure {
-    let path = String::from_utf8_lossy(path);
-    let said = String::from_utf8_lossy(said);
-    let code = match &*said {
-        said if status == 127 && said.contains("tar") => FailureCode::Unsupported,
-        said if said.contains("No space left") => FailureCode::NoSpace,
-        said if said.contains("Permission denied") => FailureCode::Denied,
-        said if said.contains("No such file") => FailureCode::NotFound,
-        _ => FailureCode::Os,
-    };
-    let said = attest_protocol::one_line(&said);
-    failure(
-        code,
-        format!("{path}: the guest's programs ended with status {status}: {said}"),
-    )
-}
-
 /// Append the stream to a file of the guest's. Gives the bytes of file contents in it.
-async fn pieces(guest: &Guest, directory: &[u8], mut channel: Channel) -> Result<u64, Failure> {
-    let file = [directory, b"/stream"].concat();
-    let script = [b"cat >>".as_slice(), &quote(&file), b" 2>&1"].concat();
+async fn pieces(spool: &mut Spool<'_>, mut channel: Channel) -> Result<u64, Failure> {
     let mut contents = Contents::default();
-    let mut piece = Vec::with_capacity(PIECE);
     loop {
-        let at_end = match channel.receiver.next().await {
+        match channel.receiver.next().await {
             Ok(Incoming::Data(Stream::In, bytes)) => {
                 contents.add(&bytes);
-                piece.extend_from_slice(&bytes);
-                false
+                spool.add(&bytes).await?;
             }
-            Ok(Incoming::Eof(Stream::In)) => true,
+            Ok(Incoming::Eof(Stream::In)) => {
+                spool.flush().await?;
+                return Ok(contents.bytes);
+            }
             Ok(Incoming::Cancelled) | Err(_) => return Err(cancelled()),
-            Ok(_) => false,
-        };
-        if piece.len() >= PIECE || (at_end && !piece.is_empty()) {
-            let line = fed(&script, &piece, "a piece of an upload", STEP);
-            let (status, said) = guest.shell.capture(line, SMALL).await?;
-            if status != 0 {
-                return Err(refused(&file, status, &said));
-            }
-            piece.clear();
-        }
-        if at_end {
-            return Ok(contents.bytes);
+            Ok(_) => {}
         }
     }
 }

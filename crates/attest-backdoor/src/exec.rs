@@ -11,10 +11,9 @@ use tokio::time::Instant;
 
 use crate::failure::{cancelled, failure};
 use crate::guest::Guest;
-use crate::script;
+use crate::script::{Command, Feed};
+use crate::spool::Spool;
 
-/// Bytes of stdin that a command may have.
-const MOST_STDIN: usize = 16 * 1024 * 1024;
 /// What `timeout` ends with when the time was out.
 const TIMED_OUT: i32 = 124;
 /// What it ends with when it had to kill: 128 + SIGKILL.
@@ -29,14 +28,32 @@ pub(crate) async fn serve(
         sender,
         mut receiver,
     } = channel;
-    let stdin = if exec.stdin && exec.pty.is_none() {
-        // Its length must be known before the command begins.
-        Some(stdin(&mut receiver).await?)
-    } else {
-        None
+    let command = Command::new(exec, &guest.environment())?;
+    let feed = match command.long() {
+        Some(_) if exec.stdin => {
+            return Err(failure(
+                FailureCode::Unsupported,
+                format!(
+                    "`{}` is too long for a root shell that has to feed its stdin, too: put it into a file",
+                    exec.program.text()
+                ),
+            ));
+        }
+        Some(program) => {
+            let mut spool = Spool::temporary(guest).await?;
+            spool.add(program).await?;
+            Some(filled(spool).await?)
+        }
+        // All of it must be there before the command begins.
+        None if exec.stdin => Some(stdin(guest, &mut receiver).await?),
+        None => None,
     };
-    let stdin = stdin.filter(|stdin| !stdin.is_empty());
-    let line = script::line(exec, &guest.environment(), stdin.as_deref(), guest.tools)?;
+    let feed = match (&feed, exec.stdin) {
+        (Some(file), true) => Feed::Stdin(file),
+        (Some(file), false) => Feed::Program(file),
+        (None, _) => Feed::Nothing,
+    };
+    let line = command.line(feed, guest.tools);
     let began = Instant::now();
     let mut asked = guest.shell.ask(line);
     // The shell does not say as which process.
@@ -67,27 +84,33 @@ fn timed_out(exec: &Exec, status: i32, duration: Duration) -> bool {
     matches!(status, TIMED_OUT | KILLED) && limit.is_some_and(|limit| duration >= limit)
 }
 
-/// All of a command's stdin.
-async fn stdin(receiver: &mut Receiver) -> Result<Vec<u8>, Failure> {
-    let mut stdin = Vec::new();
+/// All of a command's stdin, in a file.
+async fn stdin(guest: &Guest, receiver: &mut Receiver) -> Result<Vec<u8>, Failure> {
+    let mut spool = Spool::temporary(guest).await?;
     loop {
         match receiver.next().await {
             Ok(Incoming::Data(Stream::In, bytes)) => {
-                if stdin.len() + bytes.len() > MOST_STDIN {
-                    return Err(failure(
-                        FailureCode::Unsupported,
-                        format!(
-                            "a stdin of more than {MOST_STDIN} bytes is too much for a root shell: upload a file"
-                        ),
-                    ));
+                if let Err(failure) = spool.add(&bytes).await {
+                    spool.remove().await;
+                    return Err(failure);
                 }
-                stdin.extend_from_slice(&bytes);
             }
-            Ok(Incoming::Eof(Stream::In)) => return Ok(stdin),
-            Ok(Incoming::Cancelled) | Err(_) => return Err(cancelled()),
+            Ok(Incoming::Eof(Stream::In)) => return filled(spool).await,
+            Ok(Incoming::Cancelled) | Err(_) => {
+                spool.remove().await;
+                return Err(cancelled());
+            }
             Ok(_) => {}
         }
     }
+}
+
+async fn filled(mut spool: Spool<'_>) -> Result<Vec<u8>, Failure> {
+    if let Err(failure) = spool.flush().await {
+        spool.remove().await;
+        return Err(failure);
+    }
+    Ok(spool.file)
 }
 
 /// Resolves when the host no longer wants the request.
@@ -103,7 +126,15 @@ pub(crate) async fn cancellation(receiver: &mut Receiver) {
 
 /// Run a command to its end, keeping the end of its output.
 pub(crate) async fn captured(guest: &Guest, exec: &Exec) -> Result<CommandSeen, Failure> {
-    let line = script::line(exec, &guest.environment(), None, guest.tools)?;
+    let command = Command::new(exec, &guest.environment())?;
+    let line = match command.long() {
+        Some(program) => {
+            let mut spool = Spool::temporary(guest).await?;
+            spool.add(program).await?;
+            command.line(Feed::Program(&filled(spool).await?), guest.tools)
+        }
+        None => command.line(Feed::Nothing, guest.tools),
+    };
     let (status, stdout) = guest.shell.capture(line, MAX_SEEN).await?;
     Ok(CommandSeen {
         status: ExitStatus::Code(status),

@@ -23,6 +23,8 @@ timeout 0.5 true 2>/dev/null && echo fractions; timeout -k 1 9 true 2>/dev/null 
 pub(crate) struct Guest {
     pub(crate) shell: Shell,
     pub(crate) tools: Tools,
+    /// Why its shell is of no use.
+    fault: Option<ShellError>,
     pub(crate) boot_id: String,
     uptime_ns: u64,
     /// Of every command, as [`attest_protocol::message::Setup`] gave it.
@@ -34,6 +36,9 @@ impl Guest {
     pub(crate) async fn meet(shell: Shell) -> Result<Self, ShellError> {
         let line = own(QUESTION, "the first question", PROBE);
         let (_, answer) = shell.capture(line, SMALL).await?;
+        if answer.is_empty() {
+            return Err(ShellError::Mute);
+        }
         let answer = String::from_utf8_lossy(&answer);
         let mut lines = answer.lines();
         let boot_id = lines.next().unwrap_or_default().to_owned();
@@ -49,21 +54,28 @@ impl Guest {
         Ok(Self {
             shell,
             tools,
+            fault: None,
             boot_id,
             uptime_ns: nanoseconds(uptime),
             environment: Mutex::default(),
         })
     }
 
-    /// A guest whose shell gave no answer: what it is asked later will say so.
-    pub(crate) fn unmet(shell: Shell) -> Self {
+    /// A guest whose shell gave no answer: whatever is asked of it fails with the reason.
+    pub(crate) fn unmet(shell: Shell, fault: ShellError) -> Self {
         Self {
             shell,
             tools: Tools::default(),
+            fault: Some(fault),
             boot_id: String::new(),
             uptime_ns: 0,
             environment: Mutex::default(),
         }
+    }
+
+    /// Whether anything can be asked of it.
+    pub(crate) fn check(&self) -> Result<(), ShellError> {
+        self.fault.clone().map_or(Ok(()), Err)
     }
 
     pub(crate) fn environment(&self) -> Environment {

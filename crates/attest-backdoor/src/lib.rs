@@ -16,6 +16,7 @@ mod push;
 mod quote;
 mod script;
 mod shell;
+mod spool;
 mod system;
 mod wait;
 

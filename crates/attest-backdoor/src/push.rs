@@ -84,7 +84,10 @@ pub(crate) async fn push(
 }
 
 async fn find(guest: &Guest) -> Result<String, NotPushed> {
-    let script = format!("{FIND}; [ -c \"$dev\" ] && echo \"$dev\"");
+    // The kernel names a port a moment after it has made the console beside it.
+    let script = format!(
+        "for i in 1 2 3 4 5 6 7 8 9 10; do {FIND}; [ -c \"$dev\" ] && {{ echo \"$dev\"; exit 0; }}; sleep 0.1; done; exit 1"
+    );
     let (status, said) = guest
         .ask(script.as_bytes(), "finding the agent's port", STEP)
         .await?;

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use crate::answer::PIECE;
 use crate::failure::{failure, unsupported};
 use crate::quote::quote;
 use crate::shell::Line;
@@ -19,7 +20,7 @@ const KILL_AFTER: u32 = 1;
 /// Longest program for a command line: Linux takes 128 KiB in one argument (`MAX_ARG_STRLEN`), and
 /// a shell reads its lines byte by byte from a terminal.
 const LONGEST: usize = 16 * 1024;
-/// Reads a program that is too long for an argument, from its stdin.
+/// Reads a program that is too long for an argument.
 const LONG: &[u8] = b"eval \"$(cat <&3)\" 3<&-";
 
 /// What the guest has, as far as lines depend on it.
@@ -34,116 +35,117 @@ pub(crate) struct Tools {
 /// Environment of commands, beside the shell's own.
 pub(crate) type Environment = Vec<(String, String)>;
 
-/// A line that runs a command. `stdin` is what the command reads.
-pub(crate) fn line(
-    exec: &Exec,
-    environment: &Environment,
-    stdin: Option<&[u8]>,
-    tools: Tools,
-) -> Result<Line, Failure> {
-    if exec.pty.is_some() {
-        return Err(unsupported("a command on a pseudo-terminal"));
+/// What a command reads from a file, which goes away when it begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Feed<'a> {
+    Nothing,
+    /// Its stdin.
+    Stdin(&'a [u8]),
+    /// Itself.
+    Program(&'a [u8]),
+}
+
+/// The program of a command, with its user, directory and environment.
+pub(crate) struct Command<'a> {
+    exec: &'a Exec,
+    program: Vec<u8>,
+}
+
+impl<'a> Command<'a> {
+    pub(crate) fn new(exec: &'a Exec, environment: &Environment) -> Result<Self, Failure> {
+        if exec.pty.is_some() {
+            return Err(unsupported("a command on a pseudo-terminal"));
+        }
+        let program = program(exec, environment)?;
+        if program.contains(&0) {
+            return Err(failure(
+                FailureCode::Invalid,
+                "a command with a NUL byte cannot be given to a shell",
+            ));
+        }
+        Ok(Self { exec, program })
     }
-    let program = program(exec, environment)?;
-    if program.contains(&0) {
-        return Err(failure(
-            FailureCode::Invalid,
-            "a command with a NUL byte cannot be given to a shell",
-        ));
+
+    /// The program, when it is too long for a line.
+    pub(crate) fn long(&self) -> Option<&[u8]> {
+        Some(&*self.program).filter(|program| program.len() > LONGEST)
     }
-    let limit = exec.timeout_ms.map(Duration::from_millis);
-    let name = exec.program.text();
-    let is_long = program.len() > LONGEST;
-    if is_long && stdin.is_some() {
-        return Err(failure(
-            FailureCode::Unsupported,
-            format!(
-                "`{name}` has more than {LONGEST} bytes and a stdin, which is too much for a root shell: put it into a file"
-            ),
-        ));
+
+    /// The line that runs it.
+    pub(crate) fn line(&self, feed: Feed<'_>, tools: Tools) -> Line {
+        let limit = self.exec.timeout_ms.map(Duration::from_millis);
+        let mut command = limit.map_or_else(Vec::new, |limit| timeout(limit, tools).into_bytes());
+        command.extend_from_slice(b"bash -c ");
+        command.extend_from_slice(&match feed {
+            Feed::Program(_) => quote(LONG),
+            Feed::Nothing | Feed::Stdin(_) => quote(&self.program),
+        });
+        let (file, words) = match feed {
+            Feed::Nothing => (None, b" </dev/null".as_slice()),
+            Feed::Stdin(file) => (Some(file), b" <&9 9<&-".as_slice()),
+            Feed::Program(file) => (Some(file), b" 3<&9 9<&- </dev/null".as_slice()),
+        };
+        command.extend_from_slice(words);
+        if let Some(file) = file {
+            let file = quote(file);
+            let opened = [
+                b"(exec 9<".as_slice(),
+                &file,
+                b"; rm -f -- ",
+                &file,
+                b"; exec ",
+            ];
+            command = [&opened.concat(), &*command, b")"].concat();
+        }
+        Line {
+            text: answered(&command),
+            input: Bytes::new(),
+            name: self.exec.program.text(),
+            limit: limit.map(|limit| limit + Duration::from_secs(KILL_AFTER.into()) + GRACE),
+        }
     }
-    let mut text = Vec::new();
-    let command = match limit {
-        Some(limit) => format!("{}bash -c ", timeout(limit, tools)),
-        None => "bash -c ".to_owned(),
-    };
-    let (input, status) = if is_long {
-        feed(&mut text, &program, |text| {
-            text.extend_from_slice(command.as_bytes());
-            text.extend_from_slice(&quote(LONG));
-            text.extend_from_slice(b" 3<&0 </dev/null");
-        })
-    } else if let Some(stdin) = stdin {
-        feed(&mut text, stdin, |text| {
-            text.extend_from_slice(command.as_bytes());
-            text.extend_from_slice(&quote(&program));
-        })
-    } else {
-        text.extend_from_slice(command.as_bytes());
-        text.extend_from_slice(&quote(&program));
-        text.extend_from_slice(b" </dev/null");
-        (Bytes::new(), 0)
-    };
-    answer(&mut text, status);
-    Ok(Line {
-        text,
-        input,
-        name,
-        limit: limit.map(|limit| limit + Duration::from_secs(KILL_AFTER.into()) + GRACE),
-    })
 }
 
 /// A line of attest's own, run by a fork of the shell itself, within a limit of the shell's: starting
 /// another bash is most of what a small script costs.
 pub(crate) fn own(script: &[u8], name: impl Into<String>, limit: Duration) -> Line {
-    let mut text = Vec::new();
-    subshell(&mut text, script);
-    text.extend_from_slice(b" </dev/null");
-    answer(&mut text, 0);
     Line {
-        text,
+        text: answered(&[b"(".as_slice(), script, b") </dev/null"].concat()),
         input: Bytes::new(),
         name: name.into(),
         limit: Some(limit + GRACE),
     }
 }
 
-/// As [`own`], with a stdin.
+/// As [`own`], with a stdin, and for a script that prints little. What it reads follows the line, as
+/// base64, for a terminal may take other bytes for orders. All of it is taken from the shell's stdin,
+/// also where the script does not want it.
 pub(crate) fn fed(script: &[u8], stdin: &[u8], name: impl Into<String>, limit: Duration) -> Line {
-    let mut text = Vec::new();
-    let (input, status) = feed(&mut text, stdin, |text| subshell(text, script));
-    answer(&mut text, status);
+    let input = STANDARD.encode(stdin);
+    let text = [
+        format!("head -c {} | base64 -d | ( (", input.len()).as_bytes(),
+        script,
+        b"); s=$?; cat >/dev/null; exit $s) | base64 -w 0; printf '\\n%s\\n' ${PIPESTATUS[2]}",
+    ]
+    .concat();
     Line {
         text,
-        input,
+        input: Bytes::from(input),
         name: name.into(),
         limit: Some(limit + GRACE),
     }
 }
 
-/// The space is for a parenthesis before, which would else begin arithmetic.
-fn subshell(text: &mut Vec<u8>, script: &[u8]) {
-    text.extend_from_slice(b" (");
-    text.extend_from_slice(script);
-    text.push(b')');
-}
-
-/// How the answer is asked for: base64 of what is printed, in one line, then the status of this
-/// part of the pipeline.
-fn answer(text: &mut Vec<u8>, part: u8) {
-    text.extend_from_slice(b" | (base64 -w 0; echo); echo ${PIPESTATUS[");
-    text.extend_from_slice(part.to_string().as_bytes());
-    text.extend_from_slice(b"]}");
-}
-
-/// Feed bytes to a command. They follow the line, as base64, for a terminal may take other bytes
-/// for orders. All are taken from the shell's stdin, also where the command does not want them.
-fn feed(text: &mut Vec<u8>, bytes: &[u8], command: impl FnOnce(&mut Vec<u8>)) -> (Bytes, u8) {
-    let input = STANDARD.encode(bytes);
-    text.extend_from_slice(format!("head -c {} | base64 -d | (", input.len()).as_bytes());
-    command(text);
-    text.extend_from_slice(b"; s=$?; cat >/dev/null; exit $s)");
-    (Bytes::from(input), 2)
+/// A command with its answer: base64 of what it prints, in one line, then its exit status. In one
+/// round trip, but for what is longer than a piece: after each whole one the shell waits for a line of
+/// ours. QEMU drops what a guest writes to its console while nobody takes it, and a piece has room in
+/// the socket between, whatever the host does.
+fn answered(command: &[u8]) -> Vec<u8> {
+    let loop_of_pieces = format!(
+        " 8<&- | base64 -w 0 | (while read -r -N {PIECE} l; do printf %s \"$l\"; read -r a <&8; done; \
+         printf %s \"$l\"); printf '\\n%s\\n' ${{PIPESTATUS[0]}}; }} 8<&0"
+    );
+    [b"{ ".as_slice(), command, loop_of_pieces.as_bytes()].concat()
 }
 
 fn timeout(limit: Duration, tools: Tools) -> String {

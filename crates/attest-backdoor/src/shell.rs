@@ -46,6 +46,10 @@ pub(crate) enum ShellError {
     Silent { name: String, limit: Duration },
     #[error("the guest's shell is still busy with `{name}`, since {since:?}")]
     Stuck { name: String, since: Duration },
+    #[error(
+        "the guest's shell printed nothing, not even what it is: has the guest the program `base64`?"
+    )]
+    Mute,
     #[error(transparent)]
     Wrong(#[from] Wrong),
 }
@@ -214,11 +218,16 @@ impl Terminal {
         } = line;
         text.push(b'\n');
         let (mut reader, mut writer) = self.stream.split();
+        let (more, mut wanted) = mpsc::unbounded_channel();
         let writing = async {
             writer.write_all(&text).await?;
-            writer.write_all(&input).await
+            writer.write_all(&input).await?;
+            while wanted.recv().await.is_some() {
+                writer.write_all(b"\n").await?;
+            }
+            std::io::Result::Ok(())
         };
-        let reading = talk.read(&mut reader, &mut self.buffer, &name, limit, queue);
+        let reading = talk.read(&mut reader, &mut self.buffer, &name, limit, queue, more);
         // A full terminal of a program that does not read must not keep its output from us.
         let both = async {
             tokio::pin!(writing, reading);
@@ -314,13 +323,22 @@ impl Talk {
         name: &str,
         limit: Option<Duration>,
         queue: &mut Queue,
+        more: mpsc::UnboundedSender<()>,
     ) -> Result<Option<Wrong>, Over> {
+        let mut pieces = 0;
         let mut deadline = limit.map(|limit| self.began + limit);
         let mut is_wanted = true;
         loop {
             while let Some(part) = self.answer.next(buffer) {
                 match part {
-                    Part::Output(bytes) => self.give(bytes).await,
+                    Part::Output(bytes) => {
+                        self.give(bytes).await;
+                        let whole = self.answer.pieces();
+                        for _ in std::mem::replace(&mut pieces, whole)..whole {
+                            // The writer lives as long as this.
+                            let _ = more.send(());
+                        }
+                    }
                     Part::Status(status) => {
                         self.finish(Ok(status));
                         return Ok(None);

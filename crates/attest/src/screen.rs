@@ -101,10 +101,10 @@ impl Machine {
     }
 
     async fn press(&self, keys: &[String], hold: Option<Duration>, delay: Duration) -> Result<()> {
-        let held = hold.map_or_else(String::new, |hold| format!(" {}", hold.as_millis()));
+        let argument = hold.map_or_else(String::new, |time| format!(" {}", time.as_millis()));
         let mut has_controller = true;
         for key in keys {
-            let said = self.monitor(&format!("sendkey {key}{held}")).await?;
+            let said = self.monitor(&format!("sendkey {key}{argument}")).await?;
             // It says nothing of what went well.
             if said.to_ascii_lowercase().contains("invalid parameter") {
                 return Err(self.no_key(key));

@@ -1,10 +1,10 @@
 use attest_backdoor::{ANNOUNCEMENT, Happened};
 use attest_protocol::link::{HostPort, Incoming, LinkError};
-use attest_protocol::message::{FailureCode, Request};
+use attest_protocol::message::{FailureCode, Request, Setup};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use crate::support::{bash, call, host, host_with, run, shell, start_bash};
+use crate::support::{bash, call, host, host_with, run, shell, start, start_bash};
 
 #[tokio::test]
 async fn noise_before_the_announcement_is_kept_for_people() {
@@ -144,6 +144,22 @@ async fn a_shell_that_does_not_answer_is_stuck_by_name() {
         next.message.contains("still busy with `hang here`"),
         "{next:?}"
     );
+}
+
+#[tokio::test]
+async fn a_guest_without_base64_fails_by_name() {
+    let (terminal, guest) = UnixStream::pair().unwrap();
+    let (mut host, _) = host(terminal);
+    let script = format!("echo '{ANNOUNCEMENT}'; PATH=/nowhere exec $BASH --norc");
+    let _shell = start(guest, &script);
+    let (link, _) = host.accept().await.unwrap();
+    for request in [
+        Request::Setup(Setup::default()),
+        Request::Exec(shell("echo")),
+    ] {
+        let failure = call(&link, &request).await.unwrap_err();
+        assert!(failure.message.contains("`base64`"), "{failure:?}");
+    }
 }
 
 #[tokio::test]

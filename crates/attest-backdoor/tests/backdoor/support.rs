@@ -63,13 +63,20 @@ pub(crate) async fn bash() -> Fixture {
 
 /// Start a bash on the guest's end of a terminal.
 pub(crate) fn start_bash(guest: UnixStream, noise: &str) -> tokio::process::Child {
+    start(
+        guest,
+        &format!("printf '{noise}'; echo '{ANNOUNCEMENT}'; exec bash --norc"),
+    )
+}
+
+/// Start a shell that is this script.
+pub(crate) fn start(guest: UnixStream, script: &str) -> tokio::process::Child {
     let guest: OwnedFd = guest.into_std().unwrap().into();
     let guest = std::os::unix::net::UnixStream::from(guest);
     guest.set_nonblocking(false).unwrap();
     let guest = OwnedFd::from(guest);
-    let script = format!("printf '{noise}'; echo '{ANNOUNCEMENT}'; exec bash --norc");
     tokio::process::Command::new("bash")
-        .args(["-c", &script])
+        .args(["-c", script])
         .stdin(Stdio::from(guest.try_clone().unwrap()))
         .stdout(Stdio::from(guest))
         .stderr(Stdio::null())

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use attest_backdoor::Happened;
 use attest_protocol::message::{Condition, Request, Response};
@@ -51,6 +51,23 @@ async fn a_shell_serves_over_all_boots() {
         panic!("no stats");
     };
     assert!(stats.uptime_ns > 0 && stats.memory_total > 0);
+    // More than there is room for, taken late: QEMU would drop what the console has no room for.
+    let mut channel = link.open(&Request::Exec(shell("seq 1 1000000"))).unwrap();
+    let first = channel.receiver.next().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    drop(first);
+    let (result, output) = support::finish(channel).await;
+    result.unwrap();
+    let numbers: Vec<String> = (1..=1_000_000)
+        .map(|number: u32| number.to_string())
+        .collect();
+    let all = numbers.join("\n") + "\n";
+    assert!(
+        all.as_bytes() == output,
+        "{} of {} bytes",
+        output.len(),
+        all.len()
+    );
     guest.copies(&link).await;
     call(&link, &Request::Reboot).await.unwrap();
     let (link, again) = guest.accept().await;

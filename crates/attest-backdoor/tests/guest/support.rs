@@ -166,7 +166,7 @@ pub(crate) fn shell(command: &str) -> Exec {
     }
 }
 
-async fn finish(mut channel: Channel) -> (Result<Response, Failure>, Vec<u8>) {
+pub(crate) async fn finish(mut channel: Channel) -> (Result<Response, Failure>, Vec<u8>) {
     let mut output = Vec::new();
     loop {
         match tokio::time::timeout(PATIENCE, channel.receiver.next())
