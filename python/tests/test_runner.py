@@ -467,3 +467,53 @@ with t.assertRaisesRegex(Exception, "failed"):
     # Nothing but what the script says: attest itself says the rest.
     assert ran.stdout == ""
     assert not any("will time out" in line for line in ran.server.log())
+
+
+def test_failures_of_threads_are_shown_as_those_of_the_script() -> None:
+    script = """\
+import threading
+
+def work():
+    machine.succeed("false")
+
+thread = threading.Thread(target=work, name="worker")
+thread.start()
+thread.join()
+print("gone on")
+"""
+    ran = run(script)
+    assert ran.code == 0
+    assert "gone on" in ran.stdout
+    assert ran.stderr == ""
+    shown = [line for line in ran.server.log("test-error") if "^" not in line]
+    assert shown == [
+        "Exception in thread worker:",
+        "Traceback (most recent call last):",
+        '  File "<string>", line 4, in work',
+        '    machine.succeed("false")',
+        "",
+        "RequestedAssertionFailed: command `false` failed (exit code 1)",
+    ]
+
+
+def test_a_failure_can_be_examined_when_asked_to() -> None:
+    import socket
+
+    try:
+        socket.create_server(("127.0.0.1", 4444)).close()
+    except OSError as error:
+        pytest.skip(f"the debugger's port is taken: {error}")
+    with Server() as server:
+        server.described["debug_hook"] = "attach-here"
+        server.script("def f(x):\n    machine.succeed('false')\n\nf('the value')\n")
+        process = start(server)
+        server.wait_for(lambda: any("attach-here" in line for line in server.log("test-error")))
+        with socket.create_connection(("127.0.0.1", 4444)) as connection:
+            connection.sendall(b"p x\nquit\n")
+            said = connection.makefile().read()
+        process.communicate(timeout=60)
+        assert "-> machine.succeed('false')" in said
+        assert "'the value'" in said
+        assert process.returncode == 1
+        assert server.ended is not None
+        assert server.ended["outcome"] == "assertion"
