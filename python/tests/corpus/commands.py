@@ -60,6 +60,8 @@ with subtest("long commands and long outputs come through whole"):
     word = "x" * 200_000
     t.assertEqual(machine.succeed(f"echo {word}; cat"), word + "\n")
     machine.fail(f"true {word}; exit 3")
+    t.assertEqual(machine.wait_until_succeeds(f"echo {word} | wc -c", timeout=60), "200001\n")
+    t.assertEqual(machine.wait_until_fails(f": {word}; echo no; false", timeout=60), "no\n")
     t.assertEqual(machine.execute(f"echo {word} | wc -c; exit 3"), (3, "200001\n"))
     t.assertEqual(len(machine.succeed("head -c 3000000 /dev/zero | tr '\\0' a")), 3_000_000)
 

@@ -16,7 +16,7 @@ with subtest("files"):
 with subtest("ports"):
     machine.wait_for_closed_port(18734)
     # Not all of them can stay when a connection has ended, and they do not agree how.
-    listen = "if nc -h 2>&1 | grep -q -e ' -k'; then exec nc -lk 18734; fi; exec nc -ll -p 18734 -e true"
+    listen = "if [[ $(nc -h 2>&1) == *-k* ]]; then exec nc -lk 18734; fi; exec nc -ll -p 18734 -e true"
     machine.execute(f"({listen}) </dev/null >/dev/null 2>&1 & echo $! > /tmp/corpus-pid")
     machine.wait_for_open_port(18734)
     machine.wait_for_open_port(port=18734, addr="127.0.0.1", timeout=60)
