@@ -103,6 +103,9 @@ def test_failures_have_what_the_command_wrote(lab: attest.Lab) -> None:
     error = caught.value
     assert (error.machine, error.status) == ("db", 3)
     assert (error.stdout, error.stderr) == ("out\n", "err\n")
+    assert str(error) == (
+        "command `echo out; echo err >&2; exit 3` failed (exit code 3)\nstdout: out\nstderr: err"
+    )
 
 
 def test_files(lab: attest.Lab, tmp_path: Path) -> None:

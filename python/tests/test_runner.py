@@ -436,29 +436,6 @@ with the_sky_is_up:
     ]
 
 
-def test_a_failure_stops_in_the_debugger_when_asked_to() -> None:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with Server() as server:
-        server.described["debug_hook"] = "attach-here"
-        server.script(f"secret = 42\ndebug.breakpoint(port={port})\nprint('gone on', secret)\n")
-        process = start(server)
-        server.wait_for(lambda: any("attach-here" in line for line in server.log("test-error")))
-        assert re.match(
-            r"Breakpoint reached, run 'sudo attach-here \d{6,7}'$", server.log("test-error")[0]
-        )
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(b"p secret\nsecret = 43\ncontinue\n")
-            said = connection.makefile().read()
-        stdout, _ = process.communicate(timeout=60)
-        assert "42" in said
-        assert "gone on 43" in stdout
-        assert process.returncode == 0
-
-
 def test_scripts_of_attests_own() -> None:
     def prepare(server: Server) -> None:
         server.described["surface"] = "attest"
@@ -487,3 +464,30 @@ with t.assertRaisesRegex(Exception, "failed"):
     # Nothing but what the script says: attest itself says the rest.
     assert ran.stdout == ""
     assert not any("will time out" in line for line in ran.server.log())
+
+
+def test_failures_of_threads_are_shown_as_those_of_the_script() -> None:
+    script = """\
+import threading
+
+def work():
+    machine.succeed("false")
+
+thread = threading.Thread(target=work, name="worker")
+thread.start()
+thread.join()
+print("gone on")
+"""
+    ran = run(script)
+    assert ran.code == 0
+    assert "gone on" in ran.stdout
+    assert ran.stderr == ""
+    shown = [line for line in ran.server.log("test-error") if "^" not in line]
+    assert shown == [
+        "Exception in thread worker:",
+        "Traceback (most recent call last):",
+        '  File "<string>", line 4, in work',
+        '    machine.succeed("false")',
+        "",
+        "RequestedAssertionFailed: command `false` failed (exit code 1)",
+    ]

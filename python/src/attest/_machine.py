@@ -76,10 +76,7 @@ class CompletedCommand:
             return self
         how = "timed out" if self.timed_out else f"failed (exit code {self.status})"
         message = f"command `{self.command}` {how}"
-        for name, data in (("stdout", self.stdout), ("stderr", self.stderr)):
-            if data:
-                message += f"\n{name}: {read_text(data).rstrip()}"
-        failure = RequestedAssertionFailed(message)
+        failure = RequestedAssertionFailed(_with_outputs(message, self.stdout, self.stderr))
         failure.machine = self.machine
         failure.status = self.status
         failure.stdout = read_text(self.stdout)
@@ -208,8 +205,19 @@ class Machine(QemuMachine):
     def _starting(self) -> None:
         self.log("starting")
 
-    def _started(self, result: object) -> None:
-        super()._started(result)
+    def _command_failed(
+        self, message: str, status: int, output: bytes, errors: bytes
+    ) -> RequestedAssertionFailed:
+        # Who calls from plain Python or pytest sees the error, and may never see the log.
+        message = _with_outputs(message, output, errors)
+        return super()._command_failed(message, status, output, errors)
+
+
+def _with_outputs(message: str, stdout: bytes, stderr: bytes) -> str:
+    for name, data in (("stdout", stdout), ("stderr", stderr)):
+        if data:
+            message += f"\n{name}: {read_text(data).rstrip()}"
+    return message
 
 
 def _bytes(value: object) -> bytes:

@@ -136,7 +136,11 @@ class Script:
     def _break(self, error: Exception) -> None:
         """Stops at a failure, when a hook for that was asked for."""
         if not isinstance(error, (MachineError, SyntaxError)):
-            self._driver.debug.breakpoint()
+            try:
+                self._driver.debug.post_mortem(error, self.name)
+            except OSError as refused:
+                # The port is taken: the failure of the script is what counts.
+                self._driver.logger.log_test_error(f"no debugger: {refused}")
 
     def test_script(self, driver: Driver) -> None:
         """Runs the script in new globals."""
@@ -148,7 +152,24 @@ class Script:
             from .nixos.testcase import AssertionTester
 
             symbols["t"] = AssertionTester()
+        if _mentions(code, "threading"):
+            self._watch_threads()
         exec(code, symbols)
+
+    def _watch_threads(self) -> None:
+        """Shows failures of threads as those of the script."""
+        import threading
+
+        def show(failed: threading.ExceptHookArgs) -> None:
+            from ._failure import render
+
+            if failed.exc_value is None or isinstance(failed.exc_value, SystemExit):
+                return
+            name = "" if failed.thread is None else failed.thread.name
+            lines = [f"Exception in thread {name}:", *render(failed.exc_value, self.name)]
+            self._tell(Outcome("error", FAILED, None, lines))
+
+        threading.excepthook = show
 
     def compile(self) -> CodeType:
         """The script's code.

@@ -38,7 +38,8 @@ with subtest("it is asked while a command runs, at its own interval"):
     asked.clear()
     with file_is_there:
         machine.succeed("sleep 1")
-    t.assertGreater(len(asked), 2)
+    # A plain root shell runs one command at a time: there it has to wait.
+    t.assertGreater(len(asked), 2 if os.environ.get("CORPUS_AGENT", "1") == "1" else 0)
 
 with subtest("a condition that breaks ends a wait"):
     machine.execute("(sleep 1; rm /tmp/corpus-condition) >&2 &")

@@ -1,7 +1,7 @@
 """Text terminals."""
-# needs: tty systemd
+# needs: tty
 
-machine.wait_for_unit("multi-user.target")
+machine.connect()
 machine.send_chars("corpus text\n")
 machine.wait_until_tty_matches("1", "corpus text")
 machine.wait_until_tty_matches(tty="1", regexp="corpus +text", timeout=60)

@@ -10,7 +10,7 @@ from ..errors import MachineError, RequestedAssertionFailed, RpcError
 from .console import ConsoleMixin
 from .copies import CopiesMixin
 from .life import LifeMixin
-from .retrying import timed_out
+from .retrying import retry, timed_out
 from .units import UnitsMixin
 
 #: Leaves this package out of the tracebacks of pytest.
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .surroundings import Surroundings
 
 __all__ = ["BaseMachine"]
+
+#: A command that is awaited inside the machine must fit into a message of 64 KiB; UTF-8 has 4 bytes
+#: at most for a character. A longer one is tried again from here.
+_LONGEST_AWAITED = 15_000
 
 #: Names of files that a shell leaves as they are.
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@%:,=")
@@ -287,9 +291,7 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
         runs.
         """
         self._command(command, "wait_until_succeeds")
-        target = {"succeeds": self._prepare(command)}
-        reply = self._wait(f"waiting for success: {command}", target, timeout)
-        return read_text(reply.attachment(0))
+        return self._wait_for_command(f"waiting for success: {command}", command, True, timeout)
 
     def wait_until_fails(self, command: str, timeout: Timeout = 900) -> str:
         """Runs a shell command again and again until it fails: its standard output then.
@@ -298,9 +300,25 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
         runs.
         """
         self._command(command, "wait_until_fails")
-        target = {"fails": self._prepare(command)}
-        reply = self._wait(f"waiting for failure: {command}", target, timeout)
-        return read_text(reply.attachment(0))
+        return self._wait_for_command(f"waiting for failure: {command}", command, False, timeout)
+
+    def _wait_for_command(self, message: str, command: str, success: bool, timeout: Timeout) -> str:
+        if len(command) > _LONGEST_AWAITED:
+            return self._try_command(message, command, success, timeout)
+        target = {"succeeds" if success else "fails": self._prepare(command)}
+        return read_text(self._wait(message, target, timeout).attachment(0))
+
+    def _try_command(self, message: str, command: str, success: bool, timeout: Timeout) -> str:
+        output = ""
+
+        def is_so(_last: bool) -> bool:
+            nonlocal output
+            status, output = self.execute(command, timeout=timeout)
+            return (status == 0) == success
+
+        with self._quick_nested(message):
+            retry(is_so, timeout)
+        return output
 
     def wait_for_file(self, filename: str, timeout: Timeout = 900) -> None:
         """Waits until a file exists; the shell expands its name.

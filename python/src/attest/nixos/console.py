@@ -56,8 +56,9 @@ class ConsoleMixin(Mixin):
                     self._console_rest = lines[taken:]
                     return
                 if ended and not new:
+                    what = "ended" if self._ever_started else "has not been started"
                     raise MachineError(
-                        f"machine `{self.name}` ended before its console said /{regex}/"
+                        f"machine `{self.name}` {what}: its console will not say /{regex}/"
                     )
                 if limit is not None and not new and monotonic() - started >= limit:
                     raise self._console_timed_out(lines, monotonic() - started, timeout)

@@ -7,14 +7,14 @@ import pdb
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from socket import socket
-    from types import FrameType
+    from types import FrameType, TracebackType
     from typing import Any
 
 
 class RemotePdb(pdb.Pdb):
     """A debugger that ends its connection when the program goes on."""
 
-    def __init__(self, connection: socket, frame: FrameType) -> None:
+    def __init__(self, connection: socket, frame: FrameType | None) -> None:
         self._frame: FrameType | None = frame
         self._connection = connection
         # One stream for both would forget what it has read ahead at each write.
@@ -26,6 +26,11 @@ class RemotePdb(pdb.Pdb):
     def set_trace(self, frame: FrameType | None = None, *rest: Any, **more: Any) -> None:
         """Stops at the next line of the frame."""
         super().set_trace(frame or self._frame, *rest, **more)
+
+    def examine(self, traceback: TracebackType) -> None:
+        """Looks at what has failed, from its innermost frame."""
+        self.reset()
+        self.interaction(None, traceback)
 
     def set_step(self) -> None:
         """Stops at the next line; the first time of the frame, not of what still runs in here."""
