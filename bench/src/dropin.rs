@@ -1,18 +1,22 @@
-//! The drop-in for the NixOS test driver on a guest with a backdoor: beside the Python driver
-//! where there is one on `PATH`, else beside the two round trips that its wire needs.
+//! The drop-in for the NixOS test driver on a guest with a backdoor: beside the two round trips that the
+//! Python driver's wire needs, and beside that driver where there is one on `PATH`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use attest::scripts::{AgentUse, ScriptKind, ScriptMachine, ScriptsPlan};
+use attest::{Lab, LabContext, Recorder};
 use attest_fixture::{Fixture, Node};
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
 use crate::start::attest_binary;
 
+/// Of commands, one after the other on each guest.
+const ALTERNATIONS: usize = 100;
 const CALLS: usize = 60;
 const WAITS: usize = 12;
 
@@ -53,7 +57,7 @@ struct Measured {
     whole: Duration,
 }
 
-pub(crate) fn run(report: &Report) -> Result<()> {
+pub(crate) async fn run(report: &Report) -> Result<()> {
     let fixture = match Fixture::new() {
         Ok(fixture) => fixture,
         Err(error) => {
@@ -63,80 +67,127 @@ pub(crate) fn run(report: &Report) -> Result<()> {
     };
     let directory = tempfile::tempdir()?;
     let script = fixture.write(directory.path(), &Node::new("m", 1))?;
-    let test = directory.path().join("test.py");
-    let text = SCRIPT
+    beside_the_wire(report, directory.path(), &script).await?;
+    drivers(report, directory.path(), &script)
+}
+
+/// Commands through the shell of one guest, each right after the same on another, as the wire of the
+/// Python driver has it: two round trips, and nothing else.
+async fn beside_the_wire(report: &Report, directory: &Path, script: &Path) -> Result<()> {
+    let mut plan = ScriptsPlan::new(directory.join("lab"));
+    plan.agent = AgentUse::Never;
+    plan.machines.push(ScriptMachine {
+        name: "m".to_owned(),
+        command: script.display().to_string(),
+        kind: ScriptKind::Vm,
+    });
+    let context = LabContext {
+        recorder: Recorder::silent(),
+        output: directory.to_owned(),
+        cache: None,
+    };
+    let lab = Lab::of_scripts(plan, context).await?;
+    let machine = lab.machine("m")?;
+    machine.connect(None).await?;
+    let mut wire = Wire::start(directory, script)?;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for number in 0..ALTERNATIONS + 5 {
+        let began = Instant::now();
+        machine.shell("true").without_timeout().await?;
+        let took = began.elapsed();
+        let other = wire.run_true()?;
+        if number >= 5 {
+            ours.push(took);
+            theirs.push(other);
+        }
+    }
+    lab.shutdown().await;
+    let compared = Compared {
+        what: "the two round trips of the Python driver's wire",
+        median: median_ms(&theirs),
+    };
+    report.milliseconds("dropin/true-by-shell", &ours, None, Some(compared));
+    report.ratio("dropin/true-by-shell-ratio", &ours, &theirs, 1.0);
+    Ok(())
+}
+
+/// Whole runs of one script: through the shell, through the agent, and by the Python driver.
+fn drivers(report: &Report, directory: &Path, script: &Path) -> Result<()> {
+    let test = directory.join("test.py");
+    let source = SCRIPT
         .replace("CALLS", &CALLS.to_string())
         .replace("WAITS", &WAITS.to_string());
-    std::fs::write(&test, text)?;
+    std::fs::write(&test, source)?;
     let attest = attest_binary()?;
     let ours = |agent: &str| {
         let mut command = Command::new(&attest);
         command.arg("nixos-test-driver").env("ATTEST_AGENT", agent);
         command
     };
-    let by_shell = measure(ours("never"), directory.path(), &script, &test)?;
-    let by_agent = measure(ours("auto"), directory.path(), &script, &test)?;
-    let peer = peer(&attest);
-    let (what, other) = match &peer {
-        Some(peer) => {
-            let measured = measure(Command::new(peer), directory.path(), &script, &test)?;
-            report.milliseconds(
-                "dropin/whole-run-of-the-peer",
-                &[measured.whole],
-                None,
-                None,
-            );
-            ("the Python driver", measured)
-        }
+    let peer = match peer(&attest) {
+        Some(peer) => Some(measure(Command::new(peer), directory, script, &test)?),
         None => {
-            report.skipped(
-                "dropin/peer",
-                "no nixos-test-driver on PATH but this one; compared with the two round trips of its wire",
-            );
-            (
-                "the two round trips of the wire",
-                on_the_wire(directory.path(), &script)?,
-            )
+            report.skipped("dropin/peer", "no nixos-test-driver on PATH but this one");
+            None
         }
     };
-    let compared = |median| Compared { what, median };
+    let by_shell = measure(ours("never"), directory, script, &test)?;
+    let by_agent = measure(ours("auto"), directory, script, &test)?;
+    let compared = |of: fn(&Measured) -> Vec<Duration>| {
+        peer.as_ref().map(|peer| Compared {
+            what: "the Python driver",
+            median: median_ms(&of(peer)),
+        })
+    };
+    let succeed = |measured: &Measured| measured.succeed.clone();
     report.milliseconds(
         "dropin/succeed-by-shell",
         &by_shell.succeed,
         None,
-        Some(compared(median_ms(&other.succeed))),
-    );
-    report.ratio(
-        "dropin/succeed-by-shell-ratio",
-        &by_shell.succeed,
-        &other.succeed,
-        1.0,
+        compared(succeed),
     );
     report.milliseconds(
         "dropin/succeed-by-agent",
         &by_agent.succeed,
         None,
-        Some(compared(median_ms(&other.succeed))),
+        compared(succeed),
     );
-    let waits = |measured: &Measured| -> Vec<Duration> {
-        measured
-            .waits
-            .iter()
-            .map(|wait| wait.saturating_sub(measured.look))
-            .collect()
-    };
-    let peers = peer.is_some().then(|| compared(median_ms(&waits(&other))));
     // The guest's clock of this file has hundredths of a second.
+    let waits = Measured::waits;
     report.milliseconds(
         "dropin/wait-by-shell",
         &waits(&by_shell),
         Some(100.0),
-        peers.clone(),
+        compared(waits),
     );
-    report.milliseconds("dropin/wait-by-agent", &waits(&by_agent), Some(15.0), peers);
-    report.milliseconds("dropin/whole-run-by-shell", &[by_shell.whole], None, None);
-    report.milliseconds("dropin/whole-run-by-agent", &[by_agent.whole], None, None);
+    report.milliseconds(
+        "dropin/wait-by-agent",
+        &waits(&by_agent),
+        Some(15.0),
+        compared(waits),
+    );
+    let whole = |measured: &Measured| vec![measured.whole];
+    report.milliseconds(
+        "dropin/run-by-shell",
+        &whole(&by_shell),
+        None,
+        compared(whole),
+    );
+    report.milliseconds(
+        "dropin/run-by-agent",
+        &whole(&by_agent),
+        None,
+        compared(whole),
+    );
     Ok(())
+}
+
+impl Measured {
+    /// From what was waited for to the return of the wait, without the look at the clock after it.
+    fn waits(&self) -> Vec<Duration> {
+        let waits = self.waits.iter();
+        waits.map(|wait| wait.saturating_sub(self.look)).collect()
+    }
 }
 
 /// A NixOS test driver that is not attest.
@@ -149,7 +200,7 @@ fn peer(attest: &Path) -> Option<PathBuf> {
 }
 
 fn measure(mut driver: Command, directory: &Path, script: &Path, test: &Path) -> Result<Measured> {
-    let samples = directory.join("samples.json");
+    let file = directory.join("samples.json");
     let began = Instant::now();
     // The first generation: every Python driver takes it, or its environment.
     let output = driver
@@ -158,7 +209,7 @@ fn measure(mut driver: Command, directory: &Path, script: &Path, test: &Path) ->
         .env("testScript", test)
         .env("globalTimeout", "600")
         .env("XDG_RUNTIME_DIR", directory)
-        .env("SAMPLES", &samples)
+        .env("SAMPLES", &file)
         .current_dir(directory)
         .stdin(Stdio::null())
         .output()?;
@@ -167,8 +218,7 @@ fn measure(mut driver: Command, directory: &Path, script: &Path, test: &Path) ->
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{driver:?} ended with {}:\n{said}", output.status).into());
     }
-    let text = std::fs::read_to_string(&samples)?;
-    let samples: serde_json::Value = serde_json::from_str(&text)?;
+    let samples: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
     let times = |name: &str| -> Result<Vec<Duration>> {
         let nanoseconds: Vec<i64> = serde_json::from_value(samples[name].clone())?;
         Ok(nanoseconds
@@ -184,78 +234,73 @@ fn measure(mut driver: Command, directory: &Path, script: &Path, test: &Path) ->
     })
 }
 
-/// The guest alone, started as the contract has it, and asked as the contract has it.
-fn on_the_wire(directory: &Path, script: &Path) -> Result<Measured> {
-    let began = Instant::now();
-    let state = tempfile::tempdir_in(directory)?;
-    let path = |name: &str| state.path().join(name);
-    let (monitor, shell) = (
-        UnixListener::bind(path("monitor"))?,
-        UnixListener::bind(path("shell"))?,
-    );
-    let line = format!(
-        "{} -qmp unix:{},server=on,wait=off -monitor unix:{} -chardev socket,id=shell,path={} \
-         -device virtio-serial -device virtconsole,chardev=shell -device virtio-rng-pci -serial stdio \
-         -no-reboot -nographic",
-        script.display(),
-        path("qmp").display(),
-        path("monitor").display(),
-        path("shell").display()
-    );
-    let mut guest = Guest(
-        Command::new("sh")
-            .arg("-c")
-            .arg(format!("exec {line}"))
-            .current_dir(state.path())
-            .env("TMPDIR", state.path())
-            .env("SHARED_DIR", state.path())
-            .env("USE_TMPDIR", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()?,
-    );
-    let _monitor = monitor.accept()?;
-    let (shell, _) = shell.accept()?;
-    let mut reader = BufReader::new(shell.try_clone()?);
-    let mut announced = String::new();
-    while !announced.contains("Spawning backdoor root shell...") {
-        let mut byte = [0];
-        reader.read_exact(&mut byte)?;
-        announced.push(char::from(byte[0]));
-    }
-    reader.read_line(&mut announced)?;
-    let mut succeed = Vec::new();
-    for number in 0..CALLS + 5 {
-        let took = true_by_two_round_trips(&shell, &mut reader)?;
-        if number >= 5 {
-            succeed.push(took);
-        }
-    }
-    guest.0.kill()?;
-    Ok(Measured {
-        succeed,
-        look: Duration::ZERO,
-        waits: Vec::new(),
-        whole: began.elapsed(),
-    })
+/// A guest that is started and asked as the contract has it, by nothing more than that takes.
+struct Wire {
+    _guest: Guest,
+    _state: tempfile::TempDir,
+    _monitor: UnixStream,
+    reader: BufReader<UnixStream>,
+    shell: UnixStream,
 }
 
-fn true_by_two_round_trips(
-    mut shell: &UnixStream,
-    reader: &mut BufReader<UnixStream>,
-) -> Result<Duration> {
-    let began = Instant::now();
-    let mut answer = String::new();
-    shell.write_all(b" bash -c 'set -euo pipefail; true' | (base64 -w 0; echo)\n")?;
-    reader.read_line(&mut answer)?;
-    answer.clear();
-    shell.write_all(b"echo ${PIPESTATUS[0]}\n")?;
-    reader.read_line(&mut answer)?;
-    let took = began.elapsed();
-    if answer.trim() != "0" {
-        return Err(format!("the guest answered `{}`", answer.trim()).into());
+impl Wire {
+    fn start(directory: &Path, script: &Path) -> Result<Self> {
+        let state = tempfile::tempdir_in(directory)?;
+        let path = |name: &str| state.path().join(name);
+        let monitor = UnixListener::bind(path("monitor"))?;
+        let shell = UnixListener::bind(path("shell"))?;
+        let line = format!(
+            "exec {} -qmp unix:{},server=on,wait=off -monitor unix:{} -chardev socket,id=shell,path={} \
+             -device virtio-serial -device virtconsole,chardev=shell -device virtio-rng-pci \
+             -serial stdio -no-reboot -nographic",
+            script.display(),
+            path("qmp").display(),
+            path("monitor").display(),
+            path("shell").display()
+        );
+        let guest = Guest(
+            Command::new("sh")
+                .args(["-c", &line])
+                .current_dir(state.path())
+                .env("TMPDIR", state.path())
+                .env("SHARED_DIR", state.path())
+                .env("USE_TMPDIR", "1")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()?,
+        );
+        let (monitor, _) = monitor.accept()?;
+        let (shell, _) = shell.accept()?;
+        let mut reader = BufReader::new(shell.try_clone()?);
+        let mut announced = String::new();
+        while !announced.contains("Spawning backdoor root shell...") {
+            announced.clear();
+            reader.read_line(&mut announced)?;
+        }
+        Ok(Self {
+            _guest: guest,
+            _state: state,
+            _monitor: monitor,
+            reader,
+            shell,
+        })
     }
-    Ok(took)
+
+    fn run_true(&mut self) -> Result<Duration> {
+        let began = Instant::now();
+        let mut answer = String::new();
+        let command = b" bash -c 'set -euo pipefail; true' | (base64 -w 0; echo)\n";
+        self.shell.write_all(command)?;
+        self.reader.read_line(&mut answer)?;
+        answer.clear();
+        self.shell.write_all(b"echo ${PIPESTATUS[0]}\n")?;
+        self.reader.read_line(&mut answer)?;
+        let took = began.elapsed();
+        if answer.trim() != "0" {
+            return Err(format!("the guest answered `{}`", answer.trim()).into());
+        }
+        Ok(took)
+    }
 }
 
 /// Ends with this.

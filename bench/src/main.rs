@@ -90,7 +90,7 @@ async fn measure() -> Result<()> {
             "nspawn" => nspawn::run(&report).await?,
             "multi-user" => multi_user::run(&report).await?,
             "python" => python::run(&report).await?,
-            _ => dropin::run(&report)?,
+            _ => dropin::run(&report).await?,
         }
     }
     Ok(())

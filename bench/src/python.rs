@@ -49,8 +49,8 @@ fn starts(report: &Report) -> Result<()> {
     let script = directory.path().join(fake_vm::NAME);
     std::os::unix::fs::symlink(std::env::current_exe()?, &script)?;
     let test = directory.path().join("test.py");
-    let text = "machine.start()\nmachine.succeed('true')\nimport time\nopen('answered', 'w').write(str(time.clock_gettime_ns(time.CLOCK_MONOTONIC)))\n";
-    std::fs::write(&test, text)?;
+    let source = "machine.start()\nmachine.succeed('true')\nimport time\nopen('answered', 'w').write(str(time.clock_gettime_ns(time.CLOCK_MONOTONIC)))\n";
+    std::fs::write(&test, source)?;
     let state = directory.path().join("vm-state-fake");
     let (mut to_machine, mut to_answer, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for sample in 0..=STARTS {

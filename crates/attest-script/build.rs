@@ -20,6 +20,7 @@ fn main() {
             .update(&contents.len().to_le_bytes())
             .update(&contents);
         let path = fs::canonicalize(path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let path = path.to_str().expect("the path of the sources is UTF-8");
         writeln!(list, "    ({name:?}, include_bytes!({path:?})),").expect("memory");
     }
     list.push(']');

@@ -1,11 +1,11 @@
 //! A guest with a whole system in it: Debian with systemd, and the backdoor as one of its units, as
 //! it is on NixOS.
 
+use attest_image::Cache;
 use attest_image::root::{
     NewContent, NewFile, NewUser, Profile, RootImage, RootSource, RootSpec, Units, build_root,
 };
 use attest_image::source::Debian;
-use attest_image::Cache;
 
 use crate::{Fixture, FixtureError, PROGRAMS, guest};
 

@@ -147,9 +147,9 @@ fn kind(error: &Error) -> ErrorKind {
         Error::UnknownMachine { .. } | Error::UnknownImage { .. } | Error::Manifest(_) => {
             ErrorKind::Usage
         }
-        Error::Assertion(_) | Error::TooLong { .. } => ErrorKind::Usage,
-        Error::Command(_) => ErrorKind::Command,
-        Error::Qmp {
+        Error::Assertion(_) | Error::TooLong { .. } | Error::Key { .. } => ErrorKind::Usage,
+        Error::Command(_)
+        | Error::Qmp {
             source: QmpError::Refused { .. },
             ..
         } => ErrorKind::Command,

@@ -68,10 +68,9 @@ impl Client {
         loop {
             while self.calls.try_join_next().is_some() {}
             match reader.next().await {
-                Ok(None) => return Served::Left,
+                Ok(None) | Err(WireError::Cut) => return Served::Left,
                 Ok(Some(Incoming::Call(call))) => self.call(call).await,
                 Ok(Some(Incoming::Notification(said))) => self.hear(said),
-                Err(WireError::Cut) => return Served::Left,
                 Err(error) => return Served::Unreadable(error),
             }
         }
@@ -90,7 +89,7 @@ impl Client {
         if call.method == "events.subscribe" && !self.session.is_subscribed() {
             self.tell_events();
         }
-        let (give_up, given_up) = oneshot::channel();
+        let (give_up, cancelled) = oneshot::channel();
         let id = call.id;
         self.open.lock().expect("not poisoned").insert(id, give_up);
         let (session, answers) = (Arc::clone(&self.session), self.answers.clone());
@@ -99,7 +98,7 @@ impl Client {
             let outcome = tokio::select! {
                 biased;
                 outcome = self::call(&session, &call.method, call.params, call.attachments) => outcome,
-                Ok(()) = given_up => Err(RpcError::cancelled()),
+                Ok(()) = cancelled => Err(RpcError::cancelled()),
             };
             open.lock().expect("not poisoned").remove(&id);
             match outcome {

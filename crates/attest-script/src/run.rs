@@ -73,7 +73,7 @@ async fn run(
     let (reader, writer) = socket.into_split();
     let serving = attest_rpc::serve(reader, writer, Arc::clone(&session));
     let (said, served, ending) = tokio::join!(follow(output, recorder), serving, process.ended());
-    Ok(judge(session.script_end(), &served, ending?, said))
+    Ok(judge(session.script_end(), &served, ending?, &said))
 }
 
 fn description(script: &Path, artifacts: &Path) -> Description {
@@ -119,7 +119,7 @@ fn judge(
     told: Option<ScriptEnd>,
     served: &Served,
     ending: Ending,
-    said: Vec<String>,
+    said: &[String],
 ) -> ScriptVerdict {
     let detail = |message: String| {
         Box::new(FailureDetail {
@@ -141,12 +141,12 @@ fn judge(
         return ScriptVerdict::Infrastructure(detail(message));
     };
     let message = || {
-        let mut lines = told.traceback.clone();
-        lines.extend(told.message.clone());
-        if lines.is_empty() {
-            lines.push(format!("the script ended itself with code {}", told.code));
+        if told.traceback.is_empty() {
+            let ended = || format!("the script ended itself with code {}", told.code);
+            return told.message.clone().unwrap_or_else(ended);
         }
-        lines.join("\n")
+        // Its last lines are the message.
+        told.traceback.join("\n")
     };
     match told.outcome {
         ScriptOutcome::Passed => ScriptVerdict::Passed,

@@ -342,9 +342,9 @@ impl Error {
             Self::Command(_)
             | Self::Assertion(_)
             | Self::OutputTooLarge { .. }
-            | Self::TooLong { .. } => Verdict::Failed,
+            | Self::TooLong { .. }
+            | Self::Script { is_test: true, .. } => Verdict::Failed,
             Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
-            Self::Script { is_test: true, .. } => Verdict::Failed,
             Self::Interrupted => Verdict::Interrupted,
             Self::Systemd(failure) => failure.verdict(),
             Self::Step { source, .. } => source.verdict(),

@@ -47,7 +47,7 @@ async fn serve(socket: StdStream) -> std::io::Result<Served> {
     let session = Arc::new(Session::new(Description::default(), recorder));
     let publisher = Arc::clone(&session);
     let pumping = output::pump_with(events, Readers::new(), move |event| {
-        publisher.publish(event)
+        publisher.publish(event);
     });
     let served = attest_rpc::serve(reader, writer, Arc::clone(&session)).await;
     session.close().await;

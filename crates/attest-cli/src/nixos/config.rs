@@ -42,12 +42,12 @@ type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Configuration {
     /// Of the command line and this process's environment.
-    pub(super) fn of(arguments: NixosArguments) -> Result<Self, Refusal> {
+    pub(super) fn of(arguments: &NixosArguments) -> Result<Self, Refusal> {
         let environment = |name: &str| std::env::var(name).ok();
         Self::with(arguments, &environment)
     }
 
-    fn with(arguments: NixosArguments, environment: Environment<'_>) -> Result<Self, Refusal> {
+    fn with(arguments: &NixosArguments, environment: Environment<'_>) -> Result<Self, Refusal> {
         let output = output(arguments.output_directory.as_deref())?;
         let mut configuration = Self {
             machines: Vec::new(),
@@ -66,7 +66,7 @@ impl Configuration {
         };
         match &arguments.config {
             Some(path) => configuration.add_json(path)?,
-            None => configuration.add_lists(&arguments, environment)?,
+            None => configuration.add_lists(arguments, environment)?,
         }
         if let Some(script) = &arguments.testscript {
             configuration.script = Some(script.clone());
@@ -283,7 +283,7 @@ mod tests {
     fn configure(words: &[&str], environment: &[(&str, &str)]) -> Result<Configuration, String> {
         let environment: BTreeMap<_, _> = environment.iter().copied().collect();
         let get = |name: &str| environment.get(name).map(|&value| value.to_owned());
-        Configuration::with(parse(words), &get).map_err(|refusal| format!("{refusal:?}"))
+        Configuration::with(&parse(words), &get).map_err(|refusal| format!("{refusal:?}"))
     }
 
     fn machine(name: &str, script: &str, kind: Kind) -> Machine {

@@ -51,11 +51,11 @@ fn run(words: impl Iterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    with(arguments, began)
+    with(&arguments, began)
 }
 
 /// As a subcommand.
-pub(crate) fn with(arguments: NixosArguments, began: std::time::Instant) -> ExitCode {
+pub(crate) fn with(arguments: &NixosArguments, began: std::time::Instant) -> ExitCode {
     match config::Configuration::of(arguments) {
         Ok(configuration) => driver::run(configuration, began),
         Err(error) => error.report(),

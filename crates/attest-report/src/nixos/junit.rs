@@ -171,49 +171,51 @@ impl<W: Write> Reader for NixosJunit<W> {
             EventKind::RunEnded { .. } => return self.write(),
             _ => {}
         }
-        match self.parts.entry(event) {
-            None => {}
-            Some(Entry::Line { level, message, .. }) if level >= LogLevel::Error => {
+        let Some(entry) = self.parts.entry(event) else {
+            return Ok(());
+        };
+        match entry {
+            Entry::Line { level, message, .. } if level >= LogLevel::Error => {
                 self.say_error(&message);
             }
-            Some(Entry::Line { message, .. }) => self.say(&message),
-            Some(Entry::Console { machine, line }) => {
+            Entry::Line { message, .. } => self.say(&message),
+            Entry::Console { machine, line } => {
                 let line = format!("{machine} # {line}");
                 self.say(&line);
             }
-            Some(Entry::Began {
+            Entry::Began {
                 id,
                 message,
                 subtest: true,
                 ..
-            }) => {
+            } => {
                 self.open.push((id, self.cases.len()));
                 self.cases.push(Case {
                     name: message.to_owned(),
                     ..Case::default()
                 });
             }
-            Some(Entry::Began { message, .. }) => {
+            Entry::Began { message, .. } => {
                 let message = message.to_owned();
                 self.say(&message);
             }
-            Some(Entry::Ended {
+            Entry::Ended {
                 id,
                 part,
                 seconds,
                 error,
                 ..
-            }) if part.subtest => {
+            } if part.subtest => {
                 let error = error.map(str::to_owned);
                 self.end_subtest(id, seconds, error);
             }
-            Some(Entry::Ended {
+            Entry::Ended {
                 part,
                 seconds,
                 error: None,
                 ..
-            }) => self.say(&finished(&part, seconds)),
-            Some(Entry::Ended { .. }) => {}
+            } => self.say(&finished(&part, seconds)),
+            Entry::Ended { .. } => {}
         }
         Ok(())
     }

@@ -8,7 +8,6 @@ use crate::error::RpcError;
 use crate::session::Session;
 use crate::types::{Description, Nothing, ScriptEnd};
 
-#[expect(clippy::unused_async, reason = "as all handlers")]
 pub(crate) async fn describe(
     session: Arc<Session>,
     _: Nothing,
@@ -17,7 +16,6 @@ pub(crate) async fn describe(
     Ok(session.describe())
 }
 
-#[expect(clippy::unused_async, reason = "as all handlers")]
 pub(crate) async fn script_ended(
     session: Arc<Session>,
     end: ScriptEnd,
@@ -28,7 +26,6 @@ pub(crate) async fn script_ended(
 }
 
 /// The server began to tell when the call arrived.
-#[expect(clippy::unused_async, reason = "as all handlers")]
 pub(crate) async fn subscribe(
     _: Arc<Session>,
     _: Nothing,

@@ -71,7 +71,6 @@ pub(crate) async fn close(
     Ok(Nothing {})
 }
 
-#[expect(clippy::unused_async, reason = "as all handlers")]
 pub(crate) async fn environment(
     session: Arc<Session>,
     SetEnvironment { lab, environment }: SetEnvironment,
@@ -83,7 +82,6 @@ pub(crate) async fn environment(
     Ok(Nothing {})
 }
 
-#[expect(clippy::unused_async, reason = "as all handlers")]
 pub(crate) async fn create_machine(
     session: Arc<Session>,
     asked: CreateMachine,

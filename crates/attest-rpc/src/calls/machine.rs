@@ -429,7 +429,6 @@ pub(crate) async fn console(
     })
 }
 
-#[expect(clippy::unused_async, reason = "as all handlers")]
 pub(crate) async fn console_text(
     _: Arc<Session>,
     machine: Machine,

@@ -58,7 +58,7 @@ impl Seconds {
 }
 
 /// What stands for no time-out, so that it can be added to an instant: a hundred years.
-pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub const FOREVER: Duration = Duration::from_hours(100 * 365 * 24);
 
 /// A time-out: `null` is none.
 pub fn limit(timeout: Option<Seconds>) -> Duration {

@@ -119,7 +119,7 @@ fn tests(plan: &LabPlan) -> Result<Vec<SelectedTest>> {
         };
         match &test.kind {
             TestKind::Steps(_) | TestKind::Script(_) => {
-                tests.push(selected(test.name.clone(), None))
+                tests.push(selected(test.name.clone(), None));
             }
             TestKind::Rust(rust) => {
                 let binary = rust_test::binary(rust, plan.directory.as_deref())?;
