@@ -124,12 +124,11 @@ fn drivers(report: &Report, directory: &Path, script: &Path) -> Result<()> {
         command.arg("nixos-test-driver").env("ATTEST_AGENT", agent);
         command
     };
-    let peer = match peer(&attest) {
-        Some(peer) => Some(measure(Command::new(peer), directory, script, &test)?),
-        None => {
-            report.skipped("dropin/peer", "no nixos-test-driver on PATH but this one");
-            None
-        }
+    let peer = if let Some(peer) = peer(&attest) {
+        Some(measure(Command::new(peer), directory, script, &test)?)
+    } else {
+        report.skipped("dropin/peer", "no nixos-test-driver on PATH but this one");
+        None
     };
     let by_shell = measure(ours("never"), directory, script, &test)?;
     let by_agent = measure(ours("auto"), directory, script, &test)?;

@@ -117,12 +117,11 @@ impl Client {
             let Some(id) = message.json["id"].as_u64() else {
                 continue;
             };
-            let result = match message.json.get_mut("error") {
-                Some(error) => Err(error.take()),
-                None => {
-                    message.json = message.json["result"].take();
-                    Ok(message)
-                }
+            let result = if let Some(error) = message.json.get_mut("error") {
+                Err(error.take())
+            } else {
+                message.json = message.json["result"].take();
+                Ok(message)
             };
             return (id, result);
         }

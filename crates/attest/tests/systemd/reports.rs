@@ -173,6 +173,7 @@ fn all_events(selection: Selection, directory: &std::path::Path) -> Vec<Event> {
         output: OutputDirectory::create(&directory.join("out")).unwrap(),
         cache: None,
         interrupted,
+        scripts: None,
     };
     let collect = async {
         let mut all = Vec::new();
