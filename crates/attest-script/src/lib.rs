@@ -3,6 +3,7 @@
 //! written in it.
 
 mod error;
+mod output;
 mod package;
 mod process;
 mod python;

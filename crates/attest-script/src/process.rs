@@ -1,5 +1,6 @@
 //! A CPython that runs a script.
 
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
@@ -22,6 +23,8 @@ const FD_VARIABLE: &str = "ATTEST_RPC_FD";
 pub struct ScriptProcess {
     child: Child,
     program: std::path::PathBuf,
+    /// The same socket as the one that is served.
+    socket: StdStream,
     // Not removed before its end.
     _package: Package,
 }
@@ -53,6 +56,7 @@ impl ScriptProcess {
         };
         let (ours, theirs) = StdStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
+        let socket = ours.try_clone().map_err(failed)?;
         let ours = UnixStream::from_std(ours).map_err(failed)?;
         let mut command = Command::new(python.program());
         command
@@ -73,6 +77,7 @@ impl ScriptProcess {
         let process = Self {
             child,
             program: python.program().to_owned(),
+            socket,
             _package: package,
         };
         Ok((process, ours))
@@ -83,7 +88,8 @@ impl ScriptProcess {
         self.child.id()
     }
 
-    /// Wait for its end.
+    /// Wait for its end. What is served then ends with what it has sent, also when processes that
+    /// it forked still hold their ends of the socket.
     ///
     /// # Errors
     /// The kernel does not tell.
@@ -96,6 +102,8 @@ impl ScriptProcess {
                 program: self.program.clone(),
                 source,
             })?;
+        // It may be closed already.
+        let _ = self.socket.shutdown(Shutdown::Read);
         Ok(ending(status))
     }
 

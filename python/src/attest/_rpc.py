@@ -446,6 +446,10 @@ class Client:
         self._state = RLock()
         self._writing = RLock()
         self._outgoing = bytearray()
+        if self._fd >= 0:
+            # attest shall see the end of the other process, however long this one lives.
+            os.close(self._fd)
+            self._fd = -1
         self._end(ServerGone("only the process that attest started can drive machines, no fork"))
 
 

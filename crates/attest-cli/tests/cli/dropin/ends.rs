@@ -215,3 +215,41 @@ time.sleep(1000)
         assert_eq!(left(&place), Vec::<String>::new(), "{number}");
     }
 }
+
+/// Processes and threads of a script that are there when it has ended.
+#[test]
+#[expect(
+    clippy::zombie_processes,
+    reason = "all of them are waited for at once"
+)]
+fn what_a_script_leaves_running_holds_nothing_up() {
+    adopt();
+    for (script, code) in [
+        // Its socket is the child's, too.
+        ("import os, time\nif os.fork() == 0: time.sleep(1000)", 0),
+        (
+            "import os, time\nif os.fork() == 0: time.sleep(1000)\nos._exit(0)",
+            0,
+        ),
+        // Its standard output is the child's, too.
+        ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", 0),
+        (
+            "import subprocess\nsubprocess.Popen('setsid sh -c \"sleep 1000; :\"; :', shell=True)",
+            0,
+        ),
+        // It ends with the machine that it waits for.
+        (
+            "m = create_machine(\"sh -c 'sleep 1000; true' #\", name='m')\nimport threading\nthreading.Thread(target=m.start).start()",
+            0,
+        ),
+    ] {
+        let place = place(script);
+        let child = driver(&place, &["-o", "out", "test.py"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert_eq!(all_ended(pid(&child)), Some(code), "{script}");
+        assert_eq!(left(&place), Vec::<String>::new(), "{script}");
+    }
+}
