@@ -66,8 +66,7 @@ async fn run(
     ));
     session.add(lab.clone());
     let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
-    let (reader, writer) = socket.into_split();
-    let serving = attest_rpc::serve(reader, writer, Arc::clone(&session));
+    let serving = socket.serve(Arc::clone(&session));
     let (over, is_over) = oneshot::channel();
     let ended = async move {
         let ending = process.ended().await;

@@ -36,6 +36,9 @@ class Console(code.InteractiveConsole):
         if error is not None:
             # The lines that were typed belong to no file that could be shown.
             sys.last_value = error
+            # The first frame is the prompt's own.
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next
             self.write("\n".join(render(error, self._name)) + "\n")
 
 
@@ -63,7 +66,8 @@ def _forgiving(function: Any, script: Script) -> Any:
         try:
             function()
         except Exception as error:
-            script._tell(describe(error, script.name))
+            # What goes through attest's log would come after the next prompt.
+            print("\n".join(describe(error, script.name).lines), file=sys.stderr)
         except SystemExit as error:
             print(f"the script ended with exit code {error.code or 0}")
 

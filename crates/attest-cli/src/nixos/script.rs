@@ -7,9 +7,8 @@ use attest::Recorder;
 use attest::events::{FailureDetail, LogLevel, Verdict};
 use attest_rpc::types::{ScriptEnd, ScriptOutcome};
 use attest_rpc::{Served, Session};
-use attest_script::{Ending, ScriptProcess};
+use attest_script::{Ending, ScriptProcess, ScriptSocket};
 use nix::sys::signal::Signal;
-use tokio::net::UnixStream;
 
 use super::config::Configuration;
 use super::driver::log;
@@ -60,10 +59,9 @@ enum Event {
 }
 
 impl ScriptRun<'_> {
-    pub(super) async fn drive(mut self, socket: UnixStream) -> Done {
+    pub(super) async fn drive(mut self, socket: ScriptSocket) -> Done {
         let began = Instant::now();
-        let (reader, writer) = socket.into_split();
-        let serving = tokio::spawn(attest_rpc::serve(reader, writer, Arc::clone(&self.session)));
+        let serving = tokio::spawn(socket.serve(Arc::clone(&self.session)));
         let deadline = tokio::time::Instant::now() + self.configuration.timeout;
         let session = Arc::clone(&self.session);
         let lingering = async move {

@@ -52,6 +52,10 @@ fn failures_show_the_scripts_own_frames_and_lines() {
             &["unexpected keyword argument 'tiemout'"],
         ),
         (
+            "os.write(driver._client._fd, b'nonsense\\n' + b'x' * 10_000_000)\n",
+            &["a line is not JSON"],
+        ),
+        (
             "m = create_machine('echo oh no >&2; exit 4 #', name='m')\nm.wait_for_unit('x')\n",
             &[
                 "MachineError",
