@@ -71,7 +71,7 @@ def _forgiving(function: Any, script: Script) -> Any:
         except SystemExit as error:
             print(f"the script ended with exit code {error.code or 0}")
 
-    run.__name__ = function.__name__
+    run.__name__ = run.__qualname__ = function.__name__
     run.__doc__ = function.__doc__
     return run
 
