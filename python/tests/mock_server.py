@@ -217,6 +217,9 @@ class Server:
         self.ended = params
         return {}
 
+    def log_flush(self, params: dict[str, Any]) -> Any:
+        return {}
+
     def lab_open(self, params: dict[str, Any]) -> Any:
         manifest = Path(params["manifest"])
         if manifest.is_dir():

@@ -94,6 +94,8 @@ methods! {
         takes [], gives [], "What a script's runner has to know.";
     "script.ended" session control::script_ended: types::ScriptEnd => types::Nothing,
         takes [], gives [], "The script has ended; its runner says nothing after this.";
+    "log.flush" session control::flush: types::Nothing => types::Nothing,
+        takes [], gives [], "All that was logged before has been written when this is answered.";
     "events.subscribe" session control::subscribe: types::Nothing => types::Nothing,
         takes [], gives [], "From now on the notification `event` comes for each event of the run.";
     "lab.open" session lab::open: types::OpenLab => types::LabInfo,

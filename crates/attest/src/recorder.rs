@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use attest_events::{Breakdown, Event, EventKind, ExitCode, Marks, Phase, Summary, nanoseconds};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::systemd::Whose;
 
@@ -38,20 +38,36 @@ struct Inner {
     touched: Mutex<BTreeSet<TouchedUnit>>,
     line_backlog: Arc<AtomicU64>,
     lines_dropped: AtomicU64,
-    events: Option<mpsc::UnboundedSender<Event>>,
+    events: Option<mpsc::UnboundedSender<Queued>>,
+}
+
+/// What waits for the reader.
+#[derive(Debug)]
+enum Queued {
+    Event(Event),
+    /// Whoever wants to know when all before it has been read.
+    Watcher(oneshot::Sender<()>),
 }
 
 /// The reading end of a [`Recorder`].
 #[derive(Debug)]
 pub struct EventStream {
-    events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<Queued>,
     line_backlog: Arc<AtomicU64>,
 }
 
 impl EventStream {
     /// The next event; `None` when all recorders are gone.
     pub async fn next(&mut self) -> Option<Event> {
-        let event = self.events.recv().await?;
+        let event = loop {
+            match self.events.recv().await? {
+                Queued::Event(event) => break event,
+                Queued::Watcher(watcher) => {
+                    // It may have gone.
+                    let _ = watcher.send(());
+                }
+            }
+        };
         if is_line(&event.kind) {
             self.line_backlog.fetch_sub(1, Ordering::Relaxed);
         }
@@ -84,7 +100,7 @@ impl Recorder {
         Self::with(Instant::now(), None)
     }
 
-    fn with(began: Instant, events: Option<mpsc::UnboundedSender<Event>>) -> Self {
+    fn with(began: Instant, events: Option<mpsc::UnboundedSender<Queued>>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 began,
@@ -103,6 +119,18 @@ impl Recorder {
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
         nanoseconds(self.inner.began.elapsed())
+    }
+
+    /// Wait until the reader is done with all that was recorded before: it has come for more, or
+    /// comes no more.
+    pub async fn read(&self) {
+        let Some(events) = &self.inner.events else {
+            return;
+        };
+        let (watcher, is_read) = oneshot::channel();
+        if events.send(Queued::Watcher(watcher)).is_ok() {
+            let _ = is_read.await;
+        }
     }
 
     /// Record something about the lab, the run or the test.
@@ -241,7 +269,7 @@ impl Recorder {
         // Under the lock, or an event could come after the last.
         if let Some(events) = &self.inner.events {
             // The reader may have gone first, at the end of the run.
-            let _ = events.send(event);
+            let _ = events.send(Queued::Event(event));
         }
     }
 
@@ -259,5 +287,27 @@ impl Recorder {
             EventKind::OperationEnded { id, .. } => drop(in_flight().remove(id)),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_recorded_is_read_when_the_reader_comes_for_more() {
+        let (recorder, mut events) = Recorder::new(Instant::now());
+        recorder.record(EventKind::LabEnded);
+        let mut read = std::pin::pin!(recorder.read());
+        assert_eq!(read.as_mut().now_or_never(), None);
+        assert_eq!(events.next().await.unwrap().kind, EventKind::LabEnded);
+        assert_eq!(read.as_mut().now_or_never(), None);
+        assert!(events.next().now_or_never().is_none());
+        read.await;
+        drop(events);
+        recorder.read().await;
+        Recorder::silent().read().await;
     }
 }

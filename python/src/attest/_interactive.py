@@ -6,10 +6,13 @@ import code
 import os
 import sys
 
+from .errors import MachineError, RpcError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._rpc import Client
     from ._run import Script
     from .nixos.driver import Driver
 
@@ -24,9 +27,19 @@ Tab completes names, exit() or Ctrl-D ends all machines and the session."""
 class Console(code.InteractiveConsole):
     """Errors end nothing here, and show the user's own lines only."""
 
-    def __init__(self, symbols: dict[str, Any], name: str) -> None:
+    def __init__(self, client: Client, symbols: dict[str, Any], name: str) -> None:
         super().__init__(symbols)
+        self._client = client
         self._name = name
+
+    def raw_input(self, prompt: str = "") -> str:
+        """Reads a line. What was logged stands before the prompt, not in the middle of it."""
+        try:
+            self._client.call("log.flush")
+        except (MachineError, RpcError):
+            # Without attest, there is still Python.
+            pass
+        return super().raw_input(prompt)
 
     def showtraceback(self) -> None:
         """Prints the traceback of the error that is being handled."""
@@ -48,7 +61,7 @@ def interact(driver: Driver, script: Script) -> None:
     symbols["test_script"] = _forgiving(driver.test_script, script)
     symbols["run_tests"] = _forgiving(driver.run_tests, script)
     save = _readline(symbols)
-    console = Console(symbols, "<console>")
+    console = Console(driver._client, symbols, "<console>")
     try:
         console.interact(_BANNER.format(version=sys.version.split()[0]), exitmsg="")
     except SystemExit:
@@ -66,8 +79,7 @@ def _forgiving(function: Any, script: Script) -> Any:
         try:
             function()
         except Exception as error:
-            # What goes through attest's log would come after the next prompt.
-            print("\n".join(describe(error, script.name).lines), file=sys.stderr)
+            script._tell(describe(error, script.name))
         except SystemExit as error:
             print(f"the script ended with exit code {error.code or 0}")
 

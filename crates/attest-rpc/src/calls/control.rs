@@ -25,6 +25,15 @@ pub(crate) async fn script_ended(
     Ok(Nothing {})
 }
 
+pub(crate) async fn flush(
+    session: Arc<Session>,
+    _: Nothing,
+    _: Vec<Bytes>,
+) -> Result<Nothing, RpcError> {
+    session.recorder().read().await;
+    Ok(Nothing {})
+}
+
 /// The server began to tell when the call arrived.
 pub(crate) async fn subscribe(
     _: Arc<Session>,
