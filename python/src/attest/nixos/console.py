@@ -141,6 +141,8 @@ class ConsoleMixin(Mixin):
 
         self.connect()
         self.log("Terminal is ready (there is no initial prompt):")
+        # In the middle of a prompt it would be in the way.
+        self._client.call("log.flush")
         shell(self._interactive_line, address)
 
     def _interactive_line(self, line: str, directory: str) -> tuple[str, str]:
