@@ -83,12 +83,15 @@ def test_a_session() -> None:
         shown = terminal.until(r"\n>>> ")
         assert "RequestedAssertionFailed: command `false` failed (exit code 1)" in shown
         assert "attest" not in shown
+        assert shown.count("  File ") == 1
         # The script can be run, and run again.
         for _ in range(2):
             terminal.type("test_script()\n")
             terminal.until("the script ran")
-            terminal.until(">>> ")
-        assert "ZeroDivisionError: division by zero" in server.log("test-error")
+            # Before the next prompt, not somewhere after it.
+            shown = terminal.until(">>> ")
+            assert "line 2, in <module>" in shown
+            assert "ZeroDivisionError: division by zero" in shown
         terminal.type("log.error('no end')\n")
         terminal.until(">>> ")
         # Completion of globals and of attributes.

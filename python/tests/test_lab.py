@@ -160,6 +160,16 @@ def test_an_attest_that_ends_at_once(monkeypatch: pytest.MonkeyPatch, manifest: 
         attest.lab(manifest)
 
 
+def test_a_lab_whose_attest_dies_can_be_closed(manifest: Path) -> None:
+    lab = attest.lab(manifest)
+    assert lab._session is not None
+    lab._session._process.kill()
+    lab._session._process.wait()
+    lab.close()
+    with pytest.raises(attest.MachineError):
+        lab["db"].succeed("true")
+
+
 def test_the_package_says_what_is_in_it() -> None:
     assert set(attest.__all__) <= set(dir(attest))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -151,6 +151,26 @@ except Exception as error:
     assert text.endswith("ValueError: after that")
 
 
+def test_a_failure_while_another_one_is_handled() -> None:
+    ran = run("try:\n    t.assertEqual(1, 2)\nfinally:\n    [][0]\n")
+    assert (
+        shown(ran)
+        == """\
+Traceback (most recent call last):
+  File "<string>", line 2, in <module>
+    t.assertEqual(1, 2)
+
+RequestedAssertionFailed: 1 != 2
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "<string>", line 4, in <module>
+    [][0]
+IndexError: list index out of range"""
+    )
+
+
 def test_plain_asserts() -> None:
     ran = run("x = 1\nassert x == 2, 'x is wrong'\n")
     assert ran.code == 1
@@ -491,3 +511,23 @@ print("gone on")
         "",
         "RequestedAssertionFailed: command `false` failed (exit code 1)",
     ]
+
+
+def test_texts_without_measure_are_taken_apart_or_refused() -> None:
+    script = """\
+log.info("x" * 20_000_000)
+log.info("line\\n" * 1_000_000)
+with log.nested("y" * 20_000_000):
+    pass
+try:
+    machine.succeed("z" * 20_000_000)
+except ValueError as error:
+    log.info(str(error))
+raise ValueError("w" * 20_000_000)
+"""
+    ran = run(script)
+    assert (ran.code, ran.outcome) == (1, "error")
+    told = ran.server.log("info")
+    assert sum(line.count("x") for line in told if set(line) == {"x"}) == 20_000_000
+    assert sum(line.split().count("line") for line in told) == 1_000_000
+    assert any("bytes long: attest takes 16777216" in line for line in told)

@@ -42,7 +42,7 @@ impl Failure {
 
     /// Print it and give the exit code.
     pub(crate) fn report(self) -> ExitCode {
-        anstream::eprintln!("{}", self.text.trim_end());
+        crate::terminal::tell(self.text.trim_end());
         ExitCode::from(self.code.code())
     }
 }

@@ -20,7 +20,7 @@ pub(crate) fn watch_signals() -> std::io::Result<watch::Receiver<bool>> {
             if sender.send_replace(true) {
                 std::process::exit(i32::from(ExitCode::Interrupted.code()));
             }
-            anstream::eprintln!("interrupted: stopping in order; again to end at once");
+            crate::terminal::tell("interrupted: stopping in order; again to end at once");
         }
     });
     Ok(receiver)

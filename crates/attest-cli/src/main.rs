@@ -6,6 +6,7 @@ mod failure;
 mod human;
 mod interrupt;
 mod nixos;
+mod orphans;
 mod output;
 mod progress;
 mod signals;

@@ -47,3 +47,9 @@ impl Drop for RawMode {
         let _ = tcsetattr(fd, SetArg::TCSANOW, &self.before);
     }
 }
+
+/// Print a line to stderr. The exit code says the same where nothing can be printed.
+pub(crate) fn tell(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(anstream::stderr(), "{line}");
+}

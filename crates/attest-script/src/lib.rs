@@ -3,6 +3,7 @@
 //! written in it.
 
 mod error;
+mod output;
 mod package;
 mod process;
 mod python;
@@ -10,6 +11,6 @@ mod run;
 
 pub use error::ScriptError;
 pub use package::{FILES, Package};
-pub use process::{Ending, ScriptProcess};
+pub use process::{Ending, ScriptProcess, ScriptSocket};
 pub use python::Python;
 pub use run::Scripts;

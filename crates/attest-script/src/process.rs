@@ -1,10 +1,13 @@
 //! A CPython that runs a script.
 
+use std::net::Shutdown;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
+use attest_rpc::{Served, Session};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixStream;
@@ -22,8 +25,29 @@ const FD_VARIABLE: &str = "ATTEST_RPC_FD";
 pub struct ScriptProcess {
     child: Child,
     program: std::path::PathBuf,
+    /// The same socket as the one that is served.
+    socket: StdStream,
     // Not removed before its end.
     _package: Package,
+}
+
+/// Our end of its socket.
+#[derive(Debug)]
+pub struct ScriptSocket {
+    stream: UnixStream,
+    again: StdStream,
+}
+
+impl ScriptSocket {
+    /// Serve the script until it leaves, as [`attest_rpc::serve`] does. A script that cannot be
+    /// understood finds its socket closed.
+    pub async fn serve(self, session: Arc<Session>) -> Served {
+        let (reader, writer) = self.stream.into_split();
+        let served = attest_rpc::serve(reader, writer, session).await;
+        // The process has the same socket, so that it is not closed by being dropped.
+        let _ = self.again.shutdown(Shutdown::Both);
+        served
+    }
 }
 
 /// How it ended.
@@ -37,7 +61,7 @@ pub enum Ending {
 
 impl ScriptProcess {
     /// Start it. It has to be called on a thread that lives as long as the script shall: with that
-    /// thread, the kernel ends it. The other end of its socket is for [`attest_rpc::serve`].
+    /// thread, the kernel ends it. Nothing answers it until its socket is served.
     ///
     /// # Errors
     /// It cannot be started.
@@ -46,14 +70,17 @@ impl ScriptProcess {
         package: Package,
         directory: Option<&Path>,
         output: Option<(OwnedFd, OwnedFd)>,
-    ) -> Result<(Self, UnixStream), ScriptError> {
+    ) -> Result<(Self, ScriptSocket), ScriptError> {
         let failed = |source| ScriptError::Start {
             program: python.program().to_owned(),
             source,
         };
         let (ours, theirs) = StdStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
-        let ours = UnixStream::from_std(ours).map_err(failed)?;
+        let socket = ScriptSocket {
+            again: ours.try_clone().map_err(failed)?,
+            stream: UnixStream::from_std(ours.try_clone().map_err(failed)?).map_err(failed)?,
+        };
         let mut command = Command::new(python.program());
         command
             .arg(package.start())
@@ -73,9 +100,10 @@ impl ScriptProcess {
         let process = Self {
             child,
             program: python.program().to_owned(),
+            socket: ours,
             _package: package,
         };
-        Ok((process, ours))
+        Ok((process, socket))
     }
 
     /// Its number, as long as it has not been waited for.
@@ -83,7 +111,8 @@ impl ScriptProcess {
         self.child.id()
     }
 
-    /// Wait for its end.
+    /// Wait for its end. What is served then ends with what it has sent, also when processes that
+    /// it forked still hold their ends of the socket.
     ///
     /// # Errors
     /// The kernel does not tell.
@@ -96,6 +125,8 @@ impl ScriptProcess {
                 program: self.program.clone(),
                 source,
             })?;
+        // It may be closed already.
+        let _ = self.socket.shutdown(Shutdown::Read);
         Ok(ending(status))
     }
 

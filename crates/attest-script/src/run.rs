@@ -6,23 +6,19 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use attest::events::{EventKind, FailureDetail, LogLevel};
+use attest::events::FailureDetail;
 use attest::run::{ScriptRunner, ScriptVerdict};
 use attest::{Error, Lab, Recorder};
 use attest_rpc::types::{Description, Script, ScriptEnd, ScriptOutcome, Surface};
 use attest_rpc::{Served, Session};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
 
 use crate::error::ScriptError;
+use crate::output::follow;
 use crate::package::Package;
 use crate::process::{Ending, ScriptProcess};
 use crate::python::Python;
-
-/// Lines of a script's own output that its report shows.
-const SHOWN: usize = 200;
-/// A longer line is cut there, bytes.
-const LONGEST_LINE: u64 = 16 * 1024;
 
 /// Runs scripts for [`attest::run`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -70,9 +66,16 @@ async fn run(
     ));
     session.add(lab.clone());
     let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
-    let (reader, writer) = socket.into_split();
-    let serving = attest_rpc::serve(reader, writer, Arc::clone(&session));
-    let (said, served, ending) = tokio::join!(follow(output, recorder), serving, process.ended());
+    let serving = socket.serve(Arc::clone(&session));
+    let (over, is_over) = oneshot::channel();
+    let ended = async move {
+        let ending = process.ended().await;
+        // It is heard for as long as anybody listens.
+        let _ = over.send(());
+        ending
+    };
+    let following = follow(output, is_over, recorder);
+    let (said, served, ending) = tokio::join!(following, serving, ended);
     Ok(judge(session.script_end(), &served, ending?, &said))
 }
 
@@ -85,33 +88,6 @@ fn description(script: &Path, artifacts: &Path) -> Description {
             name: script.display().to_string(),
         }),
         ..Description::default()
-    }
-}
-
-/// Every line becomes an event; the last ones are given back.
-async fn follow(output: impl AsyncRead + Unpin, recorder: &Recorder) -> Vec<String> {
-    use tokio::io::AsyncReadExt as _;
-    let mut reader = BufReader::new(output);
-    let mut kept = std::collections::VecDeque::new();
-    loop {
-        let mut line = Vec::new();
-        let read = (&mut reader)
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)
-            .await;
-        if !matches!(read, Ok(1..)) {
-            return kept.into();
-        }
-        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        recorder.record(EventKind::Log {
-            level: LogLevel::Info,
-            message: line.clone(),
-            attributes: attest::events::Attributes::new(),
-        });
-        if kept.len() == SHOWN {
-            kept.pop_front();
-        }
-        kept.push_back(line);
     }
 }
 

@@ -234,6 +234,9 @@ impl Lab {
         // One that is still starting is let go of when the lab's end makes that fail.
         let forgotten = wait_all(machines.iter().map(Machine::forget));
         tokio::join!(self.process.end(), forgotten);
+        if let Some(scripts) = &self.shared.scripts {
+            scripts.clear(&machines);
+        }
         self.shared.recorder.record(EventKind::LabEnded);
     }
 }

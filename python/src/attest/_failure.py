@@ -44,37 +44,35 @@ def render(error: BaseException, name: str) -> list[str]:
 
     Of failures that the script asked for, only the frames of the script are of interest.
     """
-    only_script = isinstance(error, (TestScriptError, PollingConditionError, KeyboardInterrupt))
     shown = traceback.TracebackException.from_exception(error)
-    _clean(shown, name, only_script, set())
-    text = "".join(shown.format())
-    lines = text.rstrip("\n").split("\n")
-    if isinstance(error, TestScriptError):
-        lines = _short_name(lines, error)
-    return lines
+    _clean(shown, error, name, set())
+    lines = "".join(shown.format()).rstrip("\n").split("\n")
+    return [shorter for line in lines for shorter in _short_name(line)]
 
 
-def _short_name(lines: list[str], error: TestScriptError) -> list[str]:
-    """The error's name without this package's, with an empty line before it: as it always was."""
-    long_name = f"{type(error).__module__}.{type(error).__qualname__}"
-    for at in range(len(lines) - 1, -1, -1):
-        if lines[at].startswith(long_name):
-            lines[at] = type(error).__name__ + lines[at][len(long_name) :]
-            return [*lines[:at], "", *lines[at:]]
-    return lines
+def _short_name(line: str) -> list[str]:
+    """An error's name without this package's, with an empty line before it: as it always was."""
+    for kind in (RequestedAssertionFailed, MachineError):
+        long_name = f"{kind.__module__}.{kind.__qualname__}"
+        if line.startswith(long_name):
+            return ["", kind.__name__ + line[len(long_name) :]]
+    return [line]
 
 
-def _clean(shown: TracebackException, name: str, only_script: bool, seen: set[int]) -> None:
+def _clean(shown: TracebackException, error: BaseException, name: str, seen: set[int]) -> None:
     if id(shown) in seen:
         return
     seen.add(id(shown))
+    only_script = isinstance(error, (TestScriptError, PollingConditionError, KeyboardInterrupt))
     shown.stack = traceback.StackSummary.from_list(
         [frame for frame in shown.stack if _wanted(frame, name, only_script)]
     )
-    others = [shown.__cause__, shown.__context__, *(getattr(shown, "exceptions", None) or [])]
-    for other in others:
-        if other is not None:
-            _clean(other, name, only_script, seen)
+    pairs = [(shown.__cause__, error.__cause__), (shown.__context__, error.__context__)]
+    parts = getattr(shown, "exceptions", None) or []
+    pairs += zip(parts, getattr(error, "exceptions", None) or [])
+    for inner, inner_error in pairs:
+        if inner is not None and inner_error is not None:
+            _clean(inner, inner_error, name, seen)
 
 
 def _wanted(frame: FrameSummary, name: str, only_script: bool) -> bool:

@@ -36,6 +36,9 @@ class Console(code.InteractiveConsole):
         if error is not None:
             # The lines that were typed belong to no file that could be shown.
             sys.last_value = error
+            # The first frame is the prompt's own.
+            if error.__traceback__ is not None:
+                error.__traceback__ = error.__traceback__.tb_next
             self.write("\n".join(render(error, self._name)) + "\n")
 
 
@@ -63,11 +66,12 @@ def _forgiving(function: Any, script: Script) -> Any:
         try:
             function()
         except Exception as error:
-            script._tell(describe(error, script.name))
+            # What goes through attest's log would come after the next prompt.
+            print("\n".join(describe(error, script.name).lines), file=sys.stderr)
         except SystemExit as error:
             print(f"the script ended with exit code {error.code or 0}")
 
-    run.__name__ = function.__name__
+    run.__name__ = run.__qualname__ = function.__name__
     run.__doc__ = function.__doc__
     return run
 

@@ -38,6 +38,8 @@ CLIENT = "attest-python/0.1.0"
 #: Bounds of the wire: a line, and all attachments of a message, in bytes.
 MAX_LINE = 16 << 20
 MAX_ATTACHMENTS = 1 << 30
+#: A text of so many characters fits into a line, whatever JSON makes of them.
+MAX_TEXT = 1 << 20
 
 _CHUNK = 1 << 18
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -194,7 +196,7 @@ class Client:
         """Sends a notification; without ``flush``, together with what is sent next."""
         text = _encode({"jsonrpc": "2.0", "method": method, "params": params})
         # A log line with half a character in it is still a log line.
-        data = text.encode("utf-8", "replace") + b"\n"
+        data = _bounded(text.encode("utf-8", "replace"), method)
         if flush:
             self._send(data)
         else:
@@ -446,6 +448,10 @@ class Client:
         self._state = RLock()
         self._writing = RLock()
         self._outgoing = bytearray()
+        if self._fd >= 0:
+            # attest shall see the end of the other process, however long this one lives.
+            os.close(self._fd)
+            self._fd = -1
         self._end(ServerGone("only the process that attest started can drive machines, no fork"))
 
 
@@ -461,10 +467,22 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def _message(message: dict[str, Any], attachments: Sequence[bytes]) -> bytes:
+    method = str(message["method"])
     if not attachments:
-        return _encode(message).encode() + b"\n"
-    message["attachments"] = [len(data) for data in attachments]
-    return b"".join((_encode(message).encode(), b"\n", *attachments))
+        return _bounded(_encode(message).encode(), method)
+    sizes = message["attachments"] = [len(data) for data in attachments]
+    if sum(sizes) > MAX_ATTACHMENTS:
+        raise ValueError(
+            f"`{method}` with {sum(sizes)} bytes of data: attest takes {MAX_ATTACHMENTS}"
+        )
+    return b"".join((_bounded(_encode(message).encode(), method), *attachments))
+
+
+def _bounded(line: bytes, method: str) -> bytes:
+    """The line with its end. What attest would refuse to read must not end the connection."""
+    if len(line) >= MAX_LINE:
+        raise ValueError(f"`{method}` is {len(line)} bytes long: attest takes {MAX_LINE}")
+    return line + b"\n"
 
 
 def _error(error: Any) -> Exception:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ._rpc import Client
+from ._rpc import MAX_TEXT, Client
 from .errors import MachineError, RequestedAssertionFailed, RpcError
 
 TYPE_CHECKING = False
@@ -91,8 +91,8 @@ def _end(client: Client, outcome: Outcome) -> int:
     params = {
         "outcome": outcome.outcome,
         "code": outcome.code,
-        "message": outcome.message,
-        "traceback": outcome.lines,
+        "message": None if outcome.message is None else outcome.message[:MAX_TEXT],
+        "traceback": _last(outcome.lines),
     }
     try:
         client.call("script.ended", params)
@@ -100,6 +100,16 @@ def _end(client: Client, outcome: Outcome) -> int:
         # attest is gone, or takes too long for somebody: the exit code still says how it went.
         pass
     return outcome.code
+
+
+def _last(lines: list[str]) -> list[str]:
+    """The last of the lines, as many as one message can have."""
+    left = MAX_TEXT
+    for count, line in enumerate(reversed(lines)):
+        left -= len(line)
+        if left < 0:
+            return [line[:MAX_TEXT]] if count == 0 else lines[-count:]
+    return lines
 
 
 class Script:

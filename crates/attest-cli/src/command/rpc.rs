@@ -10,6 +10,7 @@ use attest_report::Readers;
 use attest_rpc::types::Description;
 use attest_rpc::{Served, Session};
 use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandResult;
 use crate::arguments::Rpc;
@@ -41,6 +42,8 @@ pub(crate) fn run(arguments: &Rpc) -> CommandResult {
 }
 
 async fn serve(socket: StdStream) -> std::io::Result<Served> {
+    // A terminal's Ctrl-C is for the client, which still needs its labs then; we end with its socket.
+    let _interrupts = signal(SignalKind::interrupt())?;
     socket.set_nonblocking(true)?;
     let (reader, writer) = UnixStream::from_std(socket)?.into_split();
     let (recorder, events) = Recorder::new(Instant::now());

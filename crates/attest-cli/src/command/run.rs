@@ -13,7 +13,7 @@ use attest_report::{JsonLines, Junit, Readers};
 use super::CommandResult;
 use crate::arguments::{self, Format, Verbosity};
 use crate::failure::Failure;
-use crate::{interrupt, output};
+use crate::{interrupt, orphans, output};
 
 pub(crate) fn run(
     arguments: &arguments::Run,
@@ -31,6 +31,7 @@ pub(crate) fn run(
     };
     let readers = readers(arguments, verbosity, directory.path())?;
     let runtime = super::runtime()?;
+    orphans::adopt();
     let code = runtime.block_on(async {
         let unavailable =
             |error: std::io::Error| Failure::infrastructure(format!("error: no signals: {error}"));
@@ -51,6 +52,7 @@ pub(crate) fn run(
         })?;
         Ok(ExitCode::from(code.code()))
     });
+    orphans::end();
     runtime.shutdown_background();
     code
 }

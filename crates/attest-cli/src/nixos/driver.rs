@@ -18,8 +18,8 @@ use super::base::Base;
 use super::config::Configuration;
 use super::end::{self, Refusal};
 use super::script::{Done, Over, ScriptRun};
-use crate::output;
 use crate::signals::Signals;
+use crate::{orphans, output};
 
 /// The script's name in tracebacks, as the NixOS test driver has it.
 const SCRIPT_NAME: &str = "<string>";
@@ -29,7 +29,9 @@ pub(super) fn run(configuration: Configuration, began: Instant) -> ExitCode {
         Ok(runtime) => runtime,
         Err(failure) => return failure.report(),
     };
+    orphans::adopt();
     let over = runtime.block_on(run_async(configuration, began));
+    orphans::end();
     runtime.shutdown_background();
     match over {
         Ok(Over::Code(code)) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(end::FAILED)),

@@ -36,7 +36,8 @@ impl Refusal {
 
     /// Print it and give the exit code.
     pub(super) fn report(self) -> ExitCode {
-        anstream::eprintln!("{}: error: {}", super::PROGRAM, self.text.trim_end());
+        let text = self.text.trim_end();
+        crate::terminal::tell(&format!("{}: error: {text}", super::PROGRAM));
         ExitCode::from(self.code)
     }
 }

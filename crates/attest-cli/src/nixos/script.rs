@@ -7,9 +7,8 @@ use attest::Recorder;
 use attest::events::{FailureDetail, LogLevel, Verdict};
 use attest_rpc::types::{ScriptEnd, ScriptOutcome};
 use attest_rpc::{Served, Session};
-use attest_script::{Ending, ScriptProcess};
+use attest_script::{Ending, ScriptProcess, ScriptSocket};
 use nix::sys::signal::Signal;
-use tokio::net::UnixStream;
 
 use super::config::Configuration;
 use super::driver::log;
@@ -18,6 +17,9 @@ use crate::signals::{Caught, Signals};
 
 /// How long a script has, after it was told to end, before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long Python has to end after the script has, before the machines do: its threads may wait
+/// for them.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What people who interrupt expect.
 const INTERRUPTED: i32 = 130;
 
@@ -52,25 +54,39 @@ pub(super) enum Over {
 enum Event {
     Ended(Result<Ending, attest_script::ScriptError>),
     TimedOut,
+    Lingers,
     Caught(Caught),
 }
 
 impl ScriptRun<'_> {
-    pub(super) async fn drive(mut self, socket: UnixStream) -> Done {
+    pub(super) async fn drive(mut self, socket: ScriptSocket) -> Done {
         let began = Instant::now();
-        let (reader, writer) = socket.into_split();
-        let serving = tokio::spawn(attest_rpc::serve(reader, writer, Arc::clone(&self.session)));
+        let serving = tokio::spawn(socket.serve(Arc::clone(&self.session)));
         let deadline = tokio::time::Instant::now() + self.configuration.timeout;
+        let session = Arc::clone(&self.session);
+        let lingering = async move {
+            session.script_ended().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::pin!(lingering);
+        let mut lingers = false;
         let ending = loop {
             let event = tokio::select! {
                 biased;
                 ended = self.process.ended() => Event::Ended(ended),
                 () = tokio::time::sleep_until(deadline), if !self.configuration.interactive => Event::TimedOut,
+                () = &mut lingering, if !lingers => Event::Lingers,
                 caught = self.signals.next() => Event::Caught(caught),
             };
             match event {
                 Event::Ended(ended) => break ended,
                 Event::TimedOut => return self.time_out(began).await,
+                Event::Lingers => {
+                    lingers = true;
+                    let what = "the script has ended, and Python waits for its threads: the machines end now";
+                    log(&self.recorder, LogLevel::Warning, what);
+                    self.session.close().await;
+                }
                 Event::Caught(Caught::Interrupt { reached_all }) => {
                     if !reached_all {
                         self.process.signal(Signal::SIGINT);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -37,6 +37,19 @@ pub(super) fn state(base: &Path, machine: &str, keep: bool) -> Result<PathBuf, S
     };
     made().map_err(failed(&path))?;
     Ok(path)
+}
+
+/// Remove the sockets of a machine that has ended from its directory.
+pub(super) fn remove_sockets(state: &Path) {
+    let Ok(entries) = fs::read_dir(state) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            // The next start can do without this.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// NixOS makes one directory that may not be removed, and its scripts undo that only when they end in
@@ -98,6 +111,17 @@ mod tests {
         assert!(path.join("disk").exists());
         state(&base, "m", false).unwrap();
         assert!(!path.join("disk").exists());
+    }
+
+    #[test]
+    fn sockets_go_and_files_stay() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join("disk"), "written").unwrap();
+        std::os::unix::net::UnixListener::bind(state.path().join("shell")).unwrap();
+        remove_sockets(state.path());
+        assert!(state.path().join("disk").exists());
+        assert!(!state.path().join("shell").exists());
+        remove_sockets(&state.path().join("gone"));
     }
 
     #[test]

@@ -289,6 +289,18 @@ impl LabOfScripts {
         environment.extend(self.vlans.iter().map(Vlan::variable));
         *self.environment.write().expect("not poisoned") = environment;
     }
+
+    /// Remove the sockets of a lab that has ended, which would outlive it: what machines wrote
+    /// stays.
+    pub(crate) fn clear(&self, machines: &[Machine]) {
+        for vlan in &self.vlans {
+            // Whoever comes next can do without this.
+            let _ = std::fs::remove_dir_all(vlan.socket_dir());
+        }
+        for state in machines.iter().filter_map(Machine::state_dir) {
+            directories::remove_sockets(state);
+        }
+    }
 }
 
 /// Makes machines.

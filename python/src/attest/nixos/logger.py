@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from enum import IntEnum
 
+from .._rpc import MAX_TEXT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +65,7 @@ class Nested:
     ) -> None:
         params: dict[str, Any] = {"id": self._number}
         if error is not None:
-            params["error"] = str(error) or type(error).__name__
+            params["error"] = str(error)[:MAX_TEXT] or type(error).__name__
         client = self._logger._client
         if not client.closed:
             client.notify("log.end", params)
@@ -118,9 +120,11 @@ class Logger:
             return self._count
 
     def _write(self, level: str, message: object, attributes: Mapping[str, object]) -> None:
-        params = _line(message, attributes)
+        params = _line("", attributes)
         params["level"] = level
-        self._client.notify("log.line", params)
+        for part in _parts(str(message)):
+            params["message"] = part
+            self._client.notify("log.line", params)
 
     def log(self, message: str, attributes: Mapping[str, str] = _NONE) -> None:
         """Writes a line, whatever the level of the log is."""
@@ -172,8 +176,18 @@ class Logger:
         self._client.notify("log.level", {"level": name.lower()})
 
 
+def _parts(message: str) -> list[str]:
+    """What a message takes on the wire: more than one line if it is huge, as outputs can be."""
+    parts = []
+    while len(message) > MAX_TEXT:
+        end = message.rfind("\n", 0, MAX_TEXT)
+        parts.append(message[: end if end > 0 else MAX_TEXT])
+        message = message[end + 1 if end > 0 else MAX_TEXT :]
+    return [*parts, message]
+
+
 def _line(message: object, attributes: Mapping[str, object]) -> dict[str, Any]:
-    params: dict[str, Any] = {"message": str(message)}
+    params: dict[str, Any] = {"message": str(message)[:MAX_TEXT]}
     if attributes:
         rest = {str(name): str(value) for name, value in attributes.items()}
         machine = rest.pop("machine", None)

@@ -52,6 +52,10 @@ fn failures_show_the_scripts_own_frames_and_lines() {
             &["unexpected keyword argument 'tiemout'"],
         ),
         (
+            "os.write(driver._client._fd, b'nonsense\\n' + b'x' * 10_000_000)\n",
+            &["a line is not JSON"],
+        ),
+        (
             "m = create_machine('echo oh no >&2; exit 4 #', name='m')\nm.wait_for_unit('x')\n",
             &[
                 "MachineError",
@@ -213,5 +217,43 @@ time.sleep(1000)
         assert_eq!(status.signal(), Some(number as i32));
         all_ended(pid(&child));
         assert_eq!(left(&place), Vec::<String>::new(), "{number}");
+    }
+}
+
+/// Processes and threads of a script that are there when it has ended.
+#[test]
+#[expect(
+    clippy::zombie_processes,
+    reason = "all of them are waited for at once"
+)]
+fn what_a_script_leaves_running_holds_nothing_up() {
+    adopt();
+    for (script, code) in [
+        // Its socket is the child's, too.
+        ("import os, time\nif os.fork() == 0: time.sleep(1000)", 0),
+        (
+            "import os, time\nif os.fork() == 0: time.sleep(1000)\nos._exit(0)",
+            0,
+        ),
+        // Its standard output is the child's, too.
+        ("import subprocess\nsubprocess.Popen(['sleep', '1000'])", 0),
+        (
+            "import subprocess\nsubprocess.Popen('setsid sh -c \"sleep 1000; :\"; :', shell=True)",
+            0,
+        ),
+        // It ends with the machine that it waits for.
+        (
+            "m = create_machine(\"sh -c 'sleep 1000; true' #\", name='m')\nimport threading\nthreading.Thread(target=m.start).start()",
+            0,
+        ),
+    ] {
+        let place = place(script);
+        let child = driver(&place, &["-o", "out", "test.py"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert_eq!(all_ended(pid(&child)), Some(code), "{script}");
+        assert_eq!(left(&place), Vec::<String>::new(), "{script}");
     }
 }

@@ -1,10 +1,11 @@
 //! Its start scripts and guests, from start to end.
 
 use std::fs;
+use std::path::PathBuf;
 
 use attest_fixture::{Fixture, Node};
 
-use super::{driver, left, output, place};
+use super::{driver, left, output, place, sockets};
 use crate::support::{Place, run};
 
 /// A test of two machines on a VLAN, in each generation of invocation.
@@ -106,5 +107,6 @@ fn two_machines_on_a_vlan_in_all_generations() {
         assert!(output(&place, "junit.xml").contains("<testcase name=\"they meet\""));
         assert!(output(&place, "copied/test.py").contains("they meet"));
         assert_eq!(left(&place), Vec::<String>::new());
+        assert_eq!(sockets(&place), Vec::<PathBuf>::new());
     }
 }

@@ -6,6 +6,7 @@ mod guests;
 mod usage;
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -64,6 +65,23 @@ fn left(place: &Place) -> Vec<String> {
         }
     }
     left
+}
+
+/// Sockets below the directory of machines' state.
+fn sockets(place: &Place) -> Vec<PathBuf> {
+    let mut directories = vec![place.path("run")];
+    let mut found = Vec::new();
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                directories.push(entry.path());
+            } else if kind.is_socket() {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// A file of the output directory.

@@ -181,4 +181,10 @@ fn what_is_not_there_is_named() {
     let ended = run(driver(&place, &["-o", "out", "test.py"]).env("LOGFILE", "/no/log.xml"));
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("/no/log.xml cannot be written"));
+    // The code says it, too, where nothing can be said.
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let status = driver(&place, &["-o", "out", "no.py"])
+        .stderr(full)
+        .status();
+    assert_eq!(status.unwrap().code(), Some(1));
 }
