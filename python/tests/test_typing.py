@@ -58,7 +58,7 @@ def test_mypy_is_content_with_the_package() -> None:
 
 
 def test_pyright_is_content_with_the_package() -> None:
-    check([need("pyright")], SOURCE.parent)
+    check([need("pyright"), "--pythonpath", sys.executable], SOURCE.parent)
 
 
 def test_mypy_is_content_with_scripts(scripts: Path) -> None:
@@ -73,7 +73,7 @@ def test_pyright_is_content_with_scripts(scripts: Path) -> None:
         ' "reportWildcardImportFromLibrary": false, "reportMissingModuleSource": false,'
         ' "reportUnusedExpression": false}'
     )
-    check([need("pyright")], scripts)
+    check([need("pyright"), "--pythonpath", sys.executable], scripts)
 
 
 def test_mistakes_in_scripts_are_found(tmp_path: Path) -> None:

@@ -339,14 +339,15 @@ mod tests {
             Distribution::Debian.command(&needs).as_deref(),
             Some(
                 "sudo apt-get install --no-install-recommends qemu-system-x86 busybox-static bash-static libc6-dev \
-                 mmdebstrap systemd-container kmod e2fsprogs openssh-client openssh-server qemu-utils btrfs-progs"
+                 mmdebstrap systemd-container kmod e2fsprogs openssh-client python3-venv vde2 tesseract-ocr \
+                 openssh-server qemu-utils btrfs-progs"
             )
         );
         assert_eq!(
             Distribution::Fedora.command(&needs).as_deref(),
             Some(
                 "sudo dnf install qemu-system-x86-core busybox glibc-static mmdebstrap systemd-container \
-                 kmod e2fsprogs openssh-clients openssh-server qemu-img btrfs-progs"
+                 kmod e2fsprogs openssh-clients python3 vde2 tesseract openssh-server qemu-img btrfs-progs"
             )
         );
         assert_eq!(Distribution::Arch.command(&[&NEEDS[2]]), None);

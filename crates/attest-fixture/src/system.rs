@@ -24,9 +24,10 @@ const MODULES: [&str; 8] = [
 ];
 const SUITE: &str = "bookworm";
 const PACKAGES: [&str; 4] = ["iproute2", "libpam-systemd", "netcat-openbsd", "procps"];
-const UNITS: [(&str, &str); 2] = [
+const UNITS: [(&str, &str); 3] = [
     ("backdoor", include_str!("guest/backdoor.service")),
     ("fixture-cards", include_str!("guest/fixture-cards.service")),
+    ("fixture-login", include_str!("guest/fixture-login.service")),
 ];
 
 impl Fixture {
@@ -60,13 +61,9 @@ fn root(cache: &Cache) -> Result<RootImage, FixtureError> {
         content: NewContent::Text(text.to_owned()),
         mode: Some(mode),
     };
-    let backdoor = PROGRAMS[0].1;
+    let programs =
+        PROGRAMS.map(|(path, program)| text(format!("/usr/local{path}"), program, 0o755));
     let mut files = vec![
-        text(
-            "/usr/local/lib/fixture/backdoor".to_owned(),
-            backdoor,
-            0o755,
-        ),
         text(
             "/usr/local/lib/fixture/cards".to_owned(),
             include_str!("guest/cards.sh"),
@@ -74,6 +71,7 @@ fn root(cache: &Cache) -> Result<RootImage, FixtureError> {
         ),
         text("/var/lib/systemd/linger/alice".to_owned(), "", 0o644),
     ];
+    files.extend(programs);
     files.extend(
         UNITS.map(|(name, unit)| text(format!("/etc/systemd/system/{name}.service"), unit, 0o644)),
     );

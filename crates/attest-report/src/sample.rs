@@ -1,8 +1,8 @@
 //! One hand-made run with everything in it, for the tests of all readers.
 
 use attest_events::{
-    BootTimes, ConsoleTail, Event, EventKind, FailureDetail, JournalTail, MachineEnding, Marks,
-    OutputStream, Phase, Summary, UnitTime, Verdict,
+    Attributes, BootTimes, ConsoleTail, Event, EventKind, FailureDetail, JournalTail, LogLevel,
+    MachineEnding, Marks, OutputStream, Phase, Summary, UnitTime, Verdict,
 };
 
 use crate::Reader;
@@ -197,6 +197,25 @@ fn system(run: &mut Run) {
 
 fn tests(run: &mut Run) {
     run.test(1_915, "pings", EventKind::TestStarted);
+    run.test(
+        1_915,
+        "pings",
+        EventKind::Log {
+            level: LogLevel::Info,
+            message: format!("a script says\n{HOSTILE}"),
+            attributes: Attributes::new(),
+        },
+    );
+    run.test(
+        1_915,
+        "pings",
+        EventKind::LogBegan {
+            id: 1,
+            message: "a part of it".to_owned(),
+            subtest: true,
+            attributes: Attributes::new(),
+        },
+    );
     let text = "client: ping -c 1 web".to_owned();
     run.test(1_916, "pings", EventKind::StepStarted { step: 1, text });
     operation(run);

@@ -256,6 +256,13 @@ impl<W: Write> Terminal<W> {
             EventKind::StepStarted { step, text } => {
                 line(&format!("step {step}: {}", sanitize(text)))
             }
+            EventKind::Log { message, .. } => sanitized_lines(message).collect(),
+            // What is done in it is said by the operations themselves.
+            EventKind::LogBegan {
+                message,
+                subtest: true,
+                ..
+            } => line(&format!("subtest: {}", sanitize(message))),
             EventKind::LabEnded => line("the lab is gone"),
             _ => Vec::new(),
         };

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// Which packages have tesseract.
+pub const PACKAGES: &str = "install tesseract-ocr (Debian, Ubuntu), tesseract (Fedora, Arch, Nix)";
+
 /// What can go wrong with a screen.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,7 +17,8 @@ pub enum ScreenError {
     Png(#[from] png::EncodingError),
     /// There is no tesseract.
     #[error(
-        "reading a screen needs the program `tesseract`, which is not in PATH: install tesseract-ocr (Debian, Ubuntu), tesseract (Fedora, Arch, Nix)"
+        "reading a screen needs the program `tesseract`, which is not in PATH: {}",
+        PACKAGES
     )]
     NoTesseract,
     /// tesseract cannot be run.

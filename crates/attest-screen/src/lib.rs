@@ -8,7 +8,7 @@ mod picture;
 mod ppm;
 mod prepare;
 
-pub use error::ScreenError;
+pub use error::{PACKAGES, ScreenError};
 pub use keys::{chord, key_of};
 pub use ocr::text;
 pub use picture::{Png, png_of_ppm};

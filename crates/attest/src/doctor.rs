@@ -132,6 +132,15 @@ fn scripts() -> Vec<Finding> {
             shown(crate::scripts::probe_cards_of_containers()),
             false,
         ),
+        finding(
+            "start scripts",
+            "screens' text (tesseract)",
+            shown(attest_vmm::installed_program(
+                "tesseract",
+                attest_screen::PACKAGES,
+            )),
+            false,
+        ),
     ]
 }
 

@@ -55,6 +55,9 @@ def run() -> int:
     driver = Driver(client, described)
     script = Script(driver, described.get("script"))
     driver._run = script.test_script
+    offset = described.get("ssh_offset")
+    if offset is not None:
+        driver.dump_machine_ssh(int(offset))
     if described.get("interactive"):
         from ._interactive import interact
 

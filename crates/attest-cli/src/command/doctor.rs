@@ -8,7 +8,8 @@ use serde_json::json;
 use crate::arguments::{Doctor, Format};
 
 pub(crate) fn run(arguments: &Doctor) -> ExitCode {
-    let findings = examine();
+    let mut findings = examine();
+    findings.push(python());
     match arguments.format {
         Format::Json => {
             for finding in &findings {
@@ -27,6 +28,21 @@ pub(crate) fn run(arguments: &Doctor) -> ExitCode {
         attest::events::ExitCode::Passed
     };
     ExitCode::from(code.code())
+}
+
+/// What tests in Python need.
+fn python() -> Finding {
+    let found = attest_script::Python::find();
+    Finding {
+        area: "scripts",
+        what: "Python".to_owned(),
+        works: found.is_ok(),
+        detail: found.map_or_else(
+            |error| error.to_string(),
+            |python| python.program().display().to_string(),
+        ),
+        needed: false,
+    }
 }
 
 fn print(findings: &[Finding]) {

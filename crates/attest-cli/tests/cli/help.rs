@@ -22,6 +22,9 @@ fn every_command_has_its_help() {
         "completions",
         "man",
         "schema",
+        "nixos-test-driver",
+        "generate-driver-symbols",
+        "rpc",
     ];
     for command in commands {
         let mut arguments: Vec<_> = command.split_whitespace().collect();

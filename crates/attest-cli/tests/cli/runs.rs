@@ -195,7 +195,12 @@ fn examples_of_whole_systems_run_in_containers() {
             return eprintln!("SKIPPED: examples in containers: {needed}: {reason}");
         }
     }
-    for (name, tests) in [("firewall", 1), ("load-balancer", 3), ("postgresql", 1)] {
+    for (name, tests) in [
+        ("python", 1),
+        ("firewall", 1),
+        ("load-balancer", 3),
+        ("postgresql", 1),
+    ] {
         an_example(name, tests, "nspawn");
     }
 }

@@ -75,7 +75,14 @@ impl Parts {
                 reason,
             } => {
                 let text = format!("{what}: {choice} ({reason})");
-                self.made(LogLevel::Debug, machine, text)
+                // Whoever thinks that there is KVM waits for slow guests without knowing why.
+                let is_slow = what == "accelerator" && choice == "tcg";
+                let level = if is_slow {
+                    LogLevel::Info
+                } else {
+                    LogLevel::Debug
+                };
+                self.made(level, machine, text)
             }
             EventKind::Progress { text } => self.line(LogLevel::Info, machine, text, None),
             EventKind::Console { line } if self.consoles => Some(Entry::Console {

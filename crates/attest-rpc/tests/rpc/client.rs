@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attest::Recorder;
+use attest::{EventStream, Recorder};
 use attest_rpc::types::Description;
 use attest_rpc::{Served, Session, serve};
 use serde_json::{Value, json};
@@ -34,8 +34,12 @@ pub(crate) struct Message {
 impl Client {
     /// One that has not said hello.
     pub(crate) fn stranger() -> Self {
+        Self::recorded(Recorder::silent())
+    }
+
+    fn recorded(recorder: Recorder) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let session = Arc::new(Session::new(Description::default(), Recorder::silent()));
+        let session = Arc::new(Session::new(Description::default(), recorder));
         let (reader, writer) = theirs.into_split();
         let serving = tokio::spawn(serve(reader, writer, Arc::clone(&session)));
         let (reader, writer) = ours.into_split();
@@ -49,13 +53,22 @@ impl Client {
     }
 
     pub(crate) async fn new() -> Self {
-        let mut client = Self::stranger();
-        let answer = client
+        Self::stranger().known().await
+    }
+
+    /// One whose session's events come out beside it.
+    pub(crate) async fn with_events() -> (Self, EventStream) {
+        let (recorder, events) = Recorder::new(std::time::Instant::now());
+        (Self::recorded(recorder).known().await, events)
+    }
+
+    async fn known(mut self) -> Self {
+        let answer = self
             .call("hello", json!({ "generation": 7, "client": "test/1" }))
             .await
             .unwrap();
         assert_eq!(answer.json["generation"], 1);
-        client
+        self
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

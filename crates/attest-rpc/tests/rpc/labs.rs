@@ -9,6 +9,12 @@ use crate::client::Client;
 
 /// A client with a lab of one container that is ready; `None` where this host runs none.
 async fn with_lab() -> Option<(Client, tempfile::TempDir)> {
+    let mut client = Client::new().await;
+    let directory = open_lab(&mut client).await?;
+    Some((client, directory))
+}
+
+async fn open_lab(client: &mut Client) -> Option<tempfile::TempDir> {
     let found = attest::doctor::examine();
     let nspawn = found.iter().find(|finding| finding.what == "nspawn");
     let nspawn = nspawn.expect("the doctor looks at it");
@@ -19,14 +25,13 @@ async fn with_lab() -> Option<(Client, tempfile::TempDir)> {
     let directory = tempfile::tempdir().unwrap();
     let manifest = directory.path().join("attest.toml");
     std::fs::write(&manifest, "[machines.m]\nbackend = \"nspawn\"\n").unwrap();
-    let mut client = Client::new().await;
     let output = directory.path().join("out");
     let asked = json!({ "manifest": manifest, "output": output });
     let lab = client.call("lab.open", asked).await.unwrap().json;
     assert_eq!(lab["id"], 1);
     assert_eq!(lab["machines"][0]["name"], "m");
     assert_eq!(lab["machines"][0]["kind"], "nspawn");
-    Some((client, directory))
+    Some(directory)
 }
 
 fn of(mut params: Value) -> Value {
@@ -187,6 +192,34 @@ async fn consoles_copies_and_life() {
         .await
         .unwrap_err();
     assert_eq!(error["data"]["kind"], "machine");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribes_hears_of_events() {
+    let (mut client, mut events) = Client::with_events().await;
+    let Some(_directory) = open_lab(&mut client).await else {
+        return;
+    };
+    let session = std::sync::Arc::clone(&client.session);
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            session.publish(&event);
+        }
+    });
+    client.call("events.subscribe", json!({})).await.unwrap();
+    let asked = of(json!({ "command": "true" }));
+    client.ask("machine.exec", asked).await;
+    let heard = loop {
+        let message = client.next().await.expect("an event");
+        let event = &message.json["params"];
+        if message.json["method"] == "event" && event["event"] == "operation-started" {
+            break event.clone();
+        }
+    };
+    assert_eq!(
+        (&heard["machine"], &heard["subject"]),
+        (&"m".into(), &"true".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

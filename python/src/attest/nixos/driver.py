@@ -194,10 +194,7 @@ class Driver:
         machines = self.machines
         width = max((len(machine.name) for machine in machines), default=0) + 2
         print("SSH backdoor enabled, the machines can be accessed like this:")
-        print(
-            "Note: vsocks require systemd-ssh-proxy(1) to be enabled "
-            "(default on NixOS 25.05 and newer)."
-        )
+        print("ssh takes these names where systemd-ssh-proxy(1) is set up on this host.")
         for index, machine in enumerate(machines, start=offset + 1):
             command = machine.ssh_backdoor_command(index)
             print(f"    {machine.name + ':':{width}}{command}")

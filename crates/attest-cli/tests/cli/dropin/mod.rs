@@ -1,5 +1,6 @@
 //! The drop-in for the NixOS test driver, as its users call it.
 
+mod corpus;
 mod ends;
 mod guests;
 mod usage;

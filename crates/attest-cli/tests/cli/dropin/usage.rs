@@ -87,6 +87,22 @@ fn a_configuration_of_a_newer_nixpkgs_is_taken_and_the_rest_named() {
 }
 
 #[test]
+fn how_to_reach_machines_by_ssh_is_said_when_asked() {
+    let place = place("pass");
+    let mut command = driver(&place, &["-o", "out", "--dump-vsocks=5", "test.py"]);
+    command.env("startScripts", "/no/run-web-vm /no/run-db-vm");
+    let ended = run(&mut command);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for line in ["ssh -o User=root vsock/6", "ssh -o User=root vsock/7"] {
+        assert!(
+            ended.stdout.contains(line),
+            "no `{line}` in {}",
+            ended.stdout
+        );
+    }
+}
+
+#[test]
 fn wrong_usage_ends_before_anything_begins() {
     let place = place("print('never')");
     for (arguments, words) in [
