@@ -43,6 +43,7 @@ struct Inner {
 
 /// What waits for the reader.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are events")]
 enum Queued {
     Event(Event),
     /// Whoever wants to know when all before it has been read.
