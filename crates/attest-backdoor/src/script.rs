@@ -80,25 +80,29 @@ impl<'a> Command<'a> {
             Feed::Program(_) => quote(LONG),
             Feed::Nothing | Feed::Stdin(_) => quote(&self.program),
         });
-        let (file, words) = match feed {
-            Feed::Nothing => (None, b" </dev/null".as_slice()),
-            Feed::Stdin(file) => (Some(file), b" <&9 9<&-".as_slice()),
-            Feed::Program(file) => (Some(file), b" 3<&9 9<&- </dev/null".as_slice()),
+        let fed = match feed {
+            Feed::Nothing => None,
+            Feed::Stdin(file) => Some((file, b" <&9 9<&-".as_slice())),
+            Feed::Program(file) => Some((file, b" 3<&9 9<&- </dev/null".as_slice())),
         };
-        command.extend_from_slice(words);
-        if let Some(file) = file {
-            let file = quote(file);
-            let opened = [
-                b"(exec 9<".as_slice(),
-                &file,
-                b"; rm -f -- ",
-                &file,
-                b"; exec ",
-            ];
-            command = [&opened.concat(), &*command, b")"].concat();
-        }
+        let text = match fed {
+            None => answered(&command),
+            Some((file, words)) => {
+                let file = quote(file);
+                let parts = [
+                    b"exec 9<".as_slice(),
+                    &file,
+                    b"; rm -f -- ",
+                    &file,
+                    b"; exec ",
+                    &command,
+                    words,
+                ];
+                answered(&[b"eval ".as_slice(), &quote(&parts.concat())].concat())
+            }
+        };
         Line {
-            text: answered(&command),
+            text,
             input: Bytes::new(),
             name: self.exec.program.text(),
             limit: limit.map(|limit| limit + Duration::from_secs(KILL_AFTER.into()) + GRACE),
@@ -110,7 +114,7 @@ impl<'a> Command<'a> {
 /// another bash is most of what a small script costs.
 pub(crate) fn own(script: &[u8], name: impl Into<String>, limit: Duration) -> Line {
     Line {
-        text: answered(&[b"(".as_slice(), script, b") </dev/null"].concat()),
+        text: answered(&[b"eval ".as_slice(), &quote(script)].concat()),
         input: Bytes::new(),
         name: name.into(),
         limit: Some(limit + GRACE),
@@ -136,16 +140,27 @@ pub(crate) fn fed(script: &[u8], stdin: &[u8], name: impl Into<String>, limit: D
     }
 }
 
-/// A command with its answer: base64 of what it prints, in one line, then its exit status. In one
-/// round trip, but for what is longer than a piece: after each whole one the shell waits for a line of
-/// ours. QEMU drops what a guest writes to its console while nobody takes it, and a piece has room in
-/// the socket between, whatever the host does.
+/// Runs the command in its words, whose stdin is empty, and answers: base64 of what it prints, in one
+/// line, then its exit status. In one round trip, but for what is longer than a piece: after each whole
+/// one the shell waits for a line of ours. QEMU drops what a guest writes to its console while nobody
+/// takes it, and a piece has room in the socket between, whatever the host does.
+///
+/// It is a function of the shell's, so that lines are short: the shell reads them byte by byte, which
+/// under TCG is a good part of what a small command costs.
+pub(crate) fn function() -> String {
+    format!(
+        "{FUNCTION}() {{ {{ \"$@\" </dev/null 8<&- | base64 -w 0 | (while read -r -N {PIECE} l; do \
+         printf %s \"$l\"; read -r a <&8; done; printf %s \"$l\"); \
+         printf '\\n%s\\n' ${{PIPESTATUS[0]}}; }} 8<&0; }}"
+    )
+}
+
+/// What it is called: nothing that a guest has.
+const FUNCTION: &str = "_at";
+
+/// A command with its answer.
 fn answered(command: &[u8]) -> Vec<u8> {
-    let loop_of_pieces = format!(
-        " 8<&- | base64 -w 0 | (while read -r -N {PIECE} l; do printf %s \"$l\"; read -r a <&8; done; \
-         printf %s \"$l\"); printf '\\n%s\\n' ${{PIPESTATUS[0]}}; }} 8<&0"
-    );
-    [b"{ ".as_slice(), command, loop_of_pieces.as_bytes()].concat()
+    [FUNCTION.as_bytes(), b" ", command].concat()
 }
 
 fn timeout(limit: Duration, tools: Tools) -> String {

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::answer::{Answer, Part, UNMISTAKABLE, Wrong};
+use crate::script;
 
 /// Bytes for one read from the shell.
 const ROOM: usize = 64 * 1024;
@@ -256,8 +257,10 @@ impl Terminal {
         let _ = getrandom::fill(&mut mark);
         let mark = u64::from_le_bytes(mark);
         // Asked for in two parts, so that an echo of the question is not the answer.
-        let question =
-            format!("\nstty raw -echo 2>/dev/null; printf '\\n%s%s\\n' attest- {mark}\n");
+        let function = script::function();
+        let question = format!(
+            "\nstty raw -echo 2>/dev/null; {function}; printf '\\n%s%s\\n' attest- {mark}\n"
+        );
         let answer = format!("\nattest-{mark}\n");
         let began = Instant::now();
         let mut ask_at = began;
