@@ -45,6 +45,11 @@ pub(crate) fn ensure() -> Result<(), SetupError> {
         return Err(SetupError::Missing(missing));
     }
     install(&missing)?;
+    // What came may have driven out what was there: packages of two releases do not always go together.
+    let driven_out = self::missing(distribution);
+    if !driven_out.is_empty() {
+        install(&driven_out)?;
+    }
     match self::missing(distribution) {
         still if still.is_empty() => Ok(()),
         still => Err(SetupError::StillMissing(still)),
