@@ -189,7 +189,7 @@ pub(crate) const NEEDS: [Need; 15] = [
             Some("python"),
             Some("nixpkgs#python3"),
         ],
-        present: |path| in_path("python3", path),
+        present: python_with_venv,
     },
     Need {
         what: "vde_switch, for VLANs of NixOS's start scripts",
@@ -277,6 +277,27 @@ impl Need {
 /// An executable of this name stands in one of the directories.
 pub(crate) fn in_path(program: &str, path: &OsStr) -> bool {
     candidates(program, path).any(|file| is_executable(&file))
+}
+
+/// Debian's own Python has its `venv` in a package apart; every other has it.
+fn python_with_venv(path: &OsStr) -> bool {
+    let Some(python) = candidates("python3", path).find(|file| is_executable(file)) else {
+        return false;
+    };
+    if python.parent() != Some(Path::new("/usr/bin")) {
+        return true;
+    }
+    let libraries = ["/usr/lib", "/usr/lib64"].into_iter();
+    let mut libraries = libraries.filter_map(|library| Path::new(library).read_dir().ok());
+    libraries.any(|mut entries| {
+        entries.any(|entry| {
+            entry.is_ok_and(|entry| {
+                let name = entry.file_name();
+                name.to_string_lossy().starts_with("python3")
+                    && entry.path().join("ensurepip").is_dir()
+            })
+        })
+    })
 }
 
 fn static_in_path(program: &str, path: &OsStr) -> bool {
