@@ -17,7 +17,8 @@ with subtest('they meet'):
     client.wait_until_succeeds('ping -c1 192.168.1.1', timeout=60)
 web.succeed('(while true; do nc -l -p 8080 -e echo hello || sleep 0.1; done) >/dev/null 2>&1 &')
 web.wait_for_open_port(8080)
-t.assertEqual(client.succeed('nc 192.168.1.1 8080'), 'hello\\n')
+# The wait itself was a client, and each has a server of its own.
+t.assertEqual(client.wait_until_succeeds('nc 192.168.1.1 8080', timeout=60), 'hello\\n')
 status, text = client.execute('echo out; echo err >&2; exit 3')
 t.assertEqual((status, text), (3, 'out\\n'))
 client.wait_for_console_text('err')
