@@ -80,12 +80,12 @@ impl<'a> Command<'a> {
             Feed::Program(_) => quote(LONG),
             Feed::Nothing | Feed::Stdin(_) => quote(&self.program),
         });
-        let fed = match feed {
+        let opened = match feed {
             Feed::Nothing => None,
             Feed::Stdin(file) => Some((file, b" <&9 9<&-".as_slice())),
             Feed::Program(file) => Some((file, b" 3<&9 9<&- </dev/null".as_slice())),
         };
-        let text = match fed {
+        let text = match opened {
             None => answered(&command),
             Some((file, words)) => {
                 let file = quote(file);
