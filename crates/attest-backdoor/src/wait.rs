@@ -81,7 +81,7 @@ pub(crate) async fn serve(
             Ok(met) => met.map(Response::Met),
             Err(_) => Err(Failure {
                 code: FailureCode::TimedOut,
-                message: format!("{} within {limit:?}", unmet(&wait.condition)),
+                message: format!("{} within {limit:?}", wait.condition.unmet()),
                 last_seen: waiting.seen.lock().expect("not poisoned").take(),
             }),
         },
@@ -142,29 +142,6 @@ fn describe(ran: &CommandSeen) -> String {
     let text = String::from_utf8_lossy(&ran.stdout);
     let last = text.trim_end().lines().next_back().unwrap_or("no output");
     format!("{status} at try {}: {last}", ran.tries)
-}
-
-/// What did not happen, as the beginning of a sentence.
-fn unmet(condition: &Condition) -> String {
-    let path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-    match condition {
-        Condition::PortOpen(host, port) => format!("port {host}:{port} did not open"),
-        Condition::PortClosed(host, port) => format!("port {host}:{port} did not close"),
-        Condition::FileExists(file) => format!("{} did not appear", path(file)),
-        Condition::FileVanished(file) => format!("{} did not vanish", path(file)),
-        Condition::FileMatches(file, pattern) => {
-            format!("{} did not come to match /{pattern}/", path(file))
-        }
-        Condition::UnixSocket(file) => {
-            format!("the socket {} did not accept a connection", path(file))
-        }
-        Condition::CommandSucceeds(exec) => format!("`{}` did not succeed", exec.program.text()),
-        Condition::CommandFails(exec) => format!("`{}` did not fail", exec.program.text()),
-        Condition::ProcessExists(pattern) => format!("no process came to match /{pattern}/"),
-        Condition::ProcessVanished(pattern) => {
-            format!("the processes that match /{pattern}/ did not end")
-        }
-    }
 }
 
 /// A pattern of a request. `^` and `$` are at lines, as an agent has them.

@@ -326,6 +326,31 @@ pub enum Condition {
     ProcessVanished(#[n(0)] String),
 }
 
+impl Condition {
+    /// What did not happen, as the beginning of a sentence.
+    pub fn unmet(&self) -> String {
+        let path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        match self {
+            Self::PortOpen(host, port) => format!("port {host}:{port} did not open"),
+            Self::PortClosed(host, port) => format!("port {host}:{port} did not close"),
+            Self::FileExists(file) => format!("{} did not appear", path(file)),
+            Self::FileVanished(file) => format!("{} did not vanish", path(file)),
+            Self::FileMatches(file, pattern) => {
+                format!("{} did not come to match /{pattern}/", path(file))
+            }
+            Self::UnixSocket(file) => {
+                format!("the socket {} did not accept a connection", path(file))
+            }
+            Self::CommandSucceeds(exec) => format!("`{}` did not succeed", exec.program.text()),
+            Self::CommandFails(exec) => format!("`{}` did not fail", exec.program.text()),
+            Self::ProcessExists(pattern) => format!("no process came to match /{pattern}/"),
+            Self::ProcessVanished(pattern) => {
+                format!("the processes that match /{pattern}/ did not end")
+            }
+        }
+    }
+}
+
 /// A place to connect to or listen at.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Endpoint {

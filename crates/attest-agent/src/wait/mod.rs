@@ -54,7 +54,7 @@ pub(crate) async fn serve(
             Ok(met) => met.map(Response::Met),
             Err(_) => Err(Failure {
                 code: FailureCode::TimedOut,
-                message: format!("{} within {limit:?}", unmet(&wait.condition)),
+                message: format!("{} within {limit:?}", wait.condition.unmet()),
                 last_seen: seen.get(),
             }),
         },
@@ -84,29 +84,6 @@ async fn until(
         Condition::ProcessVanished(pattern) => process::vanished(pattern, seen).await?,
     }
     Ok(None)
-}
-
-/// What did not happen, as the beginning of a sentence.
-fn unmet(condition: &Condition) -> String {
-    let path = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-    match condition {
-        Condition::PortOpen(host, port) => format!("port {host}:{port} did not open"),
-        Condition::PortClosed(host, port) => format!("port {host}:{port} did not close"),
-        Condition::FileExists(file) => format!("{} did not appear", path(file)),
-        Condition::FileVanished(file) => format!("{} did not vanish", path(file)),
-        Condition::FileMatches(file, pattern) => {
-            format!("{} did not come to match /{pattern}/", path(file))
-        }
-        Condition::UnixSocket(file) => {
-            format!("the socket {} did not accept a connection", path(file))
-        }
-        Condition::CommandSucceeds(exec) => format!("`{}` did not succeed", exec.program.text()),
-        Condition::CommandFails(exec) => format!("`{}` did not fail", exec.program.text()),
-        Condition::ProcessExists(pattern) => format!("no process came to match /{pattern}/"),
-        Condition::ProcessVanished(pattern) => {
-            format!("the processes that match /{pattern}/ did not end")
-        }
-    }
 }
 
 /// A pattern of a request. `^` and `$` are at lines, as the host has them for its own patterns.
