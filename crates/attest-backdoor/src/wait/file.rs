@@ -21,17 +21,7 @@ pub(super) async fn exists(waiting: &Waiting<'_>, path: &[u8]) -> Result<(), Fai
         b" 2>&1; exit 1; }",
     ]
     .concat();
-    let script = &script;
-    waiting
-        .until(|| async {
-            let (status, said) = waiting.look(script, "a look at a file").await?;
-            if status == 0 {
-                return Ok(Some(()));
-            }
-            waiting.saw(last_line(&said));
-            Ok(None)
-        })
-        .await
+    looked_at(waiting, &script, last_line).await
 }
 
 pub(super) async fn vanished(waiting: &Waiting<'_>, path: &[u8]) -> Result<(), Failure> {
@@ -42,14 +32,24 @@ pub(super) async fn vanished(waiting: &Waiting<'_>, path: &[u8]) -> Result<(), F
         b"; if test -e \"$p\" || test -L \"$p\"; then ls -ld -- \"$p\"; exit 1; fi",
     ]
     .concat();
-    let script = &script;
+    let seen = |said: &[u8]| format!("it is there: {}", last_line(said));
+    looked_at(waiting, &script, seen).await
+}
+
+/// Until the script succeeds; else what it said was seen, in these words.
+async fn looked_at(
+    waiting: &Waiting<'_>,
+    script: &[u8],
+    seen: impl Fn(&[u8]) -> String,
+) -> Result<(), Failure> {
+    let seen = &seen;
     waiting
         .until(|| async {
             let (status, said) = waiting.look(script, "a look at a file").await?;
             if status == 0 {
                 return Ok(Some(()));
             }
-            waiting.saw(format!("it is there: {}", last_line(&said)));
+            waiting.saw(seen(&said));
             Ok(None)
         })
         .await
