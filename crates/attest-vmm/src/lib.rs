@@ -3,7 +3,9 @@
 
 mod ability;
 mod backend;
+mod control;
 mod error;
+mod human_monitor;
 mod launcher;
 mod machine;
 mod monitor;

@@ -5,17 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attest_lab::ProcessExit;
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::console::{Announced, Watch};
 use super::ending::Seen;
+use crate::control::{Control, Human};
 use crate::monitor::{Events, Monitor};
 use crate::output::Output;
-use crate::qmp::{Qmp, QmpError, QmpEvent};
-use crate::{
-    Accelerator, BoxFuture, Ending, InPlace, Launched, Pause, Reboots, Running, SIGKILL, VmmError,
-};
+use crate::qmp::{Qmp, QmpEvent};
+use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL};
 
 /// How long a panicking kernel may take to print its trace and to reset, before it is taken for
 /// one that stays. With `panic=-1` it resets at once.
@@ -35,10 +33,8 @@ pub(super) struct Parts {
 /// A machine under QEMU.
 #[derive(Debug)]
 pub(super) struct Machine {
-    name: String,
     process: Arc<dyn Launched>,
-    qmp: Arc<Qmp>,
-    events: Arc<Events>,
+    control: Control,
     killed: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
 }
@@ -74,24 +70,18 @@ impl Machine {
             let ending = watcher.ending().await;
             sender.send_replace(Some(ending));
         });
-        Self {
+        let control = Control {
             name,
-            process,
             qmp,
+            human: Human::ByQmp,
             events: told,
+            always_reboots: false,
+        };
+        Self {
+            process,
+            control,
             killed,
             ending,
-        }
-    }
-
-    fn checked(&self, result: Result<(), QmpError>) -> Result<(), VmmError> {
-        result.map_err(|source| self.failed(source))
-    }
-
-    fn failed(&self, source: QmpError) -> VmmError {
-        VmmError::Monitor {
-            machine: self.name.clone(),
-            source,
         }
     }
 }
@@ -204,57 +194,14 @@ impl Running for Machine {
     }
 
     fn reboots(&self) -> Reboots<'_> {
-        Reboots::InPlace(self)
+        Reboots::InPlace(&self.control)
     }
 
     fn pause(&self) -> Option<&dyn Pause> {
-        Some(self)
+        Some(&self.control)
     }
 
     fn monitor(&self) -> Option<&dyn Monitor> {
-        Some(self)
-    }
-}
-
-impl Monitor for Machine {
-    fn human<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<String, VmmError>> {
-        let arguments = json!({ "command-line": command });
-        Box::pin(async move {
-            let text = self.qmp.command("human-monitor-command", arguments).await;
-            let text = text.map(|text| text.as_str().unwrap_or_default().to_owned());
-            text.map_err(|source| self.failed(source))
-        })
-    }
-
-    fn execute<'a>(
-        &'a self,
-        command: &'a str,
-        arguments: Value,
-    ) -> BoxFuture<'a, Result<Value, QmpError>> {
-        Box::pin(self.qmp.command(command, arguments))
-    }
-
-    fn events(&self, from: u64) -> (Vec<Value>, u64) {
-        self.events.since(from)
-    }
-
-    fn events_grown(&self, from: u64) -> BoxFuture<'_, ()> {
-        self.events.grown(from)
-    }
-}
-
-impl InPlace for Machine {
-    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>> {
-        Box::pin(async move { self.checked(self.qmp.set_reboot(allow).await) })
-    }
-}
-
-impl Pause for Machine {
-    fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>> {
-        Box::pin(async move { self.checked(self.qmp.stop().await) })
-    }
-
-    fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
-        Box::pin(async move { self.checked(self.qmp.cont().await) })
+        Some(&self.control)
     }
 }

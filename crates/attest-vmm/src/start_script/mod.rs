@@ -9,7 +9,6 @@ mod command;
 mod contained;
 mod container;
 mod ending;
-mod monitor;
 mod run;
 mod running;
 mod scan;

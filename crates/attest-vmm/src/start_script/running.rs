@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use attest_lab::ProcessExit;
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::backdoor::Serving;
 use super::ending::Seen;
-use super::monitor::HumanMonitor;
+use crate::control::{Control, Human};
+use crate::human_monitor::HumanMonitor;
 use crate::monitor::{Events, Monitor};
 use crate::output::Output;
 use crate::qemu::console::Watch;
-use crate::qmp::{Qmp, QmpError, QmpEvent};
-use crate::{BoxFuture, Ending, InPlace, Launched, Pause, Reboots, Running, SIGKILL, VmmError};
+use crate::qmp::{Qmp, QmpEvent};
+use crate::{BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL};
 
 /// How long what a script left running may hold its output open, before nobody waits for more of it.
 const LEFT_OPEN: Duration = Duration::from_secs(1);
@@ -36,12 +36,8 @@ pub(super) struct Parts {
 /// A start script's machine.
 #[derive(Debug)]
 pub(super) struct Machine {
-    name: String,
     process: Arc<dyn Launched>,
-    qmp: Arc<Qmp>,
-    human: HumanMonitor,
-    events: Arc<Events>,
-    may_reboot: bool,
+    control: Control,
     _serving: Serving,
     killed: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
@@ -78,23 +74,19 @@ impl Machine {
             let ending = watcher.ending().await;
             sender.send_replace(Some(ending));
         });
-        Self {
+        let control = Control {
             name,
-            process,
             qmp,
-            human,
+            human: Human::Own(human),
             events: told,
-            may_reboot,
+            always_reboots: may_reboot,
+        };
+        Self {
+            process,
+            control,
             _serving: serving,
             killed,
             ending,
-        }
-    }
-
-    fn monitor_failed(&self, source: QmpError) -> VmmError {
-        VmmError::Monitor {
-            machine: self.name.clone(),
-            source,
         }
     }
 }
@@ -171,67 +163,14 @@ impl Running for Machine {
     }
 
     fn reboots(&self) -> Reboots<'_> {
-        Reboots::InPlace(self)
+        Reboots::InPlace(&self.control)
     }
 
     fn pause(&self) -> Option<&dyn Pause> {
-        Some(self)
+        Some(&self.control)
     }
 
     fn monitor(&self) -> Option<&dyn Monitor> {
-        Some(self)
-    }
-}
-
-impl Monitor for Machine {
-    fn human<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<String, VmmError>> {
-        Box::pin(async move {
-            let answer = self.human.command(command).await;
-            // Whatever broke: nobody but QEMU has the other end.
-            answer.map_err(|_| self.monitor_failed(QmpError::Closed))
-        })
-    }
-
-    fn execute<'a>(
-        &'a self,
-        command: &'a str,
-        arguments: Value,
-    ) -> BoxFuture<'a, Result<Value, QmpError>> {
-        Box::pin(self.qmp.command(command, arguments))
-    }
-
-    fn events(&self, from: u64) -> (Vec<Value>, u64) {
-        self.events.since(from)
-    }
-
-    fn events_grown(&self, from: u64) -> BoxFuture<'_, ()> {
-        self.events.grown(from)
-    }
-}
-
-impl InPlace for Machine {
-    fn allow_reboot(&self, allow: bool) -> BoxFuture<'_, Result<(), VmmError>> {
-        // One that may always stays so.
-        let allow = allow || self.may_reboot;
-        Box::pin(async move {
-            let set = self.qmp.set_reboot(allow).await;
-            set.map_err(|source| self.monitor_failed(source))
-        })
-    }
-}
-
-impl Pause for Machine {
-    fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>> {
-        Box::pin(async move {
-            let stopped = self.qmp.stop().await;
-            stopped.map_err(|source| self.monitor_failed(source))
-        })
-    }
-
-    fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
-        Box::pin(async move {
-            let goes_on = self.qmp.cont().await;
-            goes_on.map_err(|source| self.monitor_failed(source))
-        })
+        Some(&self.control)
     }
 }

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 
 use super::backdoor;
 use super::command::{self, Paths};
-use super::monitor::HumanMonitor;
 use super::run::{self, Follow, Run, Up};
 use super::running::{Machine, Parts};
 use super::sockets::{Connected, Sockets};
+use crate::human_monitor::HumanMonitor;
 use crate::output::Output;
 use crate::probe::{self, KvmProbe};
 use crate::qmp::{Qmp, QmpError, QmpEvent};

@@ -14,7 +14,7 @@ const LONGEST: usize = 16 * 1024 * 1024;
 
 /// A monitor that has greeted.
 #[derive(Debug)]
-pub(super) struct HumanMonitor(Mutex<Socket>);
+pub(crate) struct HumanMonitor(Mutex<Socket>);
 
 #[derive(Debug)]
 struct Socket {
@@ -28,7 +28,7 @@ impl HumanMonitor {
     ///
     /// # Errors
     /// It ends before its first prompt.
-    pub(super) async fn connect(stream: UnixStream) -> io::Result<Self> {
+    pub(crate) async fn connect(stream: UnixStream) -> io::Result<Self> {
         let mut socket = Socket { stream, owes: true };
         match socket.answer().await? {
             Answer::Whole(_) => Ok(Self(Mutex::new(socket))),
@@ -41,7 +41,7 @@ impl HumanMonitor {
     ///
     /// # Errors
     /// QEMU had ended before.
-    pub(super) async fn command(&self, command: &str) -> io::Result<String> {
+    pub(crate) async fn command(&self, command: &str) -> io::Result<String> {
         let mut socket = self.0.lock().await;
         if socket.owes {
             socket.answer().await?;
