@@ -13,6 +13,8 @@ use crate::{
     VmmError, Wanted, installed_program,
 };
 
+pub(crate) use running::REBOOTS;
+
 use running::Container;
 
 /// The program's name.

@@ -14,7 +14,7 @@ use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Reboots, Running};
 
 /// With this, systemd-nspawn asks to be started again (its `EXIT_FORCE_RESTART`): its container
 /// asked for a reboot.
-const REBOOTS: i32 = 133;
+pub(crate) const REBOOTS: i32 = 133;
 
 /// A container.
 #[derive(Debug)]

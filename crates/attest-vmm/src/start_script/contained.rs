@@ -8,14 +8,11 @@ use attest_lab::ProcessExit;
 use tokio::net::unix::pipe;
 use tokio::sync::{Mutex, watch};
 
+use super::LEFT_OPEN;
+use crate::nspawn::REBOOTS;
 use crate::output::Output;
 use crate::qemu::console::Watch;
 use crate::{BoxFuture, Ending, EndingKind, Launched, Pause, Reboots, Running, SIGKILL};
-
-/// With this, systemd-nspawn asks to be started again (its `EXIT_FORCE_RESTART`).
-const REBOOTS: i32 = 133;
-/// How long what a script left running may hold its output open, before nobody waits for more of it.
-const LEFT_OPEN: Duration = Duration::from_secs(1);
 
 /// How long a script may take to remove what it made. NixOS's takes a tenth of a second.
 const CLEANS_UP: Duration = Duration::from_secs(2);

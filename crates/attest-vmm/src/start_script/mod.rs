@@ -15,5 +15,10 @@ mod scan;
 mod sockets;
 mod vm;
 
+use std::time::Duration;
+
 pub use container::ContainerScript;
 pub use vm::StartScript;
+
+/// How long what a script left running may hold its output open, before nobody waits for more of it.
+const LEFT_OPEN: Duration = Duration::from_secs(1);

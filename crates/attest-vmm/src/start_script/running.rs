@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use attest_lab::ProcessExit;
 use tokio::sync::{mpsc, watch};
 
+use super::LEFT_OPEN;
 use super::backdoor::Serving;
 use super::ending::Seen;
 use crate::control::{Control, Human};
@@ -16,9 +16,6 @@ use crate::output::Output;
 use crate::qemu::console::Watch;
 use crate::qmp::{Qmp, QmpEvent};
 use crate::{BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL};
-
-/// How long what a script left running may hold its output open, before nobody waits for more of it.
-const LEFT_OPEN: Duration = Duration::from_secs(1);
 
 /// What is known of a machine that was just started.
 pub(super) struct Parts {
