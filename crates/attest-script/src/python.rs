@@ -2,8 +2,9 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use attest_vmm::find_program_in;
 
 use crate::error::ScriptError;
 
@@ -36,14 +37,10 @@ impl Python {
 }
 
 fn find(named: Option<&OsStr>, path: &OsStr) -> Result<Python, ScriptError> {
+    let in_path = |name: &OsStr| find_program_in(Path::new(name), path);
     let found = match named {
-        Some(named) if named.as_encoded_bytes().contains(&b'/') => {
-            Some(PathBuf::from(named)).filter(|path| is_program(path))
-        }
-        Some(named) => in_path(named, path),
-        None => NAMES
-            .iter()
-            .find_map(|name| in_path(OsStr::new(name), path)),
+        Some(named) => in_path(named),
+        None => NAMES.iter().find_map(|name| in_path(OsStr::new(name))),
     };
     let looked = || match named {
         Some(named) => format!("{VARIABLE} is `{}`, which is no program", named.display()),
@@ -52,17 +49,6 @@ fn find(named: Option<&OsStr>, path: &OsStr) -> Result<Python, ScriptError> {
     found
         .map(|program| Python { program })
         .ok_or_else(|| ScriptError::Missing { looked: looked() })
-}
-
-fn in_path(name: &OsStr, path: &OsStr) -> Option<PathBuf> {
-    env::split_paths(path)
-        .map(|directory| directory.join(name))
-        .find(|program| is_program(program))
-}
-
-fn is_program(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod socket;
 pub mod ssh;
 pub mod start_script;
 
+use std::ffi::OsStr;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A program by its path, or by its name as a shell would find it.
 fn find_program(program: &Path) -> Option<PathBuf> {
+    find_program_in(program, &std::env::var_os("PATH")?)
+}
+
+/// A program by its path, or by its name in these directories, which are joined as in `PATH`.
+pub fn find_program_in(program: &Path, directories: &OsStr) -> Option<PathBuf> {
     let usable = |path: &PathBuf| {
         std::fs::metadata(path)
             .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
@@ -52,8 +58,7 @@ fn find_program(program: &Path) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return Some(program.to_owned()).filter(usable);
     }
-    let directories = std::env::var_os("PATH")?;
-    std::env::split_paths(&directories)
+    std::env::split_paths(directories)
         .map(|directory| directory.join(program))
         .find(usable)
 }
