@@ -59,6 +59,18 @@ pub enum Ending {
     Signal(i32),
 }
 
+impl Ending {
+    /// What is told of a script whose runner told nothing itself.
+    pub fn unexplained(self) -> String {
+        match self {
+            Self::Code(code) => {
+                format!("the script's Python ended with exit code {code}, and did not say why")
+            }
+            Self::Signal(signal) => format!("the script's Python was ended by signal {signal}"),
+        }
+    }
+}
+
 impl ScriptProcess {
     /// Start it. It has to be called on a thread that lives as long as the script shall: with that
     /// thread, the kernel ends it. Nothing answers it until its socket is served.

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use attest::events::FailureDetail;
+use attest::events::{FailureDetail, Verdict};
 use attest::run::{ScriptRunner, ScriptVerdict};
 use attest::{Error, Lab, Recorder};
-use attest_rpc::types::{Description, Script, ScriptEnd, ScriptOutcome, Surface};
+use attest_rpc::types::{Description, Script, ScriptEnd, Surface};
 use attest_rpc::{Served, Session};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
@@ -105,14 +105,9 @@ fn judge(
         })
     };
     let Some(told) = told else {
-        let message = match (served, ending) {
-            (Served::Unreadable(error), _) => attest::chain(error),
-            (_, Ending::Code(code)) => {
-                format!("the script's Python ended with exit code {code}, and did not say why")
-            }
-            (_, Ending::Signal(signal)) => {
-                format!("the script's Python was ended by signal {signal}")
-            }
+        let message = match served {
+            Served::Unreadable(error) => attest::chain(error),
+            Served::Left => ending.unexplained(),
         };
         return ScriptVerdict::Infrastructure(detail(message));
     };
@@ -124,10 +119,9 @@ fn judge(
         // Its last lines are the message.
         told.traceback.join("\n")
     };
-    match told.outcome {
-        ScriptOutcome::Passed => ScriptVerdict::Passed,
-        ScriptOutcome::Exit if told.code == 0 => ScriptVerdict::Passed,
-        ScriptOutcome::MachineError => ScriptVerdict::Infrastructure(detail(message())),
+    match told.verdict() {
+        Verdict::Passed => ScriptVerdict::Passed,
+        Verdict::Infrastructure => ScriptVerdict::Infrastructure(detail(message())),
         _ => ScriptVerdict::Failed(detail(message())),
     }
 }

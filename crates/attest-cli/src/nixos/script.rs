@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use attest::Recorder;
 use attest::events::{FailureDetail, LogLevel, Verdict};
-use attest_rpc::types::{ScriptEnd, ScriptOutcome};
 use attest_rpc::{Served, Session};
 use attest_script::{Ending, ScriptProcess, ScriptSocket};
 use nix::sys::signal::Signal;
@@ -121,7 +120,12 @@ impl ScriptRun<'_> {
             }
         };
         let told = self.session.script_end();
-        let verdict = verdict(told.as_ref(), ending);
+        let verdict = match (&told, ending) {
+            (Some(told), _) => told.verdict(),
+            // Somebody at the prompt, or the script, ended Python itself.
+            (None, Ending::Code(0)) => Verdict::Passed,
+            (None, _) => Verdict::Failed,
+        };
         let failure = match (verdict, &told) {
             (Verdict::Passed, _) => None,
             (_, Some(end)) => Some(FailureDetail {
@@ -129,7 +133,7 @@ impl ScriptRun<'_> {
                 ..FailureDetail::default()
             }),
             (_, None) => {
-                let message = died(ending);
+                let message = ending.unexplained();
                 log_error(&self.recorder, &message);
                 Some(FailureDetail {
                     message,
@@ -192,32 +196,6 @@ fn done(over: Over, verdict: Verdict, began: Instant, message: &str) -> Done {
             message: message.to_owned(),
             ..FailureDetail::default()
         }),
-    }
-}
-
-fn verdict(told: Option<&ScriptEnd>, ending: Ending) -> Verdict {
-    let Some(told) = told else {
-        // Somebody at the prompt, or the script, ended Python itself.
-        return match ending {
-            Ending::Code(0) => Verdict::Passed,
-            _ => Verdict::Failed,
-        };
-    };
-    match told.outcome {
-        ScriptOutcome::Passed => Verdict::Passed,
-        ScriptOutcome::Exit if told.code == 0 => Verdict::Passed,
-        ScriptOutcome::MachineError => Verdict::Infrastructure,
-        ScriptOutcome::Interrupted => Verdict::Interrupted,
-        ScriptOutcome::Assertion | ScriptOutcome::Error | ScriptOutcome::Exit => Verdict::Failed,
-    }
-}
-
-fn died(ending: Ending) -> String {
-    match ending {
-        Ending::Code(code) => {
-            format!("the script's Python ended with exit code {code}, and did not say why")
-        }
-        Ending::Signal(signal) => format!("the script's Python was ended by signal {signal}"),
     }
 }
 

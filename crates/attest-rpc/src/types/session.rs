@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use attest_events::LogLevel;
+use attest_events::{LogLevel, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,21 @@ pub struct ScriptEnd {
     /// The script's own frames.
     #[serde(default)]
     pub traceback: Vec<String>,
+}
+
+impl ScriptEnd {
+    /// What it means for the test.
+    pub fn verdict(&self) -> Verdict {
+        match self.outcome {
+            ScriptOutcome::Passed => Verdict::Passed,
+            ScriptOutcome::Exit if self.code == 0 => Verdict::Passed,
+            ScriptOutcome::MachineError => Verdict::Infrastructure,
+            ScriptOutcome::Interrupted => Verdict::Interrupted,
+            ScriptOutcome::Assertion | ScriptOutcome::Error | ScriptOutcome::Exit => {
+                Verdict::Failed
+            }
+        }
+    }
 }
 
 /// Give up a call.
