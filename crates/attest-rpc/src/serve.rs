@@ -86,7 +86,7 @@ impl Client {
             self.answers.error(Some(call.id), &RpcError::Stranger).await;
             return;
         }
-        if call.method == "events.subscribe" && !self.session.is_subscribed() {
+        if call.method == "events.subscribe" && self.session.subscribes_first() {
             self.tell_events();
         }
         let (give_up, cancelled) = oneshot::channel();

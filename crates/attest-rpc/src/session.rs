@@ -127,12 +127,12 @@ impl Session {
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<attest_events::Event>> {
-        self.subscribed.store(true, Ordering::Relaxed);
         self.events.subscribe()
     }
 
-    pub(crate) fn is_subscribed(&self) -> bool {
-        self.subscribed.swap(true, Ordering::Relaxed)
+    /// Whether events were not subscribed to yet; from now on they are.
+    pub(crate) fn subscribes_first(&self) -> bool {
+        !self.subscribed.swap(true, Ordering::Relaxed)
     }
 
     pub(crate) fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {
