@@ -22,8 +22,9 @@ use attest_vmm::probe::{KvmProbe, kvm};
 /// In the place of the agent: the guest's first program.
 const INIT: &str = include_str!("guest/init.sh");
 /// Programs beside it.
-const PROGRAMS: [(&str, &str); 2] = [
+const PROGRAMS: [(&str, &str); 3] = [
     ("/lib/fixture/backdoor", include_str!("guest/backdoor.sh")),
+    ("/lib/fixture/cards", include_str!("guest/cards.sh")),
     ("/lib/fixture/login", include_str!("guest/login.sh")),
 ];
 /// For a PC with virtio devices and a keyboard.

@@ -7,21 +7,12 @@ use attest_image::root::{
 };
 use attest_image::source::Debian;
 
-use crate::{Fixture, FixtureError, PROGRAMS, guest};
+use crate::{Fixture, FixtureError, MODULES, PROGRAMS, guest};
 
 /// The initramfs' first program.
 const STAGE: &str = include_str!("guest/stage.sh");
-/// For its root, beside what all guests need.
-const MODULES: [&str; 8] = [
-    "virtio_pci",
-    "virtio_console",
-    "virtio_net",
-    "virtio_blk",
-    "virtio_rng",
-    "atkbd",
-    "erofs",
-    "overlay",
-];
+/// Modules for its root, beside what all guests need.
+const ROOT: [&str; 2] = ["erofs", "overlay"];
 const SUITE: &str = "bookworm";
 const PACKAGES: [&str; 4] = ["iproute2", "libpam-systemd", "netcat-openbsd", "procps"];
 const UNITS: [(&str, &str); 3] = [
@@ -40,7 +31,7 @@ impl Fixture {
         let cache = Cache::open(&Cache::default_directory()?)?;
         let kernel = crate::kernel(&cache)?;
         let root = root(&cache)?;
-        let guest = guest(&cache, &kernel, STAGE, &MODULES, &[])?;
+        let guest = guest(&cache, &kernel, STAGE, &[&MODULES[..], &ROOT].concat(), &[])?;
         Ok(Self {
             guest,
             root: Some(root.path.clone()),
@@ -63,14 +54,7 @@ fn root(cache: &Cache) -> Result<RootImage, FixtureError> {
     };
     let programs =
         PROGRAMS.map(|(path, program)| text(format!("/usr/local{path}"), program, 0o755));
-    let mut files = vec![
-        text(
-            "/usr/local/lib/fixture/cards".to_owned(),
-            include_str!("guest/cards.sh"),
-            0o755,
-        ),
-        text("/var/lib/systemd/linger/alice".to_owned(), "", 0o644),
-    ];
+    let mut files = vec![text("/var/lib/systemd/linger/alice".to_owned(), "", 0o644)];
     files.extend(programs);
     files.extend(
         UNITS.map(|(name, unit)| text(format!("/etc/systemd/system/{name}.service"), unit, 0o644)),

@@ -26,16 +26,7 @@ done
 ip link set lo up
 ip address add 10.0.2.15/24 dev eth0
 ip link set eth0 up
-for card in /sys/class/net/eth[1-9]*; do
-    read -r address < "$card/address" || continue
-    case $address in
-        52:54:00:12:*)
-            low=${address#52:54:00:12:}
-            ip address add "192.168.$((0x${low%:*})).$((0x${low#*:}))/24" dev "${card##*/}"
-            ip link set "${card##*/}" up
-            ;;
-    esac
-done
+/lib/fixture/cards
 
 for share in xchg shared; do
     mkdir -p "/tmp/$share"
