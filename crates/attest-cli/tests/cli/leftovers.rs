@@ -42,14 +42,15 @@ fn killed(place: &Place, victim: Victim, moment: usize) -> Watched {
     while run.events.len() < moment {
         run.next().expect("as many events as ever");
     }
-    let pid = loop {
+    // At the last moments it may end by itself before it is looked for.
+    while !run.has_ended() {
         if let Some(pid) = run.process(victim as usize) {
-            break pid;
+            signal(pid, Signal::SIGKILL);
+            break;
         }
         // Nothing tells of a grandchild's birth.
         std::thread::yield_now();
-    };
-    signal(pid, Signal::SIGKILL);
+    }
     run
 }
 
