@@ -6,12 +6,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use attest::scripts::{shared_directory, state_directory};
 use tempfile::TempDir;
 
 use super::end::Refusal;
 
-/// What all machines share, in the base directory; whoever runs machines there holds its lock.
-const SHARED: &str = "shared-xchg";
 /// The longest path of a socket: `sun_path` of unix(7), with its end.
 const LONGEST_SOCKET: usize = 107;
 
@@ -78,7 +77,7 @@ impl Base {
 
     fn check_length(&self, machines: &[&str]) -> Result<(), Refusal> {
         for name in machines {
-            let socket = self.path.join(format!("vm-state-{name}")).join("monitor");
+            let socket = state_directory(&self.path, name).join("monitor");
             let length = socket.as_os_str().len();
             if length > LONGEST_SOCKET {
                 return Err(Refusal::failed(format!(
@@ -95,13 +94,12 @@ impl Base {
     }
 }
 
-/// Make it ours, or say why it cannot be.
+/// Make it ours, or say why it cannot be: whoever runs machines there holds the lock of what they
+/// share.
 fn lock(base: &Path, machines: &[&str]) -> Result<File, String> {
     let me = nix::unistd::geteuid().as_raw();
-    let shared = base.join(SHARED);
-    let states = machines
-        .iter()
-        .map(|name| base.join(format!("vm-state-{name}")));
+    let shared = shared_directory(base);
+    let states = machines.iter().map(|name| state_directory(base, name));
     for path in states.chain([shared.clone()]) {
         if let Ok(found) = path.symlink_metadata()
             && (found.uid() != me || !found.is_dir())

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use attest::events::{EventKind, LogLevel, Summary, Verdict, nanoseconds};
-use attest::scripts::{AgentUse, ScriptsPlan};
+use attest::scripts::{AgentUse, ScriptsPlan, shared_directory};
 use attest::{Lab, LabContext, Recorder};
 use attest_report::{NixosJunit, NixosTerminal, NixosXml, Readers};
 use attest_rpc::Session;
@@ -23,6 +23,7 @@ use crate::{orphans, output};
 
 /// The script's name in tracebacks, as the NixOS test driver has it.
 const SCRIPT_NAME: &str = "<string>";
+
 /// Run it and give the exit code.
 pub(super) fn run(configuration: Configuration, began: Instant) -> ExitCode {
     let runtime = match crate::command::runtime() {
@@ -155,7 +156,7 @@ fn description(configuration: &Configuration, base: &Base) -> Description {
         debug_hook: configuration.debug_hook.clone(),
         log_level: configuration.log_level,
         base_dir: Some(base.path().to_owned()),
-        shared_dir: Some(base.path().join("shared-xchg")),
+        shared_dir: Some(shared_directory(base.path())),
         keep_state: configuration.keep_state,
         ssh_offset: configuration.ssh_offset,
         lab: None,

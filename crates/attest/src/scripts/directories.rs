@@ -16,19 +16,24 @@ const PRIVATE: u32 = 0o700;
 pub(super) fn base(path: &Path) -> Result<PathBuf, ScriptsError> {
     let base = std::path::absolute(path).map_err(failed(path))?;
     private(&base, Found::Kept).map_err(failed(&base))?;
-    let shared = shared(&base);
+    let shared = shared_directory(&base);
     private(&shared, Found::Closed).map_err(failed(&shared))?;
     Ok(base)
 }
 
-/// What machines share with the host.
-pub(super) fn shared(base: &Path) -> PathBuf {
+/// What machines share with the host, in the base directory: as the NixOS test driver names it.
+pub fn shared_directory(base: &Path) -> PathBuf {
     base.join("shared-xchg")
+}
+
+/// What a machine writes, in the base directory: as the NixOS test driver names it.
+pub fn state_directory(base: &Path, machine: &str) -> PathBuf {
+    base.join(format!("vm-state-{machine}"))
 }
 
 /// A machine's own, as it was left where `keep`, else empty.
 pub(super) fn state(base: &Path, machine: &str, keep: bool) -> Result<PathBuf, ScriptsError> {
-    let path = base.join(format!("vm-state-{machine}"));
+    let path = state_directory(base, machine);
     let made = || {
         if !keep {
             remove(&path)?;
@@ -101,7 +106,7 @@ mod tests {
         let base = base(&directory.path().join("base")).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&base), PRIVATE);
-        assert_eq!(mode(&shared(&base)), PRIVATE);
+        assert_eq!(mode(&shared_directory(&base)), PRIVATE);
         let path = state(&base, "m", false).unwrap();
         assert_eq!(path, base.join("vm-state-m"));
         fs::write(path.join("disk"), "written").unwrap();

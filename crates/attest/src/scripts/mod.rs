@@ -24,6 +24,7 @@ use crate::lab::{self, Lab, LabContext, Shared};
 use crate::machine::Machine;
 use crate::runtime::wait_all;
 
+pub use directories::{shared_directory, state_directory};
 pub use vlan::Vlan;
 pub(crate) use vlan::{probe_cards_of_containers, probe_vlans};
 
@@ -224,7 +225,7 @@ impl Lab {
     /// The directory that machines of a lab of start scripts share with the host.
     pub fn shared_dir(&self) -> Option<PathBuf> {
         let scripts = self.shared.scripts.as_ref();
-        scripts.map(|scripts| directories::shared(&scripts.maker.base))
+        scripts.map(|scripts| directories::shared_directory(&scripts.maker.base))
     }
 
     /// The environment of scripts that start from now on, in the place of that of the plan. Sockets of
@@ -315,7 +316,7 @@ impl Maker {
         let script = ScriptPlan {
             command: machine.command.clone(),
             state: directories::state(&self.base, &machine.name, keep_state)?,
-            shared: directories::shared(&self.base),
+            shared: directories::shared_directory(&self.base),
             pushes_agent: self.pushes_agent,
         };
         let backend = match machine.kind {
