@@ -104,13 +104,7 @@ impl Lab {
     /// Make the lab process and its networks, with every machine off.
     pub async fn create(plan: LabPlan, context: LabContext) -> Result<Self> {
         let recorder = context.recorder;
-        recorder.record(EventKind::LabStarted {
-            machines: plan
-                .machines
-                .iter()
-                .map(|machine| machine.name.clone())
-                .collect(),
-        });
+        recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
         let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
         recorder.enter(attest_events::Phase::Spawn);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();

@@ -139,6 +139,12 @@ impl Recorder {
         self.send(self.now(), None, kind);
     }
 
+    /// Record that a lab of these machines starts.
+    pub(crate) fn lab_started<'a>(&self, machines: impl Iterator<Item = &'a String>) {
+        let machines = machines.cloned().collect();
+        self.record(EventKind::LabStarted { machines });
+    }
+
     /// Record something about a machine.
     pub fn record_machine(&self, machine: &str, kind: EventKind) {
         self.send(self.now(), Some(machine), kind);

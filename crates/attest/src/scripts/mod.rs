@@ -13,7 +13,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
-use attest_events::{EventKind, Phase};
+use attest_events::Phase;
 use attest_lab::{LabContent, LabProcess, Scripts};
 use attest_manifest::{Backend, LabPlan, MachinePlan, ScriptPlan, TimeoutPlan};
 use attest_vmm::probe::{KvmProbe, kvm};
@@ -151,13 +151,7 @@ impl Lab {
     /// started.
     pub async fn of_scripts(plan: ScriptsPlan, context: LabContext) -> Result<Self> {
         let recorder = context.recorder;
-        recorder.record(EventKind::LabStarted {
-            machines: plan
-                .machines
-                .iter()
-                .map(|machine| machine.name.clone())
-                .collect(),
-        });
+        recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
         if plan.agent == AgentUse::Auto {
             // Beside all that follows: it is needed when the first machine starts, which hears of a
             // failure.
