@@ -52,19 +52,19 @@ impl LabPlan {
     /// its own; those with networks of their own (hosts over ssh, start scripts) are taken to
     /// reach each other.
     pub fn groups(&self) -> Vec<MachineGroup> {
-        // Of each machine, an earlier one that it can talk to; of the first of a group, itself.
-        let mut earlier: Vec<usize> = (0..self.machines.len()).collect();
+        // Each machine points to another of its group, and one of the group to itself.
+        let mut points: Vec<usize> = (0..self.machines.len()).collect();
         let mut met: HashMap<Meeting<'_>, usize> = HashMap::new();
         for (index, machine) in self.machines.iter().enumerate() {
             for meeting in machine.meetings() {
                 let other = *met.entry(meeting).or_insert(index);
-                let (one, other) = (first(&mut earlier, index), first(&mut earlier, other));
-                earlier[one.max(other)] = one.min(other);
+                let (one, other) = (end(&mut points, index), end(&mut points, other));
+                points[one] = other;
             }
         }
         let mut groups: IndexMap<usize, Vec<&MachinePlan>> = IndexMap::new();
         for (index, machine) in self.machines.iter().enumerate() {
-            let group = groups.entry(first(&mut earlier, index)).or_default();
+            let group = groups.entry(end(&mut points, index)).or_default();
             group.push(machine);
         }
         groups
@@ -173,12 +173,12 @@ impl SetupKind {
     }
 }
 
-/// The first machine of the group that this one is in. What it went past is shortened, so that
-/// many machines cost no more than they are.
-fn first(earlier: &mut [usize], mut index: usize) -> usize {
-    while earlier[index] != index {
-        earlier[index] = earlier[earlier[index]];
-        index = earlier[index];
+/// The machine of the same group that points to itself. The way there is shortened, so that many
+/// machines cost no more than they are.
+fn end(points: &mut [usize], mut index: usize) -> usize {
+    while points[index] != index {
+        points[index] = points[points[index]];
+        index = points[index];
     }
     index
 }
