@@ -88,7 +88,8 @@ impl Backend for Qemu {
             | Ability::Clock
             | Ability::Reboot
             | Ability::PowerOff
-            | Ability::Pause => None,
+            | Ability::Pause
+            | Ability::Snapshots => None,
         }
     }
 

@@ -172,13 +172,13 @@ async fn disks_come_as_descriptors_without_names() {
         machine.disks = vec![
             Disk {
                 file: file(shared.into(), DiskFormat::Raw),
-                below: None,
+                below: Vec::new(),
                 read_only: true,
                 serial: "root".to_owned(),
             },
             Disk {
                 file: file(overlay, DiskFormat::Qcow2),
-                below: Some(file(below.into(), DiskFormat::Raw)),
+                below: vec![file(below.into(), DiskFormat::Raw)],
                 read_only: false,
                 serial: "data".to_owned(),
             },
