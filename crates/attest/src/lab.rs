@@ -37,13 +37,22 @@ pub struct Lab {
 pub(crate) struct Shared {
     pub(crate) plan: LabPlan,
     pub(crate) process: Arc<LabProcess>,
-    pub(crate) images: boot::Images,
-    pub(crate) backends: boot::Backends,
+    pub(crate) images: Arc<boot::Images>,
+    pub(crate) backends: Arc<boot::Backends>,
     pub(crate) agent: tokio::sync::OnceCell<PathBuf>,
     /// Only in labs of start scripts.
     pub(crate) scripts: Option<LabOfScripts>,
     pub(crate) recorder: Recorder,
     pub(crate) output: PathBuf,
+}
+
+impl Shared {
+    pub(crate) fn prepared(&self) -> boot::Prepared {
+        boot::Prepared {
+            images: Arc::clone(&self.images),
+            backends: Arc::clone(&self.backends),
+        }
+    }
 }
 
 /// A network of a lab.
@@ -103,9 +112,19 @@ impl Lab {
 
     /// Make the lab process and its networks, with every machine off.
     pub async fn create(plan: LabPlan, context: LabContext) -> Result<Self> {
-        let recorder = context.recorder;
+        let recorder = &context.recorder;
         recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
-        let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
+        let prepared = boot::prepare(&plan, recorder, context.cache.as_deref()).await?;
+        Self::create_prepared(plan, context, prepared).await
+    }
+
+    /// The same with images that are there.
+    pub(crate) async fn create_prepared(
+        plan: LabPlan,
+        context: LabContext,
+        prepared: boot::Prepared,
+    ) -> Result<Self> {
+        let recorder = context.recorder;
         recorder.enter(attest_events::Phase::Spawn);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
         let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
@@ -119,6 +138,23 @@ impl Lab {
             recorder,
             output: context.output,
         }))
+    }
+
+    /// Let the memory of each machine's next start be in a file of its name in this directory.
+    pub(crate) fn keep_memory(&self, directory: &Path) -> Result<()> {
+        for machine in self.machines() {
+            let path = directory.join(format!("{}.memory", machine.name()));
+            let made = || {
+                let mut options = std::fs::File::options();
+                let file = options.read(true).write(true).create_new(true);
+                let file = file.open(&path)?;
+                file.set_len(machine.plan().memory)?;
+                Ok(file)
+            };
+            let file = made().map_err(Error::io(format!("{} cannot be made", path.display())))?;
+            *machine.inner.memory.lock().expect("not poisoned") = Some(file);
+        }
+        Ok(())
     }
 
     /// With every machine of the plan off.
@@ -268,7 +304,8 @@ pub(crate) fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan)
             lab: Arc::downgrade(shared),
             recorder: shared.recorder.clone(),
             timeouts: shared.plan.timeouts.clone(),
-            live: tokio::sync::Mutex::new(None),
+            live: Arc::default(),
+            memory: std::sync::Mutex::new(None),
             root: std::sync::Mutex::new(None),
             managers: crate::systemd::Managers::default(),
             journals: crate::systemd::Journals::default(),

@@ -53,6 +53,7 @@ mod screen;
 pub mod scripts;
 mod session;
 mod setup;
+mod snapshot;
 pub mod systemd;
 mod wait;
 
@@ -74,4 +75,5 @@ pub use life::Session;
 pub use machine::Machine;
 pub use recorder::{EventStream, Recorder};
 pub use runtime::{Run, wait_all};
+pub use snapshot::{MachineSnapshot, Snapshot};
 pub use wait::{Met, Wait};

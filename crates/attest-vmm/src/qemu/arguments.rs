@@ -125,26 +125,30 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}M", bytes / (1024 * 1024))
 }
 
-/// What the board is to be told of it. The file needs no name: QEMU opens it anew, so that its place in it and its
-/// mode are its own.
+/// What the board is to be told of it. A file needs no name: QEMU opens it anew, so that its place in it and its
+/// mode are its own. Everywhere the memory has the same name, for a state is loaded by names.
 fn add_ram(
     builder: &mut Builder,
     memory: u64,
     ram: Ram,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
 ) -> &'static str {
-    let (file, share) = match ram {
-        Ram::Own => return "",
-        Ram::Shared(file) => (file, "on"),
-        Ram::Private(file) => (file, "off"),
+    let mut file = |file, share: &str| {
+        let fd = pass(file);
+        (
+            "file",
+            format!(",mem-path=/proc/self/fd/{fd},share={share}"),
+        )
     };
-    let fd = pass(file);
+    let (kind, place) = match ram {
+        Ram::Own => ("ram", String::new()),
+        Ram::Shared(shared) => file(shared, "on"),
+        Ram::Private(private) => file(private, "off"),
+    };
+    let size = mebibytes(memory);
     builder.add(
         "-object",
-        format!(
-            "memory-backend-file,id=ram,size={},mem-path=/proc/self/fd/{fd},share={share}",
-            mebibytes(memory)
-        ),
+        format!("memory-backend-{kind},id=ram,size={size}{place}"),
     );
     ",memory-backend=ram"
 }
@@ -433,7 +437,8 @@ mod tests {
         -nodefaults
         -display none
         -name guest=attest-web,,1
-        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off
+        -object memory-backend-ram,id=ram,size=256M
+        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off,memory-backend=ram
         -accel kvm
         -cpu host
         -smp 2
@@ -460,7 +465,8 @@ mod tests {
         -nodefaults
         -display none
         -name guest=attest-web,,1
-        -machine q35,usb=off,vmport=off,smbus=off,sata=off
+        -object memory-backend-ram,id=ram,size=256M
+        -machine q35,usb=off,vmport=off,smbus=off,sata=off,memory-backend=ram
         -accel kvm
         -cpu host
         -smp 2

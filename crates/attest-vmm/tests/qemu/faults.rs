@@ -164,7 +164,7 @@ async fn disks_come_as_descriptors_without_names() {
         let shared = File::open(&path).unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
         let below = DiskImage::open(&path).unwrap();
-        let overlay = disks::overlay(&cache, &below).unwrap();
+        let overlay = disks::layer(&cache, below.size()).unwrap();
         std::fs::remove_file(&path).unwrap();
         let file = |file, format| DiskFile { file, format };
         let mut machine = machine(&kernel);
