@@ -1,16 +1,16 @@
 //! Tests of manifests that are scripts.
 
-use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use attest::events::{FailureDetail, Verdict};
-use attest::run::{ScriptRunner, ScriptVerdict};
+use attest::run::{ScriptOutline, ScriptPart, ScriptRunner, ScriptVerdict};
 use attest::{Error, Lab, Recorder};
 use attest_rpc::types::{Description, Script, ScriptEnd, Surface};
 use attest_rpc::{Served, Session};
+use attest_vmm::BoxFuture;
+use serde_json::Value;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
@@ -25,13 +25,18 @@ use crate::python::Python;
 pub struct Scripts;
 
 impl ScriptRunner for Scripts {
+    fn outline<'a>(&'a self, _script: &'a Path) -> BoxFuture<'a, attest::Result<ScriptOutline>> {
+        Box::pin(async { Ok(ScriptOutline::default()) })
+    }
+
     fn run<'a>(
         &'a self,
         lab: &'a Lab,
         recorder: &'a Recorder,
         script: &'a Path,
+        _part: &'a ScriptPart,
         artifacts: &'a Path,
-    ) -> Pin<Box<dyn Future<Output = attest::Result<ScriptVerdict>> + Send + 'a>> {
+    ) -> BoxFuture<'a, attest::Result<ScriptVerdict>> {
         Box::pin(async move {
             let ran = run(lab, recorder, script, artifacts).await;
             ran.map_err(|error| Error::Program {
@@ -120,7 +125,7 @@ fn judge(
         told.traceback.join("\n")
     };
     match told.verdict() {
-        Verdict::Passed => ScriptVerdict::Passed,
+        Verdict::Passed => ScriptVerdict::Passed(Value::Null),
         Verdict::Infrastructure => ScriptVerdict::Infrastructure(detail(message())),
         _ => ScriptVerdict::Failed(detail(message())),
     }
