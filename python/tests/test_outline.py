@@ -189,6 +189,37 @@ def test_modules_that_only_tests_import_do_not_count(script: Path) -> None:
     assert keys(script) == before
 
 
+@pytest.mark.parametrize("named", ["site/index.html", "site", "./site/", "../files/site"])
+def test_files_that_set_ups_name_count(tmp_path: Path, named: str) -> None:
+    script = tmp_path / "files" / "script.py"
+    page = tmp_path / "files" / "site" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("one")
+    other = tmp_path / "files" / "other"
+    other.write_text("one")
+    script.write_text(
+        "import attest\n"
+        f"@attest.setup\ndef setup(web): web.upload(f'{named}', '/www')\n"
+        "def test_x(web): web.upload('other', '/tmp')\n"
+    )
+    before = keys(script)
+    other.write_text("two")
+    assert keys(script) == before
+    page.write_text("two")
+    assert keys(script) != before
+
+
+def test_names_of_what_is_no_file_do_not_count(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    names = ["", ".", "..", "/", "nothing", "a\0b", "x" * 5000, "\n", " "]
+    script.write_text(
+        f"import attest\nnames = {names}\n@attest.setup\ndef a(): ...\ndef test_x(): ...\n"
+    )
+    before = keys(script)
+    (tmp_path / "more").write_text("")
+    assert keys(script) == before
+
+
 def test_the_directory_does_not_count(
     script: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

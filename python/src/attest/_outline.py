@@ -11,17 +11,11 @@ import ast
 import os
 import sys
 
+from ._depends import depends, digest
 from .errors import ScriptError
-
-# hashlib alone takes longer than all that is done here.
-try:
-    from _blake2 import blake2b
-except ImportError:  # pragma: no cover
-    from hashlib import blake2b
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any, Union
 
     Function = Union[ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef]
@@ -32,8 +26,6 @@ PREFIX = "test_"
 DEFAULT = "setup"
 #: What each decorator takes: the set-up that the function goes on from.
 _TAKES = {"setup": "after", "test": "setup"}
-#: Bytes of a digest. Nobody attacks it.
-_DIGEST = 16
 
 
 class Part:
@@ -99,7 +91,8 @@ class Outline:
         """The digest of all code that a set-up's state may depend on.
 
         That is the script without its tests and without the set-ups that do not lead there, and
-        the modules that stand next to it. Comments and the places of lines do not count.
+        what stands next to it and is imported or named there. Comments and the places of lines do
+        not count.
         """
         lineage = self.lineage(part)
         wanted: list[ast.AST] = [
@@ -107,11 +100,9 @@ class Outline:
             for node in self._tree.body
             if not self._is_part(node) or getattr(node, "name", None) in lineage
         ]
-        digest = blake2b(digest_size=_DIGEST)
-        for text in [part.name, *map(ast.dump, wanted), *_modules(wanted, directory)]:
-            # Nothing that is dumped has a NUL: it comes out as an escape.
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        return digest.hexdigest()
+        texts = [part.name, *map(ast.dump, wanted), *depends(wanted, directory)]
+        # None of them has a NUL: what is dumped has it as an escape, and files have none in names.
+        return digest("\0".join(texts).encode("utf-8", "surrogatepass"))
 
     def _is_part(self, node: ast.AST) -> bool:
         name = getattr(node, "name", None)
@@ -254,60 +245,6 @@ class _Marks:
             if kind is not None:
                 found.append((kind, decorator))
         return found
-
-
-def _modules(code: list[ast.AST], directory: str) -> list[str]:
-    """The modules next to the script that this code imports, and those that they import."""
-    found: dict[str, str] = {}
-    waiting = [file for node in code for file in _imported(node, directory, directory)]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        with open(path, "rb") as file:
-            source = file.read()
-        place = os.path.relpath(path, directory)
-        try:
-            tree = ast.parse(source, path)
-        except SyntaxError:
-            # Whoever imports it finds out.
-            found[path] = f"{place}: {source!r}"
-            continue
-        found[path] = f"{place}: {ast.dump(tree)}"
-        waiting += _imported(tree, directory, os.path.dirname(path))
-    return [found[path] for path in sorted(found)]
-
-
-def _imported(code: ast.AST, directory: str, here: str) -> Iterator[str]:
-    """The files that this code may import, of those below the script's directory.
-
-    ``here`` is where relative imports begin.
-    """
-    for node in ast.walk(code):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _files(directory, alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            base = directory
-            if node.level:
-                base = os.path.normpath(os.path.join(here, *[".."] * (node.level - 1)))
-            module = node.module or ""
-            yield from _files(base, module)
-            for alias in node.names:
-                # It may be a module of a package as well as a name in a module.
-                yield from _files(base, f"{module}.{alias.name}".lstrip("."), last_only=True)
-
-
-def _files(base: str, name: str, last_only: bool = False) -> Iterator[str]:
-    path = base
-    parts = name.split(".") if name else []
-    for part in parts:
-        path = os.path.join(path, part)
-        if last_only and part is not parts[-1]:
-            continue
-        for file in (path + ".py", os.path.join(path, "__init__.py")):
-            if os.path.isfile(file):
-                yield file
 
 
 def main(arguments: list[str]) -> int:
