@@ -134,6 +134,24 @@ def test_the_set_up_called_setup_is_that_of_all_tests(script: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("imports", "module"),
+    [
+        ("import attest.nixos", "attest."),
+        ("import attest as a, os", "a."),
+        ("if True:\n    import attest", "attest."),
+        ("from attest import *", ""),
+        ("from attest import lab, test, setup", ""),
+    ],
+)
+def test_marks_are_known_however_they_are_imported(script: Path, imports: str, module: str) -> None:
+    script.write_text(
+        f"{imports}\n@{module}setup\ndef a(): ...\n@{module}test(setup=a)\ndef b(): ...\n"
+        "@other.test\ndef c(): ...\n"
+    )
+    assert outline(script)["tests"] == [{"name": "b", "setup": "a"}]
+
+
+@pytest.mark.parametrize(
     ("old", "new", "changed"),
     [
         # Tests, comments, and where lines are.

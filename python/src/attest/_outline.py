@@ -215,7 +215,8 @@ class _Marks:
     def __init__(self, tree: ast.Module) -> None:
         self._modules: set[str] = set()
         self._names: dict[str, str] = {}
-        for node in tree.body:
+        # Wherever it is imported: a mark that is overlooked would be a test that never runs.
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if alias.name == "attest":
@@ -226,6 +227,8 @@ class _Marks:
                 for alias in node.names:
                     if alias.name in _TAKES:
                         self._names[alias.asname or alias.name] = alias.name
+                    elif alias.name == "*":
+                        self._names.update({name: name for name in _TAKES})
 
     def of(self, node: Function) -> list[tuple[str, ast.expr]]:
         """The marks of a function: each with its decorator."""
