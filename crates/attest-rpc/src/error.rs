@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Machine,
     /// The machine's backend cannot do it.
     Unsupported,
+    /// The machine was saved, or put back, in the middle of it.
+    Interrupted,
     /// An argument is wrong.
     Usage,
     /// The client cancelled the call.

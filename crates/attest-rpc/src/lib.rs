@@ -10,6 +10,8 @@ mod error;
 mod schema;
 mod serve;
 mod session;
+mod snapshots;
+mod stand_in;
 mod table;
 pub mod types;
 mod wire;

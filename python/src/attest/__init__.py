@@ -16,14 +16,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._lab import Lab, lab
     from ._machine import CompletedCommand, Machine
+    from ._marks import setup, test
     from ._session import Session
+    from ._snapshots import MachineSnapshot, Snapshot
     from .errors import (
+        InterruptedBySnapshot,
         MachineError,
         PollingConditionError,
         ProtocolError,
         RequestedAssertionFailed,
         RpcError,
+        ScriptError,
         ServerGone,
+        SnapshotsUnsupported,
     )
     from .nixos.retrying import retry
 
@@ -31,26 +36,37 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CompletedCommand",
+    "InterruptedBySnapshot",
     "Lab",
     "Machine",
     "MachineError",
+    "MachineSnapshot",
     "PollingConditionError",
     "ProtocolError",
     "RequestedAssertionFailed",
     "RpcError",
+    "ScriptError",
     "ServerGone",
     "Session",
+    "Snapshot",
+    "SnapshotsUnsupported",
     "lab",
     "retry",
+    "setup",
+    "test",
 ]
 
 _PLACES = {
     "CompletedCommand": "._machine",
     "Lab": "._lab",
     "Machine": "._machine",
+    "MachineSnapshot": "._snapshots",
     "Session": "._session",
+    "Snapshot": "._snapshots",
     "lab": "._lab",
     "retry": ".nixos.retrying",
+    "setup": "._marks",
+    "test": "._marks",
 }
 
 

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "InterruptedBySnapshot",
     "MachineError",
     "PollingConditionError",
     "ProtocolError",
     "RequestedAssertionFailed",
     "RpcError",
+    "ScriptError",
     "ServerGone",
+    "SnapshotsUnsupported",
     "TestScriptError",
 ]
 
@@ -50,8 +53,23 @@ class MachineError(TestScriptError):
     """A machine, or what it runs on, broke or does not have what was asked for."""
 
 
+class InterruptedBySnapshot(MachineError):
+    """A command, wait or copy was going on when its machine was saved or put back, which ended it.
+
+    Save a lab when nothing goes on in it, or try again.
+    """
+
+
+class SnapshotsUnsupported(MachineError):
+    """A machine's backend cannot save it: boot a fresh lab instead."""
+
+
 class PollingConditionError(Exception):
     """A polling condition of the script does not hold any more."""
+
+
+class ScriptError(SyntaxError):
+    """The set-ups and tests of a script are not written as attest can run them."""
 
 
 class RpcError(Exception):

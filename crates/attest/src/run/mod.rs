@@ -23,7 +23,9 @@ use crate::recorder::Recorder;
 use crate::systemd::journal_tails;
 
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
-pub use script_test::{ScriptRunner, ScriptVerdict};
+pub use script_test::{
+    ScriptOutline, ScriptPart, ScriptRunner, ScriptSetup, ScriptTest, ScriptVerdict,
+};
 pub use select::{LabRun, Overrides, SelectedTest, Selection};
 
 /// Names the pipe to which a Rust test writes its events, for the run that started it.
