@@ -145,7 +145,8 @@ fn kind(error: &Error) -> ErrorKind {
         | Error::BootTimedOut { .. }
         | Error::AgentLost { .. }
         | Error::SetUp { .. } => ErrorKind::Machine,
-        Error::Unsupported { .. } => ErrorKind::Unsupported,
+        Error::Superseded { .. } => ErrorKind::Interrupted,
+        Error::Unsupported { .. } | Error::Unsavable { .. } => ErrorKind::Unsupported,
         Error::UnknownMachine { .. } | Error::UnknownImage { .. } | Error::Manifest(_) => {
             ErrorKind::Usage
         }

@@ -11,7 +11,6 @@ mod schema;
 mod serve;
 mod session;
 mod snapshots;
-mod stand_in;
 mod table;
 pub mod types;
 mod wire;

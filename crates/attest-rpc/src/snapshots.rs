@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::error::RpcError;
-use crate::stand_in::{MachineSnapshot, Snapshot};
+use attest::{MachineSnapshot, Snapshot};
 
 /// A saved lab or machine. Whoever works with one holds it, also when the client lets it go.
 #[derive(Debug, Clone)]

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crate::error::RpcError;
 use crate::session::{Session, lab_info};
 use crate::snapshots::Kept;
-use crate::stand_in::{Forks as _, Saved as _};
 use crate::types::{ForkLab, LabInfo, LabRef, Nothing, RestoreLab, SnapshotInfo, SnapshotRef};
 
 pub(crate) async fn save_lab(
