@@ -25,7 +25,9 @@ pub mod tree;
 mod unpacking;
 mod vmlinux;
 
-pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
+pub use cache::{
+    Cache, CacheEntry, Damage, Damaged, Keep, Lease, Seal, SealedFile, Unfinished, Wanted,
+};
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};

@@ -1,68 +1,96 @@
 //! The digests of an entry's files: written last, they say that the entry is whole.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
+use super::digest::Form;
 use super::list;
 use crate::error::ImageError;
 
 /// File with the digests of an entry's other files, a line each: `DIGEST  NAME`. Its time of
 /// modification is when the entry was last used, and who uses the entry holds a lock on it.
+///
+/// A digest is BLAKE3's of the file in hexadecimal digits; `sparse:` stands before that of a file
+/// with holes (see [`Form`]).
 pub(super) const DIGESTS: &str = "DIGESTS";
+
+/// How safely entries are put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seal {
+    /// On disk before it counts as there: what is read later is whole, even after a power cut.
+    Durable,
+    /// Without waiting for a disk. A power cut may damage it, which its digests show.
+    Volatile,
+}
 
 /// A file of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedFile {
     /// Below the entry.
     pub name: String,
-    /// Of its contents, in hexadecimal digits (BLAKE3).
+    /// Of its contents, in hexadecimal digits (BLAKE3); of a file with holes `sparse:` and one of
+    /// its data and where it lies.
     pub digest: String,
     /// Its length.
     pub bytes: u64,
 }
 
-/// Write the digests of all files of an entry, safely on disk.
-pub(super) fn seal(entry: &Path) -> Result<(), ImageError> {
-    let mut digests = String::new();
-    seal_below(entry, entry, &mut digests)?;
-    let path = entry.join(DIGESTS);
-    let write = |text: &str| {
-        let mut file = File::create(&path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
+/// Write the digests of all files of an entry.
+pub(super) fn seal(entry: &Path, seal: Seal) -> Result<(), ImageError> {
+    let mut sealing = Sealing {
+        entry,
+        seal,
+        digests: String::new(),
     };
-    write(&digests).map_err(ImageError::file(&path, "it cannot be written"))?;
-    sync(entry)
+    sealing.below(entry)?;
+    let path = entry.join(DIGESTS);
+    let mut file = File::create(&path).map_err(ImageError::file(&path, "it cannot be made"))?;
+    let written = file.write_all(sealing.digests.as_bytes());
+    written.map_err(ImageError::file(&path, "it cannot be written"))?;
+    sealing.settle(&path)?;
+    sealing.settle(entry)
 }
 
-fn seal_below(entry: &Path, directory: &Path, digests: &mut String) -> Result<(), ImageError> {
-    for path in list(directory)? {
-        let metadata = path
-            .symlink_metadata()
-            .map_err(ImageError::file(&path, "it cannot be read"))?;
-        if metadata.is_dir() {
-            seal_below(entry, &path, digests)?;
-            sync(&path)?;
-        } else if metadata.is_file() {
-            let digest = digest(&path).map_err(ImageError::file(&path, "it cannot be read"))?;
-            sync(&path)?;
-            let name = path.strip_prefix(entry).unwrap_or(&path).to_string_lossy();
-            digests.extend([digest.to_hex().as_str(), "  ", &name, "\n"]);
+struct Sealing<'a> {
+    entry: &'a Path,
+    seal: Seal,
+    digests: String,
+}
+
+impl Sealing<'_> {
+    fn below(&mut self, directory: &Path) -> Result<(), ImageError> {
+        for path in list(directory)? {
+            let metadata = path
+                .symlink_metadata()
+                .map_err(ImageError::file(&path, "it cannot be read"))?;
+            if metadata.is_dir() {
+                self.below(&path)?;
+                self.settle(&path)?;
+            } else if metadata.is_file() {
+                self.file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &PathBuf) -> Result<(), ImageError> {
+        let digest = File::open(path)
+            .and_then(|file| Form::of_file(&file)?.digest(&file, &mut |_| {}))
+            .map_err(ImageError::file(path, "it cannot be read"))?;
+        self.settle(path)?;
+        let name = path.strip_prefix(self.entry).unwrap_or(path);
+        let name = name.to_string_lossy();
+        self.digests.extend([&digest, "  ", &*name, "\n"]);
+        Ok(())
+    }
+
+    fn settle(&self, path: &Path) -> Result<(), ImageError> {
+        match self.seal {
+            Seal::Durable => sync(path),
+            Seal::Volatile => Ok(()),
         }
     }
-    Ok(())
-}
-
-fn digest(path: &Path) -> io::Result<blake3::Hash> {
-    digest_of(File::open(path)?)
-}
-
-/// The digest of a file, which may be larger than memory.
-pub(super) fn digest_of(file: impl Read) -> io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(hasher.finalize())
 }
 
 /// The files of an entry; none for what is no whole entry.

@@ -1,10 +1,11 @@
+use std::fs::File;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
-fn key(text: &str) -> blake3::Hash {
+pub(super) fn key(text: &str) -> blake3::Hash {
     blake3::hash(text.as_bytes())
 }
 
@@ -23,7 +24,7 @@ fn contents(entry: &Path) -> String {
 }
 
 /// The names in the cache directory.
-fn names(cache: &Cache) -> Vec<String> {
+pub(super) fn names(cache: &Cache) -> Vec<String> {
     let listed = list(cache.directory()).unwrap();
     listed
         .iter()
@@ -392,7 +393,7 @@ fn the_oldest_go_first() {
         .unwrap();
     assert_eq!(left(), [true, true, false, false]);
     // To be used is to be young again.
-    assert!(used(&entries[1]));
+    assert!(Lease::take(&entries[1]).unwrap().is_some());
     cache
         .gc(
             Keep {
@@ -425,47 +426,4 @@ fn what_was_removed_while_it_was_asked_for_is_made_anew() {
             Ok(vec!["x".to_owned(); 50])
         );
     });
-}
-
-/// What [`a_builder_that_is_killed_leaves_nothing_that_is_taken_for_an_entry`] runs as another
-/// process: a build that does not end.
-#[test]
-#[ignore = "not a test by itself"]
-fn a_build_without_an_end() {
-    let Some(directory) = std::env::var_os("ATTEST_TEST_CACHE") else {
-        return;
-    };
-    let cache = Cache::open(Path::new(&directory)).unwrap();
-    let _ = cache.entry("test", key("a"), &mut |_| {}, |path, _| {
-        write(path, "half")?;
-        println!("half");
-        // Until it is killed.
-        let _ = io::Read::read(&mut io::stdin(), &mut [0]);
-        Err(ImageError::NoCacheDirectory)
-    });
-}
-
-#[test]
-fn a_builder_that_is_killed_leaves_nothing_that_is_taken_for_an_entry() {
-    use std::io::BufRead;
-    use std::process::{Command, Stdio};
-    let directory = tempfile::tempdir().unwrap();
-    let mut builder = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture"])
-        .arg("cache::tests::a_build_without_an_end")
-        .env("ATTEST_TEST_CACHE", directory.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = io::BufReader::new(builder.stdout.take().unwrap()).lines();
-    let mut said = said.map(Result::unwrap);
-    assert!(said.any(|line| line.ends_with("half")));
-    let cache = Cache::open(directory.path()).unwrap();
-    assert_eq!(cache.ls().unwrap(), [], "what is being built is no entry");
-    assert!(matches!(cache.rm("test"), Err(ImageError::NoEntry { .. })));
-    builder.kill().unwrap();
-    builder.wait().unwrap();
-    assert_eq!(contents(&entry(&cache, "whole").unwrap()), "whole");
-    assert_eq!(names(&cache).len(), 1, "{:?}", names(&cache));
 }

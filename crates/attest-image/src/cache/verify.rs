@@ -4,11 +4,11 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 
+use super::digest::Form;
 use super::lease::Lease;
 use super::{Cache, CacheEntry, seal};
 use crate::error::ImageError;
 use crate::progress::{Progress, Step};
-use crate::source::Told;
 
 /// A file of an entry that is not what was put there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +66,13 @@ impl Cache {
             };
             for file in seal::files(&entry.path) {
                 let path = entry.path.join(&file.name);
-                let digest = File::open(&path)
-                    .and_then(|opened| seal::digest_of(Told::new(opened, done, &mut progress)));
+                let digest = File::open(&path).and_then(|opened| {
+                    let form = Form::of_digest(&file.digest);
+                    form.digest(&opened, &mut |at| progress.at(done + at))
+                });
                 done += file.bytes;
                 let damage = match digest {
-                    Ok(digest) if digest.to_hex().as_str() == file.digest => continue,
+                    Ok(digest) if digest == file.digest => continue,
                     Ok(_) => Damage::Changed,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Damage::Missing,
                     Err(error) => return Err(ImageError::file(&path, "it cannot be read")(error)),
