@@ -207,13 +207,13 @@ pub(crate) enum ImageCommand {
     #[command(visible_alias = "list")]
     Ls,
     /// Show what an entry is, and its files
-    Inspect(ImageInspect),
+    Inspect(EntryName),
     /// Remove entries that nothing uses
-    Rm(ImageRm),
+    Rm(EntryNames),
     /// Remove what was not used for long, or is too much
     Gc(ImageGc),
     /// Compare files with the digests that they had when they were made
-    Verify(ImageVerify),
+    Verify(AnyEntries),
 }
 
 #[derive(Debug, Args)]
@@ -234,14 +234,14 @@ pub(crate) struct ImageBuild {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImageInspect {
+pub(crate) struct EntryName {
     /// The entry
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImageRm {
+pub(crate) struct EntryNames {
     /// The entries
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -257,6 +257,13 @@ Examples:
   attest image gc --unused-for 7d
   attest image gc --max-size 10G")]
 pub(crate) struct ImageGc {
+    #[command(flatten)]
+    pub(crate) clearing: Clearing,
+}
+
+/// What may stay.
+#[derive(Debug, Args)]
+pub(crate) struct Clearing {
     /// Remove what was not used for so long, as 12h or 7d [default: 30d, where no size is given]
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) unused_for: Option<Duration>,
@@ -266,7 +273,7 @@ pub(crate) struct ImageGc {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImageVerify {
+pub(crate) struct AnyEntries {
     /// The entries [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,

@@ -26,7 +26,8 @@ mod unpacking;
 mod vmlinux;
 
 pub use cache::{
-    Cache, CacheEntry, Damage, Damaged, Keep, Lease, Seal, SealedFile, Unfinished, Wanted,
+    Broken, Cache, CacheEntry, Caches, Damage, Damaged, Holds, Keep, Lease, SealedFile, Trust,
+    Unfinished, Wanted,
 };
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use attest_manifest::Manifest;
 
 pub use attest_image::{
-    Amount, Cache, CacheEntry, Damage, Damaged, ImageError, Keep, Pace, SealedFile, Step,
+    Amount, Cache, CacheEntry, Caches, Damage, Damaged, ImageError, Keep, Lease, Pace, SealedFile,
+    Step, Unfinished, Wanted,
     root::RootFacts,
 };
 

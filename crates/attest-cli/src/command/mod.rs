@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod doctor;
+mod entries;
 pub(crate) mod exec;
 pub(crate) mod generate;
 pub(crate) mod image;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::lease::Lease;
 use super::lock::Lock;
-use super::seal::{seal, sync};
-use super::{ABOUT, Cache, LOCK, Seal, UNFINISHED, clear};
+use super::seal::{Seal, seal, sync};
+use super::{ABOUT, Cache, LOCK, UNFINISHED, clear};
 use crate::error::ImageError;
 use crate::progress::Step;
 
@@ -45,10 +45,10 @@ impl Cache {
         key: blake3::Hash,
         progress: &mut dyn FnMut(Step),
     ) -> Result<Wanted, ImageError> {
-        let entry = self.place_of(kind, key);
-        if let Some(lease) = Lease::take(&entry)? {
+        if let Some(lease) = self.take(kind, key)? {
             return Ok(Wanted::Ready(lease));
         }
+        let entry = self.place_of(kind, key);
         let path = beside(&entry, LOCK);
         let lock = if let Some(lock) = Lock::attempt(&path)? {
             lock
@@ -62,7 +62,12 @@ impl Cache {
         if let Some(lease) = Lease::take(&entry)? {
             return Ok(Wanted::Ready(lease));
         }
-        Unfinished::begin(entry, self.seal, lock).map(Wanted::Make)
+        Unfinished::begin(entry, self.holds.seal(), lock).map(Wanted::Make)
+    }
+
+    /// The entry of this kind under this key, where it is there.
+    pub(crate) fn take(&self, kind: &str, key: blake3::Hash) -> Result<Option<Lease>, ImageError> {
+        Lease::take(&self.place_of(kind, key))
     }
 }
 
@@ -143,7 +148,7 @@ mod tests {
     use std::io::{self, BufRead, BufReader, Read};
     use std::process::{Child, Command, Stdio};
 
-    use super::super::tests::{key, names};
+    use super::super::tests::{all, key, names};
     use super::*;
 
     /// Tells a process that [`begin`] starts where the cache is, and where it is to stop.
@@ -182,13 +187,21 @@ mod tests {
         assert_eq!(cache.ls().unwrap(), []);
         let lease = unfinished.finish("a test").unwrap();
         assert_eq!(lease, ready(want(&cache)));
-        assert!(matches!(cache.rm("test"), Err(ImageError::InUse { .. })));
+        assert!(matches!(
+            all(&cache).rm("test"),
+            Err(ImageError::InUse { .. })
+        ));
         let [entry] = &cache.ls().unwrap()[..] else {
             panic!("one entry");
         };
         assert_eq!(entry.about.as_deref(), Some("a test"));
         assert_eq!(entry.path, lease.entry());
-        assert_eq!(cache.verify(&cache.ls().unwrap(), &mut |_| {}).unwrap(), []);
+        assert_eq!(
+            all(&cache)
+                .verify(&cache.ls().unwrap(), &mut |_| {})
+                .unwrap(),
+            []
+        );
         assert_eq!(names(&cache).len(), 1, "{:?}", names(&cache));
     }
 
@@ -289,7 +302,7 @@ mod tests {
             } else {
                 drop(to_make(want(&cache)));
             }
-            let damaged = cache.verify(&cache.ls().unwrap(), &mut |_| {});
+            let damaged = all(&cache).verify(&cache.ls().unwrap(), &mut |_| {});
             assert_eq!(damaged.unwrap(), [], "{stop}");
         }
     }

@@ -2,10 +2,13 @@
 
 mod digest;
 mod entries;
+mod holds;
+mod identity;
 mod lease;
 mod lock;
 mod making;
 mod seal;
+mod trust;
 mod verify;
 
 use std::fs::{self, DirBuilder};
@@ -14,10 +17,12 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 pub(crate) use entries::ABOUT;
-pub use entries::{CacheEntry, Keep};
+pub use entries::{CacheEntry, Caches, Keep};
+pub use holds::Holds;
 pub use lease::Lease;
 pub use making::{Unfinished, Wanted};
-pub use seal::{Seal, SealedFile};
+pub use seal::SealedFile;
+pub use trust::{Broken, Trust};
 pub use verify::{Damage, Damaged};
 
 use crate::error::ImageError;
@@ -37,7 +42,7 @@ const LOCK: &str = "lock";
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
-    seal: Seal,
+    holds: Holds,
 }
 
 impl Cache {
@@ -62,6 +67,14 @@ impl Cache {
     /// # Errors
     /// The directory cannot be made, or others may write to it: what is booted is taken from it.
     pub fn open(directory: &Path) -> Result<Self, ImageError> {
+        Self::open_for(Holds::Images, directory)
+    }
+
+    /// The same for a cache that holds this. One directory holds one thing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_for(holds: Holds, directory: &Path) -> Result<Self, ImageError> {
         let made = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -77,20 +90,14 @@ impl Cache {
         if metadata.mode() & 0o022 != 0 || (user != 0 && metadata.uid() != user) {
             return Err(ImageError::SharedCache { path: directory });
         }
-        let cache = Self {
-            directory,
-            seal: Seal::Durable,
-        };
+        let cache = Self { directory, holds };
         cache.sweep()?;
         Ok(cache)
     }
 
-    /// The same cache, in which entries are put in place so from now on. Without it, they are
-    /// durable.
-    #[must_use]
-    pub fn sealed(mut self, seal: Seal) -> Self {
-        self.seal = seal;
-        self
+    /// What is in it.
+    pub fn holds(&self) -> Holds {
+        self.holds
     }
 
     /// The directory.

@@ -1,10 +1,11 @@
 //! The digests of an entry's files: written last, they say that the entry is whole.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use super::digest::Form;
+use super::identity::{Identities, Identity};
 use super::list;
 use crate::error::ImageError;
 
@@ -12,12 +13,13 @@ use crate::error::ImageError;
 /// modification is when the entry was last used, and who uses the entry holds a lock on it.
 ///
 /// A digest is BLAKE3's of the file in hexadecimal digits; `sparse:` stands before that of a file
-/// with holes (see [`Form`]).
+/// with holes (see [`Form`]). The last line of a volatile entry is the digest of all lines before
+/// it, under this file's own name: a power cut may leave a part of them.
 pub(super) const DIGESTS: &str = "DIGESTS";
 
 /// How safely entries are put in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seal {
+pub(super) enum Seal {
     /// On disk before it counts as there: what is read later is whole, even after a power cut.
     Durable,
     /// Without waiting for a disk. A power cut may damage it, which its digests show.
@@ -42,20 +44,31 @@ pub(super) fn seal(entry: &Path, seal: Seal) -> Result<(), ImageError> {
         entry,
         seal,
         digests: String::new(),
+        identities: Identities::new(),
     };
     sealing.below(entry)?;
+    let mut text = sealing.digests;
+    if seal == Seal::Volatile {
+        let digest = blake3::hash(text.as_bytes()).to_hex();
+        text.extend([&*digest, "  ", DIGESTS, "\n"]);
+    }
     let path = entry.join(DIGESTS);
-    let mut file = File::create(&path).map_err(ImageError::file(&path, "it cannot be made"))?;
-    let written = file.write_all(sealing.digests.as_bytes());
+    let written = fs::write(&path, text);
     written.map_err(ImageError::file(&path, "it cannot be written"))?;
-    sealing.settle(&path)?;
-    sealing.settle(entry)
+    match seal {
+        Seal::Durable => {
+            sync(&path)?;
+            sync(entry)
+        }
+        Seal::Volatile => sealing.identities.write(entry),
+    }
 }
 
 struct Sealing<'a> {
     entry: &'a Path,
     seal: Seal,
     digests: String,
+    identities: Identities,
 }
 
 impl Sealing<'_> {
@@ -74,14 +87,20 @@ impl Sealing<'_> {
         Ok(())
     }
 
-    fn file(&mut self, path: &PathBuf) -> Result<(), ImageError> {
-        let digest = File::open(path)
-            .and_then(|file| Form::of_file(&file)?.digest(&file, &mut |_| {}))
-            .map_err(ImageError::file(path, "it cannot be read"))?;
+    fn file(&mut self, path: &Path) -> Result<(), ImageError> {
+        let read = || {
+            let file = File::open(path)?;
+            // Before it is read: a change meanwhile makes it another.
+            let identity = Identity::of(&file.metadata()?);
+            let digest = Form::of_file(&file)?.digest(&file, &mut |_| {})?;
+            io::Result::Ok((digest, identity))
+        };
+        let (digest, identity) = read().map_err(ImageError::file(path, "it cannot be read"))?;
         self.settle(path)?;
         let name = path.strip_prefix(self.entry).unwrap_or(path);
         let name = name.to_string_lossy();
         self.digests.extend([&digest, "  ", &*name, "\n"]);
+        self.identities.add(&name, identity);
         Ok(())
     }
 
@@ -93,17 +112,44 @@ impl Sealing<'_> {
     }
 }
 
+/// What the digests of an entry say.
+pub(super) struct Sealed {
+    /// Its files.
+    pub(super) files: Vec<SealedFile>,
+    /// Whether the digests are what they were, where they say so themselves.
+    pub(super) is_whole: Option<bool>,
+}
+
+impl Sealed {
+    /// Of an entry; without files for what is none.
+    pub(super) fn read(entry: &Path) -> Self {
+        let text = fs::read(entry.join(DIGESTS)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let (mut files, mut is_whole) = (Vec::new(), None);
+        let mut before = 0;
+        for line in text.split_inclusive('\n') {
+            match line.trim_end_matches('\n').split_once("  ") {
+                Some((digest, DIGESTS)) => {
+                    let lines = blake3::hash(&text.as_bytes()[..before]);
+                    is_whole = Some(lines.to_hex().as_str() == digest);
+                }
+                Some((digest, name)) => files.push(SealedFile {
+                    name: name.to_owned(),
+                    digest: digest.to_owned(),
+                    // Nothing of what is missing.
+                    bytes: fs::metadata(entry.join(name)).map_or(0, |metadata| metadata.len()),
+                }),
+                None => {}
+            }
+            before += line.len();
+        }
+        Self { files, is_whole }
+    }
+}
+
 /// The files of an entry; none for what is no whole entry.
 pub(super) fn files(entry: &Path) -> Vec<SealedFile> {
-    let text = fs::read_to_string(entry.join(DIGESTS)).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| line.split_once("  "));
-    let files = lines.map(|(digest, name)| SealedFile {
-        name: name.to_owned(),
-        digest: digest.to_owned(),
-        // Nothing of what is missing.
-        bytes: fs::metadata(entry.join(name)).map_or(0, |metadata| metadata.len()),
-    });
-    files.collect()
+    Sealed::read(entry).files
 }
 
 pub(super) fn sync(path: &Path) -> Result<(), ImageError> {
