@@ -9,6 +9,7 @@ pub(crate) mod list;
 pub(crate) mod rpc;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod snapshot;
 
 use std::process::ExitCode;
 

@@ -8,5 +8,6 @@ mod interrupt;
 mod leftovers;
 mod rpc;
 mod runs;
+mod snapshot;
 mod support;
 mod wrong;

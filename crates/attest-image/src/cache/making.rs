@@ -69,6 +69,11 @@ impl Cache {
     pub(crate) fn take(&self, kind: &str, key: blake3::Hash) -> Result<Option<Lease>, ImageError> {
         Lease::take(&self.place_of(kind, key))
     }
+
+    /// Whether somebody may be making or removing it, or was killed over that.
+    pub(crate) fn is_busy(&self, kind: &str, key: blake3::Hash) -> bool {
+        beside(&self.place_of(kind, key), LOCK).exists()
+    }
 }
 
 impl Unfinished {
