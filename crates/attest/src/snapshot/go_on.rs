@@ -45,6 +45,7 @@ pub(super) async fn go_on(
     let launched = machines
         .iter()
         .map(|(machine, saved)| launch(machine, saved, lab, memory));
+    let launched: Vec<_> = launched.collect();
     let waiting: Result<Vec<_>> = wait_all(launched).await.into_iter().collect();
     let waiting = waiting?;
     let saved: Vec<_> = machines.iter().map(|(_, saved)| *saved).collect();
@@ -127,18 +128,18 @@ pub(super) async fn load_all(
     let saved: Vec<_> = saved.into_iter().collect();
     let loading = waiting.iter().zip(&saved);
     let loading = loading.map(|(waiting, saved)| waiting.load(saved.borrow()));
-    all(wait_all(loading).await)
+    all(loading.collect()).await
 }
 
 /// Let all run, as far as possible at once.
 pub(super) async fn resume_all(waiting: &[Waiting]) -> Result<()> {
-    all(wait_all(waiting.iter().map(Waiting::resume)).await)
+    all(waiting.iter().map(Waiting::resume).collect()).await
 }
 
 /// Wait until they answer.
 pub(super) async fn follow_all(waiting: Vec<Waiting>, lab: &Arc<Shared>) -> Result<()> {
     let follow = waiting.into_iter().map(|waiting| waiting.follow(lab));
-    all(wait_all(follow).await)
+    all(follow.collect()).await
 }
 
 impl Waiting {

@@ -25,7 +25,8 @@ use crate::session::State;
 /// # Errors
 /// One cannot be saved, or has ended. Then all go on as they were.
 pub(super) async fn save(machines: &[Machine], lab: &Arc<Shared>) -> Result<Vec<SavedMachine>> {
-    let prepared = wait_all(machines.iter().map(|machine| Saving::prepare(machine, lab))).await;
+    let preparing = machines.iter().map(|machine| Saving::prepare(machine, lab));
+    let prepared = wait_all(preparing.collect::<Vec<_>>()).await;
     let mut saving = Vec::new();
     let mut refused = None;
     for prepared in prepared {
@@ -38,7 +39,8 @@ pub(super) async fn save(machines: &[Machine], lab: &Arc<Shared>) -> Result<Vec<
         refused = write_all(&mut saving).await.err();
     }
     if let Some(error) = refused {
-        wait_all(saving.into_iter().map(Saving::give_up)).await;
+        let given_up = saving.into_iter().map(Saving::give_up);
+        wait_all(given_up.collect::<Vec<_>>()).await;
         return Err(error);
     }
     let mut waiting = Vec::new();
@@ -56,13 +58,14 @@ pub(super) async fn save(machines: &[Machine], lab: &Arc<Shared>) -> Result<Vec<
 
 /// From here on, until all are saved, none of them runs.
 async fn write_all(saving: &mut [Saving]) -> Result<()> {
-    all(wait_all(saving.iter().map(Saving::quiesce)).await)?;
-    all(wait_all(saving.iter().map(Saving::pause)).await)?;
-    all(wait_all(saving.iter_mut().map(Saving::write)).await)
+    all(saving.iter().map(Saving::quiesce).collect()).await?;
+    all(saving.iter().map(Saving::pause).collect()).await?;
+    all(saving.iter_mut().map(Saving::write).collect()).await
 }
 
-pub(super) fn all(results: Vec<Result<()>>) -> Result<()> {
-    results.into_iter().collect()
+/// Wait for all; the first error, if any.
+pub(super) async fn all(doing: Vec<impl Future<Output = Result<()>>>) -> Result<()> {
+    wait_all(doing).await.into_iter().collect()
 }
 
 /// A machine that is being saved.
