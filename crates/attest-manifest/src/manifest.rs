@@ -160,12 +160,14 @@ impl ManifestFile {
     }
 }
 
-/// Whether a place that was left out is a whole machine or network, or may have held some: what
+/// Whether a place that was left out is a whole machine, network or set-up, or may have held some: what
 /// names it would look wrong too.
 fn names_are_missing(pruned: &Place) -> bool {
     match &pruned.0[..] {
         [] | [_] => true,
-        [Segment::Key(section), _] => section == "machines" || section == "networks",
+        [Segment::Key(section), _] => {
+            matches!(section.as_str(), "machines" | "networks" | "setups")
+        }
         _ => false,
     }
 }

@@ -64,10 +64,14 @@ pub struct Machine {
     /// The host that it is, for `backend = "ssh"`. Example: `ssh = { host = "box.example" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Ssh>,
+    /// Whether it never talks to other machines, although it shares a network with them: it can
+    /// then run in a lab of its own, beside theirs. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub independent: bool,
 }
 
 /// What every machine has that does not say otherwise: the keys of a machine, but for
-/// `networks`, `files`, `disks` and `ssh`.
+/// `networks`, `files`, `disks`, `ssh` and `independent`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Defaults {

@@ -4,6 +4,7 @@ mod either;
 mod image;
 mod machine;
 mod scalar;
+mod setup;
 mod test;
 
 use indexmap::IndexMap;
@@ -16,6 +17,7 @@ pub use machine::{
     Kernel, Machine, MachineNetwork, MachineNetworkSettings, MachineType, Ssh,
 };
 pub use scalar::{Size, SizeError, TimeSpan, TimeSpanError};
+pub use setup::{Isolation, Setup};
 pub use test::{Copy, OneOrMany, RustTest, Step, Test, UnitAction, Wait};
 
 /// A lab and its tests: the machines and networks, and what to try on them.
@@ -48,6 +50,17 @@ pub struct ManifestFile {
     /// The machines by host name, in order: the first has number 1. Example: `[machines.server]`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub machines: IndexMap<String, Machine>,
+    /// What tests share of the lab: `"auto"`: each has a fork of the lab as its set-up left it,
+    /// where every machine can be saved (QEMU's can), else one that was freshly booted and set
+    /// up; `"fork"`: a fork, and it is an error where that cannot be; `"boot"`: always a fresh
+    /// boot; `"shared"`: all run on one lab, each as the one before left it. Default: `"auto"`.
+    /// Example: `isolation = "shared"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// What brings the lab to the states that tests begin with, by name.
+    /// Example: `[setups.installed]`.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
+    pub setups: IndexMap<String, Setup>,
     /// The tests by name, run in order. Example: `[tests.answers]`.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub tests: IndexMap<String, Test>,

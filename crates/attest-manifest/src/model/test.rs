@@ -14,6 +14,10 @@ use super::TimeSpan;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Test {
+    /// The set-up whose state the test begins with; not for `rust`, whose tests name theirs in
+    /// code. Default: none, it begins with the lab as it booted. Example: `setup = "installed"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
     /// How long the test may take, without the boot of its lab. Default: that of
     /// `timeouts.test`. Example: `timeout = "30s"`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -152,6 +152,7 @@ impl<'a> Planner<'a> {
                 .unwrap_or_default(),
             ssh: self.ssh(at, backend, machine.ssh.as_ref()),
             script: None,
+            independent: machine.independent,
         }
     }
 

@@ -6,6 +6,7 @@ mod machines;
 mod networks;
 mod planner;
 mod script;
+mod setups;
 mod steps;
 mod text;
 mod units;
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::model::{Accelerator, Backend, CopyOnWrite, MachineType};
+use crate::model::{Accelerator, Backend, CopyOnWrite, Isolation, MachineType};
 pub use images::{DebianPlan, KernelPlan, SourcePlan, SystemPlan};
 pub use networks::{Subnet, SubnetError};
 pub use script::ScriptPlan;
+pub use setups::{SetupKind, SetupPlan};
 
 pub(crate) use planner::plan;
 
@@ -37,6 +39,10 @@ pub struct LabPlan {
     pub images: Vec<Arc<SystemPlan>>,
     /// In the manifest's order: machine number n is at index n − 1.
     pub machines: Vec<MachinePlan>,
+    /// What tests share of the lab.
+    pub isolation: Isolation,
+    /// In the manifest's order; what they stand on is there, and without cycles.
+    pub setups: Vec<SetupPlan>,
     /// In the manifest's order.
     pub tests: Vec<TestPlan>,
     /// How long things may take.
@@ -118,6 +124,8 @@ pub struct MachinePlan {
     pub ssh: Option<SshPlan>,
     /// How it is started; always there for [`Backend::VmScript`] and [`Backend::ContainerScript`].
     pub script: Option<ScriptPlan>,
+    /// Whether it never talks to other machines, although it shares a network with them.
+    pub independent: bool,
 }
 
 /// What a machine boots.
@@ -201,6 +209,8 @@ pub enum DiskContent {
 pub struct TestPlan {
     /// As in the manifest.
     pub name: String,
+    /// The set-up whose state it begins with, which is there; `None`: the lab as it booted.
+    pub setup: Option<String>,
     /// Its own limit; else [`TimeoutPlan::test`].
     pub timeout: Option<Duration>,
     /// Steps, a script, or Rust.

@@ -31,6 +31,7 @@ pub(crate) fn plan(file: &ManifestFile, base: Option<&Path>) -> (LabPlan, Proble
     let networks = planner.networks();
     let images = planner.images();
     let machines = planner.machines(&networks, &images);
+    let setups = planner.setups();
     let tests = planner.tests();
     let timeouts = planner.timeouts();
     let plan = LabPlan {
@@ -39,6 +40,8 @@ pub(crate) fn plan(file: &ManifestFile, base: Option<&Path>) -> (LabPlan, Proble
         networks,
         images,
         machines,
+        isolation: file.isolation.unwrap_or_default(),
+        setups,
         tests,
         timeouts,
     };
@@ -113,10 +116,14 @@ impl Planner<'_> {
                 self.problems
                     .push(problem.help("`::` is kept for the tests in a Rust test binary"));
             }
+            if let Some(setup) = &test.setup {
+                self.test_setup(&at, setup, test.rust.is_some());
+            }
             let timeout = self.duration(&at.key("timeout"), test.timeout);
             if let Some(kind) = self.test_kind(&at, test) {
                 plans.push(TestPlan {
                     name: name.clone(),
+                    setup: test.setup.clone(),
                     timeout,
                     kind,
                 });

@@ -40,6 +40,7 @@ impl MachinePlan {
             copy_on_write: CopyOnWrite::default(),
             ssh: None,
             script: Some(script),
+            independent: false,
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, RwLock};
 
 use attest_events::Phase;
 use attest_lab::{LabContent, LabProcess, Scripts};
-use attest_manifest::{Backend, LabPlan, MachinePlan, ScriptPlan, TimeoutPlan};
+use attest_manifest::{Backend, Isolation, LabPlan, MachinePlan, ScriptPlan, TimeoutPlan};
 use attest_vmm::probe::{KvmProbe, kvm};
 
 use crate::boot;
@@ -176,6 +176,8 @@ impl Lab {
             networks: Vec::new(),
             images: Vec::new(),
             machines,
+            isolation: Isolation::default(),
+            setups: Vec::new(),
             tests: Vec::new(),
             timeouts: plan.timeouts,
         };
