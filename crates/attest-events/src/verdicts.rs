@@ -58,6 +58,13 @@ impl Summary {
         }
     }
 
+    /// Whether a test neither passed nor was skipped.
+    pub fn is_bad(&self) -> bool {
+        Verdict::ALL
+            .into_iter()
+            .any(|verdict| verdict.is_bad() && self.of(verdict) > 0)
+    }
+
     /// How many tests got a verdict.
     pub fn total(&self) -> u32 {
         Verdict::ALL

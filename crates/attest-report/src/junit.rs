@@ -13,7 +13,7 @@ use crate::Reader;
 use crate::sanitize::{sanitize, sanitized_lines};
 
 /// The suite of tests whose name has no `::`.
-const SUITE: &str = "attest";
+pub(crate) const SUITE: &str = "attest";
 
 /// Collects the run and writes it as one XML document at its end. The part of a test's name before
 /// the last `::` is its suite.
@@ -96,6 +96,7 @@ impl<W: Write> Reader for Junit<W> {
                 verdict,
                 duration_ns,
                 failure,
+                ..
             } => {
                 let name = sanitize(event.test.as_deref().unwrap_or("?"));
                 let (suite, short) = name.rsplit_once("::").unwrap_or((SUITE, &name));

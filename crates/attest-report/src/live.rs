@@ -114,6 +114,8 @@ impl Live {
                 Phase::Plan | Phase::Image | Phase::Spawn => "starts",
                 Phase::Boot => "boots",
                 Phase::Agent => "is set up",
+                Phase::Snapshot => "is saved",
+                Phase::Restore => "is restored",
                 Phase::Test => "is up",
                 Phase::Shutdown => "ends",
             };

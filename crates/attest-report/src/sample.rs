@@ -13,6 +13,16 @@ const MS: u64 = 1_000_000;
 pub(crate) const HOSTILE: &str =
     "\x1b[2J\x1b]0;owned\x07evil\r\x08\u{9b}1m <b>&amp;]]>\u{0}\u{fffe} \u{202e}gnorw";
 
+/// Its tests.
+pub(crate) const TESTS: [&str; 6] = [
+    "pings",
+    "web::serves",
+    "web::waits",
+    "web::crashes",
+    "forks",
+    "web::later",
+];
+
 /// Plays the whole run to a reader.
 pub(crate) fn play(reader: &mut impl Reader) {
     for event in events() {
@@ -67,6 +77,7 @@ impl Run {
                 verdict,
                 duration_ns,
                 failure,
+                tries: 1,
             },
         );
     }
@@ -84,20 +95,13 @@ impl Run {
 }
 
 fn start(run: &mut Run) {
-    let tests = [
-        "pings",
-        "web::serves",
-        "web::waits",
-        "web::crashes",
-        "forks",
-        "web::later",
-    ];
     run.at(
         0,
         EventKind::RunStarted {
             version: "0.1.0".to_owned(),
             time: "2026-01-02T03:04:05Z".to_owned(),
-            tests: tests.map(str::to_owned).to_vec(),
+            tests: TESTS.map(str::to_owned).to_vec(),
+            jobs: 1,
             output: "attest-out/1".to_owned(),
         },
     );

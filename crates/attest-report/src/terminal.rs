@@ -102,6 +102,7 @@ impl<W: Write> Terminal<W> {
                 verdict,
                 duration_ns,
                 failure,
+                ..
             } => self.test_ended(event, *verdict, *duration_ns, failure.as_ref()),
             EventKind::RunEnded {
                 exit_code,

@@ -5,6 +5,7 @@ pub(crate) mod exec;
 pub(crate) mod generate;
 pub(crate) mod image;
 pub(crate) mod list;
+pub(crate) mod merge;
 pub(crate) mod rpc;
 pub(crate) mod run;
 pub(crate) mod shell;
