@@ -170,19 +170,16 @@ impl LabBench {
         attempt.recorder.enter(Phase::Test);
         let mut value = Value::Null;
         for (number, setup) in stage.setups.iter().enumerate() {
-            value = match done.iter().find(|(done, _)| done == setup) {
-                Some((_, value)) => value.clone(),
-                None => {
-                    let ran = self.labs.run(lab, setup, value).await;
-                    ran.map_err(|error| {
-                        let detail = labs::named(error.detail(), Some(setup));
-                        labs::failed(detail, &error, Some(number))
-                    })?
-                }
-            };
-            if !done.iter().any(|(done, _)| done == setup) {
-                done.push((setup.clone(), value.clone()));
+            if let Some((_, returned)) = done.iter().find(|(done, _)| done == setup) {
+                value = returned.clone();
+                continue;
             }
+            let ran = self.labs.run(lab, setup, value).await;
+            value = ran.map_err(|error| {
+                let detail = labs::named(error.detail(), Some(setup));
+                labs::failed(detail, &error, Some(number))
+            })?;
+            done.push((setup.clone(), value.clone()));
         }
         Ok(value)
     }

@@ -314,3 +314,6 @@ impl<B: Bench> Task<B> {
         self.bench.attempt(&attempt, place).await
     }
 }
+
+#[cfg(test)]
+mod tests;

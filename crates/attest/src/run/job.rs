@@ -77,16 +77,16 @@ pub(super) fn units(lab: &LabRun) -> Vec<Vec<&SelectedTest>> {
         lab.plan.isolation == Isolation::Shared && !matches!(test.kind, TestKind::Rust(_))
     };
     let mut units: Vec<Vec<&SelectedTest>> = Vec::new();
-    let mut shared = None;
+    let mut common = None;
     for test in &lab.tests {
-        match shared {
+        match common {
             Some(place) if shares(test) => {
                 let unit: &mut Vec<_> = &mut units[place];
                 unit.push(test);
             }
             _ => {
                 if shares(test) {
-                    shared = Some(units.len());
+                    common = Some(units.len());
                 }
                 units.push(vec![test]);
             }
@@ -226,5 +226,89 @@ fn file_name(test: &str) -> String {
     match name.strip_prefix('.') {
         Some(rest) => format!("_{rest}"),
         None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Measured;
+
+    fn lab(isolation: Isolation, tests: &[&str]) -> LabRun {
+        let mut plan = crate::Lab::builder()
+            .machine("a")
+            .machine("b")
+            .plan()
+            .unwrap();
+        plan.isolation = isolation;
+        plan.name = "web".to_owned();
+        let plan = Arc::new(plan);
+        LabRun {
+            manifest: PathBuf::from("attest.toml"),
+            tests: tests
+                .iter()
+                .map(|name| SelectedTest::of_steps(name, &plan))
+                .collect(),
+            plan,
+        }
+    }
+
+    fn described(labs: &[LabRun], repeat: Repeat, rounds: std::ops::Range<u32>) -> Vec<String> {
+        let history = History::default();
+        let mut jobs = Jobs::new(labs, Path::new("/out"), &history, repeat);
+        let jobs = rounds.flat_map(|round| jobs.round(round));
+        jobs.map(|job| {
+            let names: Vec<_> = job.cases.iter().map(|case| case.name.as_str()).collect();
+            format!("{} in {}", names.join("+"), job.cases[0].output.display())
+        })
+        .collect()
+    }
+
+    #[test]
+    fn every_test_has_its_directory_and_a_lonely_one_that_of_the_run() {
+        let once = |labs: &[LabRun]| described(labs, Repeat::Once, 0..1);
+        let boot = Isolation::Boot;
+        assert_eq!(once(&[lab(boot, &["x"])]), ["x in /out"]);
+        let same = [lab(boot, &["x", "s::f"]), lab(boot, &["x", "../up"])];
+        let expected = [
+            "x in /out/x",
+            "s::f in /out/s.f",
+            "x in /out/x-2",
+            "../up in /out/_._up",
+        ];
+        assert_eq!(once(&same), expected);
+    }
+
+    #[test]
+    fn tests_that_share_a_lab_are_one_job() {
+        let shared = [lab(Isolation::Shared, &["x", "y"])];
+        let once = described(&shared, Repeat::Once, 0..1);
+        assert_eq!(once, ["x+y in /out"]);
+        let twice = described(&shared, Repeat::Times(2), 0..2);
+        assert_eq!(twice, ["x#1+y#1 in /out/web#1", "x#2+y#2 in /out/web#2"]);
+    }
+
+    #[test]
+    fn what_was_measured_goes_before_what_is_assumed() {
+        let labs = [lab(Isolation::Auto, &["x", "y"])];
+        let mut history = History::default();
+        let measured = Measured {
+            duration_ms: 2000,
+            memory: Some(7 * MIB),
+            cpu_ms: Some(3000),
+            ended: 1,
+        };
+        history.set("web", "x", measured);
+        let mut jobs = Jobs::new(&labs, Path::new("/out"), &history, Repeat::Once);
+        let [known, unknown] = &jobs.round(0)[..] else {
+            panic!("two tests");
+        };
+        let need = |memory, cpu| Need { memory, cpu };
+        assert_eq!(known.need, need(7 * MIB, 1500));
+        assert_eq!(known.expected, Some(Duration::from_secs(2)));
+        let machines = &labs[0].plan.machines;
+        let all: u64 = machines.iter().map(|machine| machine.memory + QEMU).sum();
+        assert_eq!(unknown.need, need(all, 0));
+        assert_eq!(unknown.expected, None);
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn artifacts_of(output: &Path) -> std::path::PathBuf {
 /// Resolves when it is true, and never when nobody can say so any more.
 pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|flag| *flag).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

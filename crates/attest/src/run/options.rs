@@ -79,3 +79,34 @@ impl Repeat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_come_together_unless_a_failure_ends_them() {
+        assert_eq!(Repeat::Once.rounds_from(0), 0..1);
+        assert!(Repeat::Once.rounds_from(1).is_empty());
+        assert_eq!(Repeat::Times(3).rounds_from(0), 0..3);
+        assert!(Repeat::Times(3).rounds_from(3).is_empty());
+        let forever = Repeat::UntilFailure { at_most: None };
+        assert_eq!(forever.rounds_from(7), 7..8);
+        let twice = Repeat::UntilFailure { at_most: Some(2) };
+        assert_eq!(twice.rounds_from(1), 1..2);
+        assert!(twice.rounds_from(2).is_empty());
+    }
+
+    #[test]
+    fn the_longest_go_first_where_several_run() {
+        let order = |jobs, order| Options {
+            jobs,
+            order,
+            ..Options::default()
+        };
+        assert_eq!(order(1, None).order(), Order::Manifest);
+        assert_eq!(order(2, None).order(), Order::Longest);
+        let asked = Some(Order::Manifest);
+        assert_eq!(order(2, asked).order(), Order::Manifest);
+    }
+}

@@ -1,5 +1,6 @@
 //! Which tests of which manifests a run takes.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +139,7 @@ impl Selection {
         let mut selection = Self::default();
         for path in paths {
             let plan = plan(path, overrides)?;
-            let tests = tests(&plan, &mut |_| Ok(ScriptOutline::default()))?;
+            let tests = tests(&plan, &Outlines::new())?;
             selection.add(path, plan, tests, filter);
         }
         Ok(selection)
@@ -157,18 +158,13 @@ impl Selection {
         let mut selection = Self::default();
         for path in paths {
             let plan = plan(path, overrides)?;
-            let mut outlines = Vec::new();
+            let mut outlines = Outlines::new();
             for test in &plan.tests {
                 if let TestKind::Script(script) = &test.kind {
-                    outlines.push((script.clone(), scripts.outline(script).await?));
+                    outlines.insert(script.clone(), scripts.outline(script).await?);
                 }
             }
-            let tests = tests(&plan, &mut |script| {
-                let outline = outlines.iter().find(|(path, _)| path == script);
-                Ok(outline
-                    .map(|(_, outline)| outline.clone())
-                    .unwrap_or_default())
-            })?;
+            let tests = tests(&plan, &outlines)?;
             selection.add(path, plan, tests, filter);
         }
         Ok(selection)
@@ -225,17 +221,18 @@ impl Selection {
     }
 }
 
+/// What is in scripts, by their files; one that is not there is one test.
+type Outlines = HashMap<PathBuf, ScriptOutline>;
+
 fn plan(path: &Path, overrides: &Overrides) -> Result<Arc<LabPlan>> {
     let mut plan = Manifest::load(path)?.plan()?;
     overrides.apply(&mut plan);
     Ok(Arc::new(plan))
 }
 
-fn tests(
-    plan: &Arc<LabPlan>,
-    outline: &mut dyn FnMut(&Path) -> Result<ScriptOutline>,
-) -> Result<Vec<SelectedTest>> {
+fn tests(plan: &Arc<LabPlan>, outlines: &Outlines) -> Result<Vec<SelectedTest>> {
     let mut tests = Vec::new();
+    let whole = ScriptOutline::default();
     for test in &plan.tests {
         let timeout = test.timeout.unwrap_or(plan.timeouts.test);
         let setups = setups(test, plan);
@@ -255,7 +252,7 @@ fn tests(
         match &test.kind {
             TestKind::Steps(_) => tests.push(selected(None, Vec::new(), Within::Whole)),
             TestKind::Script(script) => {
-                let outline = outline(script)?;
+                let outline = outlines.get(script).unwrap_or(&whole);
                 if outline.tests.is_empty() {
                     tests.push(selected(None, Vec::new(), Within::Whole));
                 }
@@ -263,7 +260,7 @@ fn tests(
                     let chain = function
                         .setup
                         .as_ref()
-                        .map(|setup| stage::of_script(&outline, setup, script, plan.timeouts.test));
+                        .map(|setup| stage::of_script(outline, setup, script, plan.timeouts.test));
                     let within = Within::Function(function.name.clone());
                     tests.push(selected(
                         Some(&function.name),
@@ -296,4 +293,91 @@ fn setups(test: &TestPlan, plan: &LabPlan) -> Vec<StageSetup> {
     let chain = test.setup.as_ref().map(|setup| plan.setup_chain(setup));
     let of_manifest = |setup| stage::of_manifest(setup, plan);
     chain.into_iter().flatten().map(of_manifest).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use attest_manifest::Isolation;
+
+    use super::super::script_test::{ScriptSetup, ScriptTest};
+    use super::*;
+
+    fn selection() -> Selection {
+        let lab = |name: &str, isolation, tests: &[&str]| {
+            let mut plan = crate::Lab::builder().machine("a").plan().unwrap();
+            plan.name = name.to_owned();
+            plan.isolation = isolation;
+            let plan = Arc::new(plan);
+            LabRun {
+                manifest: PathBuf::from(name),
+                tests: tests
+                    .iter()
+                    .map(|name| SelectedTest::of_steps(name, &plan))
+                    .collect(),
+                plan,
+            }
+        };
+        let labs = vec![
+            lab("web", Isolation::Auto, &["a", "b", "c"]),
+            lab("shared", Isolation::Shared, &["d", "e", "f"]),
+        ];
+        Selection { labs }
+    }
+
+    #[test]
+    fn shards_are_all_tests_and_those_of_one_lab_stay_together() {
+        let mut seen = BTreeSet::new();
+        for shard in ["1/3", "2/3", "3/3"] {
+            let mut selection = selection();
+            selection.keep_shard(shard.parse().unwrap(), &History::default());
+            let names = selection.names();
+            let of_shared = names.iter().filter(|name| *name.as_str() >= "d").count();
+            assert!([0, 3].contains(&of_shared), "{names:?}");
+            for name in names {
+                assert!(seen.insert(name.clone()), "{name}");
+            }
+        }
+        assert_eq!(seen.len(), 6);
+    }
+
+    #[test]
+    fn a_script_with_tests_is_these_tests() {
+        let directory = tempfile::tempdir().unwrap();
+        let manifest = "[machines.a]\n[setups.base]\nsteps = [{ run = \"true\" }]\n\
+             [tests.s]\nscript = \"s.py\"\nsetup = \"base\"\n";
+        let path = directory.path().join("attest.toml");
+        std::fs::write(&path, manifest).unwrap();
+        std::fs::write(directory.path().join("s.py"), "").unwrap();
+        let plan = plan(&path, &Overrides::default()).unwrap();
+        let test = |name: &str, setup: Option<&str>| ScriptTest {
+            name: name.to_owned(),
+            setup: setup.map(str::to_owned),
+        };
+        let setup = |name: &str| ScriptSetup {
+            name: name.to_owned(),
+            after: None,
+            key: "k".to_owned(),
+        };
+        let outline = ScriptOutline {
+            setups: vec![setup("filled")],
+            tests: vec![test("reads", Some("filled")), test("boots", None)],
+        };
+        let outlines = [(directory.path().join("s.py"), outline)];
+        let tests = tests(&plan, &outlines.into()).unwrap();
+        let described: Vec<_> = tests
+            .iter()
+            .map(|test| {
+                let setups = &test.stage().setups;
+                let setups: Vec<_> = setups.iter().map(|setup| setup.name.as_str()).collect();
+                (test.name.as_str(), test.function(), setups.join(" "))
+            })
+            .collect();
+        let expected = [
+            ("s::reads", Some("reads"), "base filled".to_owned()),
+            ("s::boots", Some("boots"), "base".to_owned()),
+        ];
+        assert_eq!(described, expected);
+    }
 }

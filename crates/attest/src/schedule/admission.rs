@@ -102,14 +102,17 @@ impl Admission {
             return Next::Full;
         }
         let free = self.free(spare);
-        let may_overtake = self.overtaken < self.budget.jobs && !self.is_anyone_alone();
-        let reach = if may_overtake { self.queue.len() } else { 1 };
+        let reach = match self.overtaken < self.budget.jobs {
+            _ if self.is_anyone_alone() => 0,
+            true => self.queue.len(),
+            false => 1,
+        };
         let fitting = self.queue.iter().take(reach);
         let fits = |need: &Need| free.is_none_or(|free| need.memory <= free) && self.has_cpu(*need);
         match fitting.map(|(_, need)| need).position(fits) {
             Some(place) => self.start(place),
             None => match free {
-                Some(free) if need.memory > free => Next::Wait {
+                Some(free) if need.memory > free || self.is_anyone_alone() => Next::Wait {
                     id: first,
                     need: need.memory,
                     free,

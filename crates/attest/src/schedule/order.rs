@@ -71,7 +71,7 @@ impl Order {
         match self {
             Self::Manifest => {}
             Self::Longest => {
-                all.sort_by_key(|each| Reverse(duration(each).unwrap_or(Duration::MAX)))
+                all.sort_by_key(|each| Reverse(duration(each).unwrap_or(Duration::MAX)));
             }
             Self::Random { seed } => shuffle(all, seed.unwrap_or_default()),
         }
@@ -131,7 +131,7 @@ mod tests {
         // Written down: a seed of yesterday must give today what it gave then.
         assert_eq!(sorted(17), sorted(17));
         assert_ne!(sorted(17), sorted(18));
-        insta::assert_compact_debug_snapshot!(sorted(17));
+        assert_eq!(sorted(17), [8, 6, 2, 0, 3, 7, 5, 4, 1, 9]);
         assert!(matches!(
             Order::Random { seed: None }.seeded(),
             Order::Random { seed: Some(_) }
