@@ -333,7 +333,7 @@ mod tests {
             let mut selection = selection();
             selection.keep_shard(shard.parse().unwrap(), &History::default());
             let names = selection.names();
-            let of_shared = names.iter().filter(|name| *name.as_str() >= "d").count();
+            let of_shared = names.iter().filter(|name| name.as_str() >= "d").count();
             assert!([0, 3].contains(&of_shared), "{names:?}");
             for name in names {
                 assert!(seen.insert(name.clone()), "{name}");
