@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn earlier_tries_stay() {
+        let mut junit = Junit::new(Vec::new());
+        for event in sample::parallel() {
+            junit.event(&event).unwrap();
+        }
+        let text = String::from_utf8(junit.into_inner()).unwrap();
+        let merged = merge_junit(&[named("x.xml", text.clone())], Duplicates::Refused);
+        let read = |text: &str| Report::deserialize_from_str(text).unwrap();
+        assert_eq!(read(&merged.unwrap()), read(&text));
+    }
+
+    #[test]
     fn a_test_in_several_reports_is_named_with_them() {
         let shards = [
             named("a.xml", shard(&["pings", "web::serves"])),
