@@ -16,9 +16,12 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
     /// When to colour the output
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(long, global = true, display_order = LAST + 2, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: Color,
 }
+
+/// Behind a command's own arguments, however many they are.
+const LAST: usize = 100;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -26,6 +29,7 @@ Examples:
   attest run examples/web ping     only the tests whose name contains `ping`
   attest shell server              boot the lab and open a shell in `server`
   attest exec client ping -c1 server
+  attest plan --json               what it would do, as jobs for several hosts
   attest doctor                    what this host can do
   attest image ls                  what is in the cache
 
@@ -44,6 +48,8 @@ pub(crate) enum Command {
     Run(Run),
     /// List the tests that `run` would run
     List(Select),
+    /// Show what `run` would do, as jobs that can run elsewhere by themselves
+    Plan(Plan),
     /// Show what this host can do, with the reason for every no
     Doctor(Doctor),
     /// Boot the lab and open a shell in one of its machines
@@ -78,6 +84,27 @@ pub(crate) struct Select {
     /// Form of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is started. Machines that share no network, or are `independent`, never talk to each other:
+tests that use exactly the same of such groups of machines are one job. With --json a line is a
+manifest, with its jobs; sizes are in bytes, times in milliseconds.
+
+Examples:
+  attest plan
+  attest plan examples/web ping
+  attest plan --backend nspawn examples/web examples/dns
+  attest plan --json | jq -c '.jobs[] | [.memory_bytes, (.tests | map(.name))]'")]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    pub(crate) select: Select,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) lab: Lab,
 }
 
 #[derive(Debug, Args)]
@@ -359,10 +386,10 @@ pub(crate) struct Man {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Verbosity {
     /// Only failures and the summary
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, display_order = LAST, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// Also consoles, commands and choices
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = LAST + 1)]
     pub(crate) verbose: bool,
 }
 

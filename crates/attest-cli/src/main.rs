@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(run) => command::run::run(&run, &arguments.verbosity, began),
         Command::List(list) => command::list::run(&list),
+        Command::Plan(plan) => command::plan::run(&plan),
         Command::Doctor(doctor) => Ok(command::doctor::run(&doctor)),
         Command::Shell(shell) => command::shell::run(&shell, &arguments.verbosity),
         Command::Exec(exec) => command::exec::run(&exec, &arguments.verbosity),

@@ -32,8 +32,8 @@ pub use model::{
 };
 pub use plan::{
     ActionPlan, CardPlan, CommandPlan, DebianPlan, DiskContent, DiskPlan, ExpectedStatus,
-    FileContent, FilePlan, ImagePlan, KernelPlan, LabPlan, MachinePlan, NetworkPlan, ProgramPlan,
-    RustTestPlan, RustTestSource, ScriptPlan, SetupKind, SetupPlan, SourcePlan, SshPlan, StepPlan,
-    Subnet, SubnetError, SystemPlan, TestKind, TestPlan, TimeoutPlan, UnitPlan, UnitVerb, WaitPlan,
-    WaitTarget,
+    FileContent, FilePlan, ImagePlan, KernelPlan, LabPlan, MachineGroup, MachinePlan, MachineUse,
+    NetworkPlan, ProgramPlan, RustTestPlan, RustTestSource, ScriptPlan, SetupKind, SetupPlan,
+    SourcePlan, SshPlan, StepPlan, Subnet, SubnetError, SystemPlan, TestKind, TestPlan,
+    TimeoutPlan, UnitPlan, UnitVerb, WaitPlan, WaitTarget,
 };

@@ -6,6 +6,7 @@ mod help;
 mod image;
 mod interrupt;
 mod leftovers;
+mod plan;
 mod rpc;
 mod runs;
 mod support;

@@ -1,6 +1,7 @@
 //! What a manifest comes to: every default filled in, every name resolved, everything checked.
 
 mod cards;
+mod groups;
 mod images;
 mod machines;
 mod networks;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::model::{Accelerator, Backend, CopyOnWrite, Isolation, MachineType};
+pub use groups::{MachineGroup, MachineUse};
 pub use images::{DebianPlan, KernelPlan, SourcePlan, SystemPlan};
 pub use networks::{Subnet, SubnetError};
 pub use script::ScriptPlan;
@@ -37,7 +39,8 @@ pub struct LabPlan {
     pub networks: Vec<NetworkPlan>,
     /// In the manifest's order, used or not.
     pub images: Vec<Arc<SystemPlan>>,
-    /// In the manifest's order: machine number n is at index n − 1.
+    /// In the manifest's order, which is that of their numbers. Of a whole manifest, number n is
+    /// at index n − 1; [`LabPlan::only`] leaves some out.
     pub machines: Vec<MachinePlan>,
     /// What tests share of the lab.
     pub isolation: Isolation,

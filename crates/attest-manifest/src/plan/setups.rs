@@ -120,12 +120,15 @@ impl Planner<'_> {
         if self.file.setups.contains_key(name) {
             return;
         }
-        let known = self.file.setups.keys().map(String::as_str);
-        let help = did_you_mean(name, "the set-ups are", known)
-            .unwrap_or_else(|| format!("declare it: `[setups.{}]`", shortened(name)));
+        // To look for the name that was meant costs time, and what is not shown needs none.
+        let help = (self.problems.more == 0).then(|| {
+            let known = self.file.setups.keys().map(String::as_str);
+            did_you_mean(name, "the set-ups are", known)
+                .unwrap_or_else(|| format!("declare it: `[setups.{}]`", shortened(name)))
+        });
         let problem = at.problem(format!("there is no set-up `{}`", shortened(name)));
         self.problems
-            .push(problem.label("not in `[setups]`").help(help));
+            .push(problem.label("not in `[setups]`").maybe_help(help));
     }
 
     /// Each set-up stands on at most one other, so that every walk ends, or comes to a set-up

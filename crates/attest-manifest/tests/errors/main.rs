@@ -1,6 +1,7 @@
 //! Every kind of error, as a user sees it.
 
 mod images;
+mod setups;
 mod steps;
 
 use std::fs;

@@ -1,5 +1,8 @@
 //! What manifests come to.
 
+mod groups;
+mod setups;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -192,6 +195,21 @@ fn fails_clearly(text: &str) {
 #[test]
 fn many_wrong_names_fail_clearly() {
     fails_clearly(&large(100_000, "  { on = \"nobody\", run = \"true\" },\n"));
+}
+
+#[test]
+fn many_wrong_setups_fail_clearly() {
+    let mut text = String::from("machines = { a = {} }\n");
+    for number in 0..60_000 {
+        writeln!(
+            text,
+            "[setups.s{number}]\nafter = \"t{number}\"\nsteps = []"
+        )
+        .expect("a string");
+    }
+    fails_clearly(&text);
+    let cycle = text.replace("\"t", "\"s");
+    fails_clearly(&cycle);
 }
 
 #[test]
