@@ -99,6 +99,11 @@ class Server:
         path.write_text(text)
         self.described["script"] = {"path": str(path), "name": name}
 
+    def part(self, kind: str, function: str, value: object = None) -> None:
+        """Lets the runner run one function of the script, as of attest's own."""
+        self.described["surface"] = "attest"
+        self.described["part"] = {"kind": kind, "function": function, "value": value}
+
     def log(self, *levels: str) -> list[str]:
         """The lines that were logged, of these levels only if there are some."""
         return [

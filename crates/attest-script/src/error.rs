@@ -33,6 +33,14 @@ pub enum ScriptError {
         #[source]
         source: io::Error,
     },
+    /// What is in the script could not be found out, and that is not the script's fault.
+    #[error("{} cannot say what is in the script: {said}", program.display())]
+    Outline {
+        /// Which Python.
+        program: PathBuf,
+        /// What it said instead.
+        said: String,
+    },
     /// It could not be started.
     #[error("{} cannot be started", program.display())]
     Start {

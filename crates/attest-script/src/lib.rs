@@ -3,6 +3,7 @@
 //! written in it.
 
 mod error;
+mod outline;
 mod output;
 mod package;
 mod process;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use attest::events::{FailureDetail, Verdict};
 use attest::run::{ScriptOutline, ScriptPart, ScriptRunner, ScriptVerdict};
 use attest::{Error, Lab, Recorder};
-use attest_rpc::types::{Description, Script, ScriptEnd, Surface};
+use attest_rpc::types::{Description, Part, PartKind, Script, ScriptEnd, Surface};
 use attest_rpc::{Served, Session};
 use attest_vmm::BoxFuture;
-use serde_json::Value;
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 
 use crate::error::ScriptError;
+use crate::outline::outline;
 use crate::output::follow;
 use crate::package::Package;
 use crate::process::{Ending, ScriptProcess};
@@ -25,8 +25,14 @@ use crate::python::Python;
 pub struct Scripts;
 
 impl ScriptRunner for Scripts {
-    fn outline<'a>(&'a self, _script: &'a Path) -> BoxFuture<'a, attest::Result<ScriptOutline>> {
-        Box::pin(async { Ok(ScriptOutline::default()) })
+    fn outline<'a>(&'a self, script: &'a Path) -> BoxFuture<'a, attest::Result<ScriptOutline>> {
+        Box::pin(async move {
+            let found = outline(script).await.map_err(broken(script))?;
+            found.map_err(|detail| Error::Script {
+                detail,
+                is_test: true,
+            })
+        })
     }
 
     fn run<'a>(
@@ -34,16 +40,20 @@ impl ScriptRunner for Scripts {
         lab: &'a Lab,
         recorder: &'a Recorder,
         script: &'a Path,
-        _part: &'a ScriptPart,
+        part: &'a ScriptPart,
         artifacts: &'a Path,
     ) -> BoxFuture<'a, attest::Result<ScriptVerdict>> {
         Box::pin(async move {
-            let ran = run(lab, recorder, script, artifacts).await;
-            ran.map_err(|error| Error::Program {
-                program: script.display().to_string(),
-                reason: attest::chain(&error),
-            })
+            let ran = run(lab, recorder, script, part, artifacts).await;
+            ran.map_err(broken(script))
         })
+    }
+}
+
+fn broken(script: &Path) -> impl FnOnce(ScriptError) -> Error {
+    |error| Error::Program {
+        program: script.display().to_string(),
+        reason: attest::chain(&error),
     }
 }
 
@@ -51,6 +61,7 @@ async fn run(
     lab: &Lab,
     recorder: &Recorder,
     script: &Path,
+    part: &ScriptPart,
     artifacts: &Path,
 ) -> Result<ScriptVerdict, ScriptError> {
     let failed = |source| ScriptError::Output {
@@ -66,7 +77,7 @@ async fn run(
     let (mut process, socket) =
         ScriptProcess::start(&python, package, script.parent(), Some(ends))?;
     let session = Arc::new(Session::new(
-        description(script, artifacts),
+        description(script, part, artifacts),
         recorder.clone(),
     ));
     session.add(lab.clone());
@@ -84,7 +95,7 @@ async fn run(
     Ok(judge(session.script_end(), &served, ending?, &said))
 }
 
-fn description(script: &Path, artifacts: &Path) -> Description {
+fn description(script: &Path, part: &ScriptPart, artifacts: &Path) -> Description {
     Description {
         surface: Surface::Attest,
         output: artifacts.to_owned(),
@@ -92,8 +103,22 @@ fn description(script: &Path, artifacts: &Path) -> Description {
             path: script.to_owned(),
             name: script.display().to_string(),
         }),
+        part: told_part(part),
         ..Description::default()
     }
+}
+
+fn told_part(part: &ScriptPart) -> Option<Part> {
+    let (kind, name, value) = match part {
+        ScriptPart::Whole => return None,
+        ScriptPart::Setup { name, value } => (PartKind::Setup, name, value),
+        ScriptPart::Test { name, value } => (PartKind::Test, name, value),
+    };
+    Some(Part {
+        kind,
+        function: name.clone(),
+        value: value.clone(),
+    })
 }
 
 fn judge(
@@ -125,7 +150,7 @@ fn judge(
         told.traceback.join("\n")
     };
     match told.verdict() {
-        Verdict::Passed => ScriptVerdict::Passed(Value::Null),
+        Verdict::Passed => ScriptVerdict::Passed(told.value.clone()),
         Verdict::Infrastructure => ScriptVerdict::Infrastructure(detail(message())),
         _ => ScriptVerdict::Failed(detail(message())),
     }

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._lab import Lab, lab
     from ._machine import CompletedCommand, Machine
+    from ._marks import setup, test
     from ._session import Session
     from .errors import (
         MachineError,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         ProtocolError,
         RequestedAssertionFailed,
         RpcError,
+        ScriptError,
         ServerGone,
     )
     from .nixos.retrying import retry
@@ -38,10 +40,13 @@ __all__ = [
     "ProtocolError",
     "RequestedAssertionFailed",
     "RpcError",
+    "ScriptError",
     "ServerGone",
     "Session",
     "lab",
     "retry",
+    "setup",
+    "test",
 ]
 
 _PLACES = {
@@ -51,6 +56,8 @@ _PLACES = {
     "Session": "._session",
     "lab": "._lab",
     "retry": ".nixos.retrying",
+    "setup": "._marks",
+    "test": "._marks",
 }
 
 

@@ -6,7 +6,13 @@ import os
 import traceback
 
 from ._run import FAILED, INTERRUPTED, Outcome
-from .errors import MachineError, PollingConditionError, RequestedAssertionFailed, TestScriptError
+from .errors import (
+    MachineError,
+    PollingConditionError,
+    RequestedAssertionFailed,
+    ScriptError,
+    TestScriptError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,10 +58,12 @@ def render(error: BaseException, name: str) -> list[str]:
 
 def _short_name(line: str) -> list[str]:
     """An error's name without this package's, with an empty line before it: as it always was."""
-    for kind in (RequestedAssertionFailed, MachineError):
+    kind: type[BaseException]
+    for kind in (RequestedAssertionFailed, MachineError, ScriptError):
         long_name = f"{kind.__module__}.{kind.__qualname__}"
         if line.startswith(long_name):
-            return ["", kind.__name__ + line[len(long_name) :]]
+            short = kind.__name__ + line[len(long_name) :]
+            return [short] if kind is ScriptError else ["", short]
     return [line]
 
 

@@ -28,12 +28,19 @@ class Outcome:
     """How a script ended."""
 
     def __init__(
-        self, outcome: str, code: int, message: str | None = None, lines: list[str] | None = None
+        self,
+        outcome: str,
+        code: int,
+        message: str | None = None,
+        lines: list[str] | None = None,
+        value: Any = None,
     ) -> None:
         self.outcome = outcome
         self.code = code
         self.message = message
         self.lines = lines or []
+        #: What a set-up returned.
+        self.value = value
 
 
 def run() -> int:
@@ -53,7 +60,7 @@ def run() -> int:
 
     aliases.install()
     driver = Driver(client, described)
-    script = Script(driver, described.get("script"))
+    script = Script(driver, described.get("script"), described.get("part"))
     driver._run = script.test_script
     offset = described.get("ssh_offset")
     if offset is not None:
@@ -88,12 +95,14 @@ def _end(client: Client, outcome: Outcome) -> int:
             stream.flush()
         except (OSError, ValueError):
             pass
-    params = {
+    params: dict[str, Any] = {
         "outcome": outcome.outcome,
         "code": outcome.code,
         "message": None if outcome.message is None else outcome.message[:MAX_TEXT],
         "traceback": _last(outcome.lines),
     }
+    if outcome.value is not None:
+        params["value"] = outcome.value
     try:
         client.call("script.ended", params)
     except (MachineError, RpcError, KeyboardInterrupt):
@@ -115,8 +124,15 @@ def _last(lines: list[str]) -> list[str]:
 class Script:
     """The script, and its globals."""
 
-    def __init__(self, driver: Driver, described: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        described: dict[str, Any] | None,
+        part: dict[str, Any] | None = None,
+    ) -> None:
         self._driver = driver
+        # What of the script is to be run, when it is not all of it.
+        self._part = part
         self._path = None if described is None else str(described["path"])
         #: The file name in tracebacks.
         self.name = "<string>" if described is None else str(described.get("name") or "<string>")
@@ -124,8 +140,12 @@ class Script:
 
     def run(self) -> Outcome:
         """Runs the tests: how they ended. What failed is in the log."""
+        value = None
         try:
-            self._driver.run_tests()
+            if self._part is None:
+                self._driver.run_tests()
+            else:
+                value = self._run_part(self._part)
         except BaseException as error:
             from ._failure import describe
 
@@ -134,7 +154,14 @@ class Script:
             if isinstance(error, Exception):
                 self._break(error)
             return outcome
-        return Outcome("passed", 0)
+        return Outcome("passed", 0, value=value)
+
+    def _run_part(self, part: dict[str, Any]) -> Any:
+        """Runs the script's top level, and then one function of it: what that returned."""
+        from ._parts import call
+
+        assert self._driver.lab is not None
+        return call(part, self._execute(self._driver), self._driver.lab)
 
     def _tell(self, outcome: Outcome) -> None:
         logger = self._driver.logger
@@ -157,6 +184,10 @@ class Script:
 
     def test_script(self, driver: Driver) -> None:
         """Runs the script in new globals."""
+        self._execute(driver)
+
+    def _execute(self, driver: Driver) -> dict[str, Any]:
+        """Runs the script: its globals."""
         if self._path is None:
             raise RequestedAssertionFailed("there is no test script to run")
         code = self.compile()
@@ -167,7 +198,15 @@ class Script:
             symbols["t"] = AssertionTester()
         if _mentions(code, "threading"):
             self._watch_threads()
+        self._find_modules(driver)
         exec(code, symbols)
+        return symbols
+
+    def _find_modules(self, driver: Driver) -> None:
+        """Lets a script of attest's own import what stands next to it, as Python does."""
+        if driver.lab is not None and self._path is not None:
+            # This package comes first.
+            sys.path.insert(1, os.path.dirname(os.path.abspath(self._path)))
 
     def _watch_threads(self) -> None:
         """Shows failures of threads as those of the script."""

@@ -12,6 +12,10 @@ def main():  # type: ignore[no-untyped-def]
             % ((sys.executable or "python",) + tuple(sys.version_info[:2]))
         )
         sys.exit(3)
+    if sys.argv[1:2] == ["outline"]:
+        from attest._outline import main as outline
+
+        sys.exit(outline(sys.argv[2:]))
     from attest._run import run
 
     sys.exit(run())

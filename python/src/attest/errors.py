@@ -18,6 +18,7 @@ __all__ = [
     "ProtocolError",
     "RequestedAssertionFailed",
     "RpcError",
+    "ScriptError",
     "ServerGone",
     "TestScriptError",
 ]
@@ -52,6 +53,10 @@ class MachineError(TestScriptError):
 
 class PollingConditionError(Exception):
     """A polling condition of the script does not hold any more."""
+
+
+class ScriptError(SyntaxError):
+    """The set-ups and tests of a script are not written as attest can run them."""
 
 
 class RpcError(Exception):

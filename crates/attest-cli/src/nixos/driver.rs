@@ -152,6 +152,7 @@ fn description(configuration: &Configuration, base: &Base) -> Description {
             path: std::path::absolute(path).unwrap_or_else(|_| path.clone()),
             name: SCRIPT_NAME.to_owned(),
         }),
+        part: None,
         interactive: configuration.interactive,
         global_timeout: Some(configuration.timeout.into()),
         debug_hook: configuration.debug_hook.clone(),

@@ -21,7 +21,8 @@ pub use self::machine::{
     Wait, WaitEnded, WaitUnit,
 };
 pub use self::session::{
-    Cancel, Description, Hello, HelloAnswer, Script, ScriptEnd, ScriptOutcome, Surface,
+    Cancel, Description, Hello, HelloAnswer, Part, PartKind, Script, ScriptEnd, ScriptOutcome,
+    Surface,
 };
 
 /// No parameters, or no result.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use attest_events::{LogLevel, Verdict};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{LabInfo, Seconds};
 
@@ -51,6 +52,27 @@ pub struct Script {
     pub name: String,
 }
 
+/// A function of the script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartKind {
+    /// A set-up, whose value counts.
+    Setup,
+    /// A test.
+    Test,
+}
+
+/// What of the script is to be run, after its top level.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Part {
+    /// What it is.
+    pub kind: PartKind,
+    /// The function's name.
+    pub function: String,
+    /// What the set-up before it returned; null when there is none.
+    pub value: Value,
+}
+
 /// What a script's runner is told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Description {
@@ -60,6 +82,8 @@ pub struct Description {
     pub output: PathBuf,
     /// The script; none when there is only somebody at the terminal.
     pub script: Option<Script>,
+    /// What of the script is to be run, when it is not all of it.
+    pub part: Option<Part>,
     /// Whether somebody at the terminal drives.
     pub interactive: bool,
     /// How long all may take, seconds.
@@ -112,6 +136,9 @@ pub struct ScriptEnd {
     /// The script's own frames.
     #[serde(default)]
     pub traceback: Vec<String>,
+    /// What a set-up returned.
+    #[serde(default)]
+    pub value: Value,
 }
 
 impl ScriptEnd {

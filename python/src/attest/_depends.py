@@ -1,0 +1,144 @@
+"""What the code of a script depends on, of the files that stand next to it.
+
+The script is read and not run: what it imports or names in other words than these is not found.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+
+# hashlib alone takes longer than all that is done here.
+try:
+    from _blake2 import blake2b
+except ImportError:  # pragma: no cover
+    from hashlib import blake2b
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Bytes of a digest. Nobody attacks it.
+_DIGEST = 16
+#: A file of more bytes is told by its size and the time of its last change.
+_LARGE = 16 << 20
+#: A longer string is no name of a file, characters.
+_LONGEST_NAME = 1000
+
+
+def digest(data: bytes) -> str:
+    """What stands for these bytes in keys."""
+    return blake2b(data, digest_size=_DIGEST).hexdigest()
+
+
+def depends(code: list[ast.AST], directory: str) -> list[str]:
+    """All that stands next to a script and that this code of it imports or names, as texts.
+
+    Equal texts mean that the code does the same.
+    """
+    modules, trees = _modules(code, directory)
+    return [*modules, *_named([*code, *trees], directory)]
+
+
+def _modules(code: list[ast.AST], directory: str) -> tuple[list[str], list[ast.AST]]:
+    """The modules that this code imports, and those that they import: what is in them."""
+    found: dict[str, str] = {}
+    trees: list[ast.AST] = []
+    waiting = [file for node in code for file in _imported(node, directory, directory)]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        with open(path, "rb") as file:
+            source = file.read()
+        place = os.path.relpath(path, directory)
+        try:
+            tree = ast.parse(source, path)
+        except SyntaxError:
+            # Whoever imports it finds out.
+            found[path] = f"{place}: {source!r}"
+            continue
+        found[path] = f"{place}: {ast.dump(tree)}"
+        trees.append(tree)
+        waiting += _imported(tree, directory, os.path.dirname(path))
+    return [found[path] for path in sorted(found)], trees
+
+
+def _imported(code: ast.AST, directory: str, here: str) -> Iterator[str]:
+    """The files that this code may import, of those below the script's directory.
+
+    ``here`` is where relative imports begin.
+    """
+    for node in ast.walk(code):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _files(directory, alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = directory
+            if node.level:
+                base = os.path.normpath(os.path.join(here, *[".."] * (node.level - 1)))
+            module = node.module or ""
+            yield from _files(base, module)
+            for alias in node.names:
+                # It may be a module of a package as well as a name in a module.
+                yield from _files(base, f"{module}.{alias.name}".lstrip("."), last_only=True)
+
+
+def _files(base: str, name: str, last_only: bool = False) -> Iterator[str]:
+    path = base
+    parts = name.split(".") if name else []
+    for part in parts:
+        path = os.path.join(path, part)
+        if last_only and part is not parts[-1]:
+            continue
+        for file in (path + ".py", os.path.join(path, "__init__.py")):
+            if os.path.isfile(file):
+                yield file
+
+
+def _named(code: list[ast.AST], directory: str) -> Iterator[str]:
+    """What is in the files and directories that strings of this code name.
+
+    A set-up copies them into machines, or reads them. Names are relative to the script.
+    """
+    names = {
+        node.value
+        for tree in code
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _may_name(node.value)
+    }
+    for name in sorted(names):
+        path = os.path.normpath(os.path.join(directory, name))
+        if os.path.isfile(path):
+            yield f"{name}: {_contents(path)}"
+        elif os.path.isdir(path) and os.path.commonpath([path, directory]) != path:
+            yield from (f"{name}: {line}" for line in _tree(path))
+
+
+def _may_name(text: str) -> bool:
+    if not text or len(text) > _LONGEST_NAME or os.path.isabs(text):
+        return False
+    return text.isprintable() and not text.isspace()
+
+
+def _tree(top: str) -> Iterator[str]:
+    for place, directories, files in os.walk(top):
+        # What Python writes there itself is no change.
+        directories[:] = sorted(name for name in directories if name != "__pycache__")
+        for name in sorted(files):
+            path = os.path.join(place, name)
+            yield f"{os.path.relpath(path, top)}: {_contents(path)}"
+
+
+def _contents(path: str) -> str:
+    """What tells two states of a file apart."""
+    try:
+        known = os.stat(path)
+        mode = f"{known.st_mode:o}"
+        if known.st_size > _LARGE:
+            return f"{mode} {known.st_size} {known.st_mtime_ns}"
+        with open(path, "rb") as file:
+            return f"{mode} {digest(file.read())}"
+    except OSError as error:
+        # Whoever copies it finds out.
+        return error.strerror or "unreadable"
