@@ -39,8 +39,8 @@ pub(crate) fn render(failure: &Failure, look: Look, palette: Palette) -> String 
         Some(_) => (palette.warning, "FLAKY"),
         None => (bad, label(failure.verdict)),
     };
-    let test = sanitize(&failure.test);
-    let mut text = format!("{style}{label}{style:#} {strong}{test}{strong:#}");
+    let name = sanitize(&failure.test);
+    let mut text = format!("{style}{label}{style:#} {strong}{name}{strong:#}");
     if let Some(machine) = &detail.machine {
         let _ = write!(text, " on {}", sanitize(machine));
     }

@@ -232,10 +232,12 @@ fn plan(path: &Path, overrides: &Overrides) -> Result<Arc<LabPlan>> {
 
 fn tests(plan: &Arc<LabPlan>, outlines: &Outlines) -> Result<Vec<SelectedTest>> {
     let mut tests = Vec::new();
+    let mut labs = Vec::new();
     let whole = ScriptOutline::default();
     for test in &plan.tests {
         let timeout = test.timeout.unwrap_or(plan.timeouts.test);
         let setups = setups(test, plan);
+        let lab = lab_for(test, plan, &mut labs);
         let selected = |name: Option<&str>, more: Vec<StageSetup>, within| SelectedTest {
             name: match name {
                 Some(name) => format!("{}::{name}", test.name),
@@ -244,7 +246,7 @@ fn tests(plan: &Arc<LabPlan>, outlines: &Outlines) -> Result<Vec<SelectedTest>> 
             timeout,
             kind: test.kind.clone(),
             stage: Stage {
-                plan: Arc::clone(plan),
+                plan: Arc::clone(&lab),
                 setups: setups.iter().cloned().chain(more).collect(),
             },
             within,
@@ -286,6 +288,19 @@ fn tests(plan: &Arc<LabPlan>, outlines: &Outlines) -> Result<Vec<SelectedTest>> 
         }
     }
     Ok(tests)
+}
+
+/// The lab that a test needs, without the tests: two that need the same machines have the same one.
+fn lab_for(test: &TestPlan, plan: &LabPlan, labs: &mut Vec<Arc<LabPlan>>) -> Arc<LabPlan> {
+    let mut lab = plan.for_test(test);
+    lab.tests.clear();
+    lab.setups.clear();
+    if let Some(known) = labs.iter().find(|known| ***known == lab) {
+        return Arc::clone(known);
+    }
+    let lab = Arc::new(lab);
+    labs.push(Arc::clone(&lab));
+    lab
 }
 
 /// What the manifest wants to be done before this test.
