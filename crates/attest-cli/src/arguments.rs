@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use attest::manifest::Size;
+use attest::schedule::{Order, Shard};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Test whole systems: boot labs of machines, drive them, account for every second.
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     GenerateDriverSymbols,
     /// Serve labs to another program, as JSON-RPC on a socket that is inherited
     Rpc(Rpc),
+    /// Make one JUnit report of those of several shards
+    MergeJunit(MergeJunit),
     /// Print completions for a shell
     Completions(Completions),
     /// Print the manual page of attest, or of one of its commands (roff)
@@ -108,11 +111,18 @@ pub(crate) struct Plan {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Each test has a lab of its own, and several run at once. Their order, the shards, and how many fit
+into the memory follow from what earlier runs took, which the cache directory keeps.
+
 Examples:
   attest run
   attest run examples/web/attest.toml
   attest run examples/web examples/dns ping
   attest run --backend nspawn examples/web
+  attest run -j1 --fail-fast
+  attest run --order random --repeat 20
+  attest run --until-failure flaky
+  attest run --shard 2/4 --timings history.json --junit shard-2.xml
   attest run --format json | jq 'select(.event == \"test-ended\")'
   attest run --junit results.xml --output out")]
 pub(crate) struct Run {
@@ -125,7 +135,61 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) schedule: Schedule,
+    #[command(flatten)]
     pub(crate) lab: Lab,
+}
+
+/// When which tests run, and how often.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Schedule")]
+pub(crate) struct Schedule {
+    /// Run at most so many tests at once, as memory allows [default: one for each CPU]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) jobs: Option<u32>,
+    /// Begin the tests in this order: longest, manifest, random, or random:SEED [default: longest
+    /// where several run at once, else manifest]
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) order: Option<Order>,
+    /// Run only the I-th of N parts of the tests, which take equally long as far as that is known;
+    /// runs with the same tests and timings together run every test once
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+    /// Read what earlier runs took from there [default: history.json of the cache directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timings: Option<PathBuf>,
+    /// Try a test that did not pass again, up to N times; one that passes then is called flaky
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(crate) retries: u32,
+    /// Run every test N times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: Option<u32>,
+    /// Run the tests again and again, until one does not pass (with --repeat: at most N times)
+    #[arg(long, conflicts_with = "retries")]
+    pub(crate) until_failure: bool,
+    /// Begin no test any more when one did not pass
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Tests stay in the order of the files. Counts and times are added up; the time of the whole is that
+of the longest file, for shards run side by side.
+
+Examples:
+  attest merge-junit -o junit.xml shard-*.xml
+  attest merge-junit --allow-duplicates -o junit.xml first.xml again.xml")]
+pub(crate) struct MergeJunit {
+    /// The reports
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where the one report of all goes
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: PathBuf,
+    /// Take a test that several reports have from each of them [default: that is an error]
+    #[arg(long)]
+    pub(crate) allow_duplicates: bool,
 }
 
 /// How labs are booted.

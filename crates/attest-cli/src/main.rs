@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::NixosTestDriver(driver) => return nixos::with(&driver, began),
         Command::GenerateDriverSymbols => Ok(nixos::generate_symbols()),
         Command::Rpc(rpc) => command::rpc::run(&rpc),
+        Command::MergeJunit(merge) => command::merge::run(&merge),
         Command::Completions(completions) => Ok(command::generate::completions(&completions)),
         Command::Man(man) => command::generate::man(&man),
         Command::Schema => command::generate::schema(),

@@ -1,7 +1,8 @@
 //! Turns marks ("now the boot begins") into a [`Breakdown`] whose phases partition the wall time.
 //!
-//! There is always exactly one current phase, and a mark ends it at the same instant at which it
-//! begins the next. So no time can be counted twice or be lost: the sum is the wall time by
+//! A mark ends a phase at the same instant at which it begins the next. Where several tests run at
+//! once, each has a lane with a phase of its own, and every instant is shared among the lanes in
+//! equal parts. So no time can be counted twice or be lost: the sum is the wall time by
 //! construction, and not by care.
 
 use std::time::{Duration, Instant};
@@ -13,7 +14,10 @@ use crate::{Breakdown, Event, EventKind, MachineTime, Phase, PhaseTime, nanoseco
 /// Starts in [`Phase::Plan`] at 0. A phase may be entered any number of times; its times add up.
 #[derive(Debug, Clone)]
 pub struct Marks {
+    /// The run's own phase, which counts while no test runs.
     current: Phase,
+    /// The tests that run, with their phases.
+    lanes: Vec<(String, Phase)>,
     since_ns: u64,
     total: Times,
     machines: Vec<(String, Times)>,
@@ -30,24 +34,76 @@ impl Marks {
     pub fn new() -> Self {
         Self {
             current: Phase::Plan,
+            lanes: Vec::new(),
             since_ns: 0,
             total: Times::default(),
             machines: Vec::new(),
         }
     }
 
-    /// The phase that runs now.
+    /// The phase that runs now: the run's own.
     pub fn current(&self) -> Phase {
         self.current
     }
 
-    /// From `at_ns` on, the run is in `phase`. A mark from before the last one counts as made at
-    /// the last one: marks of several threads may arrive a little out of order.
+    /// From `at_ns` on, the run is in `phase`, and so is the only test that runs, if one does. A
+    /// mark from before the last one counts as made at the last one: marks of several threads may
+    /// arrive a little out of order.
     pub fn enter(&mut self, phase: Phase, at_ns: u64) {
-        let at_ns = at_ns.max(self.since_ns);
-        self.total.add(self.current, at_ns - self.since_ns);
-        self.since_ns = at_ns;
+        self.pass(at_ns);
         self.current = phase;
+        if let [(_, only)] = &mut self.lanes[..] {
+            *only = phase;
+        }
+    }
+
+    /// From `at_ns` on, this test runs too. It goes on in the run's phase.
+    pub fn open(&mut self, test: &str, at_ns: u64) {
+        self.pass(at_ns);
+        if self.lane(test).is_none() {
+            self.lanes.push((test.to_owned(), self.current));
+        }
+    }
+
+    /// From `at_ns` on, this test is in `phase`; the run is, where the test does not run.
+    pub fn enter_in(&mut self, test: &str, phase: Phase, at_ns: u64) {
+        let Some(lane) = self.lane(test) else {
+            return self.enter(phase, at_ns);
+        };
+        self.pass(at_ns);
+        self.lanes[lane].1 = phase;
+    }
+
+    /// From `at_ns` on, this test runs no more. The run stays in the phase of the last that did.
+    pub fn close(&mut self, test: &str, at_ns: u64) {
+        self.pass(at_ns);
+        if let Some(lane) = self.lane(test) {
+            let (_, phase) = self.lanes.remove(lane);
+            if self.lanes.is_empty() {
+                self.current = phase;
+            }
+        }
+    }
+
+    fn lane(&self, test: &str) -> Option<usize> {
+        self.lanes.iter().position(|(name, _)| name == test)
+    }
+
+    /// Account for the time until `at_ns`.
+    fn pass(&mut self, at_ns: u64) {
+        let at_ns = at_ns.max(self.since_ns);
+        let passed = at_ns - self.since_ns;
+        self.since_ns = at_ns;
+        if self.lanes.is_empty() {
+            self.total.add(self.current, passed);
+            return;
+        }
+        let lanes = self.lanes.len() as u64;
+        for (index, (_, phase)) in (0..).zip(&self.lanes) {
+            // What cannot be divided goes to the first ones, a nanosecond each.
+            let part = passed / lanes + u64::from(index < passed % lanes);
+            self.total.add(*phase, part);
+        }
     }
 
     /// This machine spent `ns` in `phase`. Independent of the run's own phases.
@@ -62,13 +118,27 @@ impl Marks {
 
     /// Takes what the event says about phases; other events change nothing.
     pub fn observe(&mut self, event: &Event) {
+        let test = event.test.as_deref();
         match (&event.kind, &event.machine) {
+            (EventKind::TestStarted, _) => {
+                if let Some(test) = test {
+                    self.open(test, event.at_ns);
+                }
+            }
+            (EventKind::TestEnded { .. }, _) => {
+                if let Some(test) = test {
+                    self.close(test, event.at_ns);
+                }
+            }
             (EventKind::LabStarted { machines }, _) => {
                 for machine in machines {
                     self.declare(machine);
                 }
             }
-            (EventKind::PhaseStarted { phase }, None) => self.enter(*phase, event.at_ns),
+            (EventKind::PhaseStarted { phase }, None) => match test {
+                Some(test) => self.enter_in(test, *phase, event.at_ns),
+                None => self.enter(*phase, event.at_ns),
+            },
             (EventKind::PhaseEnded { phase, duration_ns }, Some(machine)) => {
                 self.machine(machine, *phase, *duration_ns);
             }
@@ -78,7 +148,7 @@ impl Marks {
 
     /// The run ended at `at_ns`. Every phase of the run is listed, with 0 where it never was.
     pub fn finish(mut self, at_ns: u64) -> Breakdown {
-        self.enter(self.current, at_ns);
+        self.pass(at_ns);
         Breakdown {
             wall_ns: self.since_ns,
             total: self.total.all(),
@@ -284,7 +354,67 @@ mod tests {
         assert_eq!(breakdown.sum_ns(), breakdown.wall_ns);
     }
 
+    #[test]
+    fn tests_that_run_at_once_share_the_time() {
+        let mut marks = Marks::new();
+        marks.open("a", 10);
+        marks.enter_in("a", Phase::Boot, 10);
+        marks.open("b", 20);
+        marks.enter_in("b", Phase::Test, 20);
+        // 5 each, and the odd one is the first one's.
+        marks.close("a", 31);
+        marks.close("b", 40);
+        let breakdown = marks.finish(45);
+        assert_eq!(breakdown.phase_ns(Phase::Plan), 10);
+        assert_eq!(breakdown.phase_ns(Phase::Boot), 10 + 6);
+        assert_eq!(breakdown.phase_ns(Phase::Test), 5 + 9 + 5);
+        assert_eq!(breakdown.sum_ns(), 45);
+    }
+
+    #[test]
+    fn a_test_alone_changes_nothing() {
+        let phases = [Phase::Image, Phase::Boot, Phase::Test, Phase::Shutdown];
+        let mut plain = Marks::new();
+        let mut with_tests = Marks::new();
+        for (index, phase) in (0_u64..).zip(phases) {
+            let at = 10 * index;
+            plain.enter(phase, at + 5);
+            let test = format!("test {}", index / 2);
+            with_tests.open(&test, at + 3);
+            // As the run's or as the test's.
+            if index == 1 {
+                with_tests.enter(phase, at + 5);
+            } else {
+                with_tests.enter_in(&test, phase, at + 5);
+            }
+            if index % 2 == 1 {
+                with_tests.close(&test, at + 7);
+            }
+        }
+        assert_eq!(with_tests.finish(50), plain.finish(50));
+    }
+
     proptest! {
+        #[test]
+        fn the_sum_is_the_wall_time_with_tests(
+            steps in prop::collection::vec((0..3_u8, 0..4_u8, 0..Phase::ALL.len(), 0_u64..1 << 40), 0..64),
+            end in 0_u64..1 << 40,
+        ) {
+            let mut marks = Marks::new();
+            let last = steps.iter().map(|step| step.3).max().unwrap_or(0).max(end);
+            for (what, test, phase, at) in steps {
+                let test = test.to_string();
+                match what {
+                    0 => marks.open(&test, at),
+                    1 => marks.enter_in(&test, Phase::ALL[phase], at),
+                    _ => marks.close(&test, at),
+                }
+            }
+            let breakdown = marks.finish(end);
+            prop_assert_eq!(breakdown.wall_ns, last);
+            prop_assert_eq!(breakdown.sum_ns(), breakdown.wall_ns);
+        }
+
         #[test]
         fn the_sum_is_the_wall_time(
             entered in prop::collection::vec((0..Phase::ALL.len(), 0_u64..1 << 50), 0..64),

@@ -44,6 +44,9 @@ pub enum EventKind {
         time: String,
         /// Names of the tests that will run.
         tests: Vec<String>,
+        /// How many may run at once.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        jobs: u32,
         /// Where consoles, artifacts and reports of this run go.
         output: String,
     },
@@ -155,7 +158,21 @@ pub enum EventKind {
         /// As written.
         text: String,
     },
-    /// A test ended.
+    /// A try of a test did not pass, and another follows.
+    TryEnded {
+        /// Which, from 1.
+        number: u32,
+        /// How many there may be.
+        of: u32,
+        /// Its verdict.
+        verdict: Verdict,
+        /// Nanoseconds, of the try alone.
+        duration_ns: u64,
+        /// Why it did not pass.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<FailureDetail>,
+    },
+    /// A test ended, by its last try.
     TestEnded {
         /// Its verdict.
         verdict: Verdict,
@@ -164,6 +181,9 @@ pub enum EventKind {
         /// For what is not passed: why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<FailureDetail>,
+        /// How often it was tried; a test that passed after more than one is flaky.
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        tries: u32,
     },
     /// A line of a script's log; of a machine where one is named.
     Log {
@@ -242,6 +262,10 @@ pub enum Phase {
     Boot,
     /// From the agent's first sign of life to a machine that is set up.
     Agent,
+    /// Saving the state that set-ups left, for the tests that begin from it.
+    Snapshot,
+    /// Bringing a lab back to a saved state.
+    Restore,
     /// The tests themselves.
     Test,
     /// Ending the machines and the lab.
@@ -250,12 +274,14 @@ pub enum Phase {
 
 impl Phase {
     /// All phases, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Plan,
         Self::Image,
         Self::Spawn,
         Self::Boot,
         Self::Agent,
+        Self::Snapshot,
+        Self::Restore,
         Self::Test,
         Self::Shutdown,
     ];
@@ -268,6 +294,8 @@ impl Phase {
             Self::Spawn => "spawn",
             Self::Boot => "boot",
             Self::Agent => "agent",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
             Self::Test => "test",
             Self::Shutdown => "shutdown",
         }
@@ -375,6 +403,9 @@ pub struct Summary {
     pub interrupted: u32,
     /// [`Verdict::Skipped`].
     pub skipped: u32,
+    /// Those of the passed that did not pass at the first try.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub flaky: u32,
 }
 
 /// Where the time of a run went.
@@ -382,7 +413,8 @@ pub struct Summary {
 pub struct Breakdown {
     /// Wall time of the whole run, nanoseconds.
     pub wall_ns: u64,
-    /// Per phase, on the run's own path: each instant belongs to exactly one phase.
+    /// Per phase: each instant belongs to the phase that runs then, or in equal parts to those of
+    /// all tests that do.
     pub total: Vec<PhaseTime>,
     /// Per machine: machines run side by side, so these do not add up to the total.
     pub machines: Vec<MachineTime>,
@@ -468,6 +500,20 @@ impl ExitCode {
 /// A duration as the nanoseconds that events carry; saturates after 584 years.
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

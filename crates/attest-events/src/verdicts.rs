@@ -38,6 +38,14 @@ impl Summary {
         *count = count.saturating_add(1);
     }
 
+    /// Counts one more test, which took so many tries.
+    pub fn count_tried(&mut self, verdict: Verdict, tries: u32) {
+        self.count(verdict);
+        if verdict == Verdict::Passed && tries > 1 {
+            self.flaky = self.flaky.saturating_add(1);
+        }
+    }
+
     /// How many tests got this verdict.
     pub const fn of(&self, verdict: Verdict) -> u32 {
         match verdict {
@@ -48,6 +56,13 @@ impl Summary {
             Verdict::Interrupted => self.interrupted,
             Verdict::Skipped => self.skipped,
         }
+    }
+
+    /// Whether a test neither passed nor was skipped.
+    pub fn is_bad(&self) -> bool {
+        Verdict::ALL
+            .into_iter()
+            .any(|verdict| verdict.is_bad() && self.of(verdict) > 0)
     }
 
     /// How many tests got a verdict.
@@ -122,6 +137,17 @@ mod tests {
             assert_eq!(summary.of(verdict), 2, "{verdict:?}");
             assert_eq!(summary.total(), 2, "{verdict:?}");
         }
+    }
+
+    #[test]
+    fn only_what_passed_at_last_is_flaky() {
+        let mut summary = Summary::default();
+        summary.count_tried(Verdict::Passed, 1);
+        summary.count_tried(Verdict::Passed, 2);
+        summary.count_tried(Verdict::Failed, 3);
+        assert_eq!(summary.flaky, 1);
+        assert_eq!(summary.total(), 3);
+        assert_eq!(summary.exit_code(), ExitCode::TestFailed);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(crate) struct Failure {
     pub(crate) test: String,
     pub(crate) verdict: Verdict,
     pub(crate) detail: FailureDetail,
+    /// Which try of how many, where there were several.
+    pub(crate) of_tries: Option<(u32, u32)>,
 }
 
 /// The word at the head of a verdict line.
@@ -31,13 +33,20 @@ pub(crate) fn label(verdict: Verdict) -> &'static str {
 pub(crate) fn render(failure: &Failure, look: Look, palette: Palette) -> String {
     let Palette { bad, strong, .. } = palette;
     let detail = &failure.detail;
-    let mut text = format!(
-        "{bad}{}{bad:#} {strong}{}{strong:#}",
-        label(failure.verdict),
-        sanitize(&failure.test)
-    );
+    // Of those that were followed by others, only those are told that one of them passed after.
+    let earlier = failure.of_tries.filter(|(number, of)| number < of);
+    let (style, label) = match earlier {
+        Some(_) => (palette.warning, "FLAKY"),
+        None => (bad, label(failure.verdict)),
+    };
+    let name = sanitize(&failure.test);
+    let mut text = format!("{style}{label}{style:#} {strong}{name}{strong:#}");
     if let Some(machine) = &detail.machine {
         let _ = write!(text, " on {}", sanitize(machine));
+    }
+    if let Some((number, of)) = failure.of_tries {
+        let verdict = failure.verdict.name();
+        let _ = write!(text, " ({verdict} at try {number} of {of})");
     }
     text.push('\n');
     for line in sanitized_lines(&detail.message) {

@@ -1,5 +1,6 @@
 //! JUnit XML, as continuous integration reads it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,24 +8,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use attest_events::{Event, EventKind, FailureDetail, Verdict};
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use crate::Reader;
 use crate::sanitize::{sanitize, sanitized_lines};
 
 /// The suite of tests whose name has no `::`.
-const SUITE: &str = "attest";
+pub(crate) const SUITE: &str = "attest";
 
 /// Collects the run and writes it as one XML document at its end. The part of a test's name before
 /// the last `::` is its suite.
 ///
 /// A failed or timed-out test is a `failure`; broken infrastructure and an interruption are an
-/// `error`.
+/// `error`. Of a test that was tried several times, the last try is its result, and the earlier
+/// ones stand in it: as `flakyFailure` where it passed at last, else as `rerunFailure`.
 #[derive(Debug)]
 pub struct Junit<W> {
     out: W,
     report: Report,
     suites: Vec<TestSuite>,
+    /// Tries that did not pass, of tests that still run.
+    reruns: HashMap<String, Vec<TestRerun>>,
     written: bool,
 }
 
@@ -52,6 +56,7 @@ impl<W: Write> Junit<W> {
             out,
             report: Report::new("attest"),
             suites: Vec::new(),
+            reruns: HashMap::new(),
             written: false,
         }
     }
@@ -96,10 +101,12 @@ impl<W: Write> Reader for Junit<W> {
                 verdict,
                 duration_ns,
                 failure,
+                ..
             } => {
                 let name = sanitize(event.test.as_deref().unwrap_or("?"));
                 let (suite, short) = name.rsplit_once("::").unwrap_or((SUITE, &name));
-                let status = status(*verdict, failure.as_ref());
+                let mut status = status(*verdict, failure.as_ref());
+                status.add_reruns(self.reruns.remove(&name).unwrap_or_default());
                 let mut case = TestCase::new(short, status);
                 case.set_classname(suite);
                 case.set_time(Duration::from_nanos(*duration_ns));
@@ -112,6 +119,16 @@ impl<W: Write> Reader for Junit<W> {
                     case.set_system_err(stderr);
                 }
                 self.add(suite, case);
+            }
+            EventKind::TryEnded {
+                verdict,
+                duration_ns,
+                failure,
+                ..
+            } => {
+                let name = sanitize(event.test.as_deref().unwrap_or("?"));
+                let rerun = rerun(*verdict, *duration_ns, failure.as_ref());
+                self.reruns.entry(name).or_default().push(rerun);
             }
             EventKind::RunEnded { breakdown, .. } => {
                 self.report
@@ -128,19 +145,46 @@ impl<W: Write> Reader for Junit<W> {
     }
 }
 
+/// A try that did not pass, and was not the last.
+fn rerun(verdict: Verdict, duration_ns: u64, failure: Option<&FailureDetail>) -> TestRerun {
+    let mut rerun = TestRerun::new(kind(verdict));
+    rerun.set_type(verdict.name());
+    rerun.set_time(Duration::from_nanos(duration_ns));
+    if let Some(failure) = failure {
+        rerun.set_message(message(failure));
+        rerun.set_description(description(failure));
+    }
+    if let Some(stdout) = output(failure, |failure| failure.stdout.as_deref()) {
+        rerun.set_system_out(stdout);
+    }
+    if let Some(stderr) = output(failure, |failure| failure.stderr.as_deref()) {
+        rerun.set_system_err(stderr);
+    }
+    rerun
+}
+
+/// Whether it is the test's fault.
+fn kind(verdict: Verdict) -> NonSuccessKind {
+    match verdict {
+        Verdict::Infrastructure | Verdict::Interrupted => NonSuccessKind::Error,
+        _ => NonSuccessKind::Failure,
+    }
+}
+
+/// One line.
+fn message(failure: &FailureDetail) -> String {
+    sanitized_lines(&failure.message).next().unwrap_or_default()
+}
+
 fn status(verdict: Verdict, failure: Option<&FailureDetail>) -> TestCaseStatus {
     let mut status = match verdict {
         Verdict::Passed => return TestCaseStatus::success(),
         Verdict::Skipped => TestCaseStatus::skipped(),
-        Verdict::Failed | Verdict::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Verdict::Infrastructure | Verdict::Interrupted => {
-            TestCaseStatus::non_success(NonSuccessKind::Error)
-        }
+        bad => TestCaseStatus::non_success(kind(bad)),
     };
     status.set_type(verdict.name());
     if let Some(failure) = failure {
-        let message = sanitized_lines(&failure.message).collect::<Vec<_>>();
-        status.set_message(message.first().map_or("", String::as_str));
+        status.set_message(message(failure));
         if verdict != Verdict::Skipped {
             status.set_description(description(failure));
         }
@@ -188,6 +232,8 @@ fn description(failure: &FailureDetail) -> String {
         );
         section(&title, &mut console.lines.iter().map(|line| sanitize(line)));
     }
+    // Readers of XML drop what is white at its end.
+    text.truncate(text.trim_end().len());
     text
 }
 
@@ -214,6 +260,15 @@ mod tests {
     #[test]
     fn the_whole_run() {
         insta::assert_snapshot!(written());
+    }
+
+    #[test]
+    fn earlier_tries_are_reruns() {
+        let mut reader = Junit::new(Vec::new());
+        for event in sample::parallel() {
+            reader.event(&event).unwrap();
+        }
+        insta::assert_snapshot!(String::from_utf8(reader.into_inner()).unwrap());
     }
 
     #[test]

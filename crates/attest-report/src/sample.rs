@@ -13,6 +13,16 @@ const MS: u64 = 1_000_000;
 pub(crate) const HOSTILE: &str =
     "\x1b[2J\x1b]0;owned\x07evil\r\x08\u{9b}1m <b>&amp;]]>\u{0}\u{fffe} \u{202e}gnorw";
 
+/// Its tests.
+pub(crate) const TESTS: [&str; 6] = [
+    "pings",
+    "web::serves",
+    "web::waits",
+    "web::crashes",
+    "forks",
+    "web::later",
+];
+
 /// Plays the whole run to a reader.
 pub(crate) fn play(reader: &mut impl Reader) {
     for event in events() {
@@ -58,7 +68,31 @@ impl Run {
         verdict: Verdict,
         failure: Option<FailureDetail>,
     ) {
-        self.summary.count(verdict);
+        self.ended(ms, test, took, verdict, failure, 1);
+    }
+
+    /// It took 100 ms, at the last of so many tries.
+    fn tried(
+        &mut self,
+        ms: u64,
+        test: &str,
+        verdict: Verdict,
+        failure: Option<FailureDetail>,
+        tries: u32,
+    ) {
+        self.ended(ms, test, 100, verdict, failure, tries);
+    }
+
+    fn ended(
+        &mut self,
+        ms: u64,
+        test: &str,
+        took: u64,
+        verdict: Verdict,
+        failure: Option<FailureDetail>,
+        tries: u32,
+    ) {
+        self.summary.count_tried(verdict, tries);
         let duration_ns = took * MS;
         self.test(
             ms,
@@ -67,6 +101,7 @@ impl Run {
                 verdict,
                 duration_ns,
                 failure,
+                tries,
             },
         );
     }
@@ -84,20 +119,13 @@ impl Run {
 }
 
 fn start(run: &mut Run) {
-    let tests = [
-        "pings",
-        "web::serves",
-        "web::waits",
-        "web::crashes",
-        "forks",
-        "web::later",
-    ];
     run.at(
         0,
         EventKind::RunStarted {
             version: "0.1.0".to_owned(),
             time: "2026-01-02T03:04:05Z".to_owned(),
-            tests: tests.map(str::to_owned).to_vec(),
+            tests: TESTS.map(str::to_owned).to_vec(),
+            jobs: 1,
             output: "attest-out/1".to_owned(),
         },
     );
@@ -365,4 +393,83 @@ fn end(mut run: Run) -> Vec<Event> {
         },
     );
     run.events
+}
+
+/// The events of a run of tests side by side: one passes at its second try, one never does, one
+/// waits, and one is not begun.
+pub(crate) fn parallel() -> Vec<Event> {
+    let mut run = Run::default();
+    run.at(
+        0,
+        EventKind::RunStarted {
+            version: "0.1.0".to_owned(),
+            time: "2026-01-02T03:04:05Z".to_owned(),
+            tests: ["web::one", "web::two", "big", "late"]
+                .map(str::to_owned)
+                .to_vec(),
+            jobs: 2,
+            output: "attest-out/2".to_owned(),
+        },
+    );
+    for (ms, test) in [(10, "web::one"), (20, "web::two")] {
+        run.test(ms, test, EventKind::TestStarted);
+        let machines = vec!["web".to_owned()];
+        run.test(ms, test, EventKind::LabStarted { machines });
+        let phase = Phase::Boot;
+        run.test(ms, test, EventKind::PhaseStarted { phase });
+    }
+    let text = "big waits: needs 768 MiB, 300 MiB are free of 2048 MiB".to_owned();
+    run.test(1_020, "big", EventKind::Progress { text });
+    for (ms, test) in [(1_810, "web::one"), (1_920, "web::two")] {
+        let (phase, duration_ns) = (Phase::Agent, 30 * MS);
+        let ended = EventKind::PhaseEnded { phase, duration_ns };
+        run.push(ms, Some(test), Some("web"), ended);
+        let phase = Phase::Test;
+        run.test(ms, test, EventKind::PhaseStarted { phase });
+    }
+    tries(&mut run);
+    end(run)
+}
+
+fn tries(run: &mut Run) {
+    let tried = |of, verdict| EventKind::TryEnded {
+        number: 1,
+        of,
+        verdict,
+        duration_ns: 100 * MS,
+        failure: Some(failed()),
+    };
+    run.test(2_000, "web::one", tried(2, Verdict::Failed));
+    let line = HOSTILE.to_owned();
+    run.push(
+        2_010,
+        Some("web::two"),
+        Some("web"),
+        EventKind::Console { line },
+    );
+    run.test(2_100, "web::two", tried(2, Verdict::Infrastructure));
+    run.tried(2_200, "web::one", Verdict::Passed, None, 2);
+    run.tried(2_300, "web::two", Verdict::Failed, Some(failed()), 2);
+    for (test, ms, verdict, message) in [
+        ("big", 2_500, Verdict::Passed, ""),
+        (
+            "late",
+            2_500,
+            Verdict::Skipped,
+            "not begun, for `web::two` did not pass",
+        ),
+    ] {
+        run.test(2_400, test, EventKind::TestStarted);
+        let failure = FailureDetail {
+            message: message.to_owned(),
+            ..FailureDetail::default()
+        };
+        run.tried(
+            ms,
+            test,
+            verdict,
+            (verdict != Verdict::Passed).then_some(failure),
+            1,
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use attest_events::{Breakdown, Phase};
+use attest_events::{Breakdown, MachineTime, Phase};
 
 use crate::human::duration;
 use crate::look::Palette;
@@ -15,10 +15,11 @@ const TOLERANCE: f64 = 0.02;
 /// The table: a line for the run, one for each machine, and the sum beside the wall time.
 pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
     let faint = palette.faint;
-    let mut rows = vec![header(), run_row(breakdown)];
+    let phases: Vec<Phase> = phases(breakdown).collect();
+    let mut rows = vec![header(&phases), run_row(breakdown, &phases)];
     rows.extend(breakdown.machines.iter().map(|machine| {
         let mut row = vec![format!("  {}", sanitize(&machine.machine))];
-        row.extend(Phase::ALL.into_iter().map(|phase| {
+        row.extend(phases.iter().map(|&phase| {
             machine
                 .phase_ns(phase)
                 .map_or_else(|| "-".to_owned(), duration)
@@ -47,16 +48,28 @@ pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
     text
 }
 
-fn header() -> Vec<String> {
+/// All but those for which a run needs saved labs, where it had none.
+fn phases(breakdown: &Breakdown) -> impl Iterator<Item = Phase> {
+    let was_in = |phase| {
+        let of_machine = |machine: &MachineTime| machine.phase_ns(phase).is_some();
+        breakdown.phase_ns(phase) > 0 || breakdown.machines.iter().any(of_machine)
+    };
+    let is_rare = |phase| matches!(phase, Phase::Snapshot | Phase::Restore);
+    let all = Phase::ALL.into_iter();
+    all.filter(move |&phase| !is_rare(phase) || was_in(phase))
+}
+
+fn header(phases: &[Phase]) -> Vec<String> {
     let mut row = vec!["where".to_owned()];
-    row.extend(Phase::ALL.map(|phase| phase.name().to_owned()));
+    row.extend(phases.iter().map(|phase| phase.name().to_owned()));
     row.push("total".to_owned());
     row
 }
 
-fn run_row(breakdown: &Breakdown) -> Vec<String> {
+fn run_row(breakdown: &Breakdown, phases: &[Phase]) -> Vec<String> {
     let mut row = vec!["run".to_owned()];
-    row.extend(Phase::ALL.map(|phase| duration(breakdown.phase_ns(phase))));
+    let times = phases.iter().map(|&phase| breakdown.phase_ns(phase));
+    row.extend(times.map(duration));
     row.push(duration(breakdown.sum_ns()));
     row
 }

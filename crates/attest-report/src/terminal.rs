@@ -1,22 +1,19 @@
 //! The run as its user sees it: what happens while it happens, what failed last, and the sum.
 
+mod summary;
+mod verbose;
+
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use attest_events::{
-    BootTimes, Breakdown, Event, EventKind, ExitCode, FailureDetail, MachineEnding, Phase, Summary,
-    Verdict, priority_prefix,
-};
+use attest_events::{BootTimes, Event, EventKind, FailureDetail, MachineEnding, Phase, Verdict};
 
 use crate::Reader;
 use crate::failure::{self, Failure};
 use crate::human::duration;
 use crate::live::Live;
 use crate::look::{Look, Palette};
-use crate::sanitize::{cut, sanitize, sanitized_lines};
-use crate::system;
-use crate::table::table;
+use crate::sanitize::sanitize;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -37,10 +34,15 @@ pub struct Terminal<W> {
     palette: Palette,
     verbosity: Verbosity,
     live: Option<Live>,
-    booting: HashMap<String, u64>,
+    /// Since when machines boot, by the test that they are for and their names.
+    booting: HashMap<(Option<String>, String), u64>,
+    /// The tests that run.
+    running: Vec<String>,
     /// Choices and progress that were shown: the same for every machine, and every lab.
     told: HashSet<String>,
     failures: Vec<Failure>,
+    /// Tries that did not pass, of tests that still run.
+    earlier: HashMap<String, Vec<Failure>>,
     /// The boots of guests with systemd, for the end.
     boots: Vec<(String, BootTimes)>,
     output: Option<String>,
@@ -67,8 +69,10 @@ impl<W: Write> Terminal<W> {
             verbosity,
             live: live.map(Live::new),
             booting: HashMap::new(),
+            running: Vec::new(),
             told: HashSet::new(),
             failures: Vec::new(),
+            earlier: HashMap::new(),
             boots: Vec::new(),
             output: None,
             ended: false,
@@ -102,7 +106,26 @@ impl<W: Write> Terminal<W> {
                 verdict,
                 duration_ns,
                 failure,
-            } => self.test_ended(event, *verdict, *duration_ns, failure.as_ref()),
+                tries,
+            } => {
+                let (name, verdict, time) = (name_of(event), *verdict, *duration_ns);
+                self.test_ended(name, verdict, time, failure.as_ref(), *tries)
+            }
+            EventKind::TryEnded {
+                number,
+                of,
+                verdict,
+                duration_ns,
+                failure,
+            } => {
+                let failure = Failure {
+                    test: name_of(event),
+                    verdict: *verdict,
+                    detail: failure.clone().unwrap_or_default(),
+                    of_tries: Some((*number, *of)),
+                };
+                self.try_ended(failure, *duration_ns)
+            }
             EventKind::RunEnded {
                 exit_code,
                 summary,
@@ -121,10 +144,22 @@ impl<W: Write> Terminal<W> {
             ..
         } = self.palette;
         let machine = event.machine.as_deref().map(sanitize);
+        let test = self.overlapping(event).map(sanitize);
+        let test = test.map_or_else(String::new, |test| format!("{test}: "));
         match &event.kind {
-            EventKind::RunStarted { version, tests, .. } => {
+            EventKind::RunStarted {
+                version,
+                tests,
+                jobs,
+                ..
+            } => {
                 let s = if tests.len() == 1 { "" } else { "s" };
-                format!("attest {}, {} test{s}\n", sanitize(version), tests.len())
+                let at_once = match *jobs {
+                    jobs @ 2.. if tests.len() > 1 => format!(", up to {jobs} at once"),
+                    _ => String::new(),
+                };
+                let version = sanitize(version);
+                format!("attest {version}, {} test{s}{at_once}\n", tests.len())
             }
             EventKind::Chosen {
                 what,
@@ -144,7 +179,7 @@ impl<W: Write> Terminal<W> {
             EventKind::Warning { message } => {
                 let about = machine.map(|name| format!("{name}: ")).unwrap_or_default();
                 format!(
-                    "{warning}warning{warning:#}: {about}{}\n",
+                    "{warning}warning{warning:#}: {test}{about}{}\n",
                     sanitize(message)
                 )
             }
@@ -155,11 +190,11 @@ impl<W: Write> Terminal<W> {
                 let Some(name) = machine else {
                     return String::new();
                 };
-                let since = self.booting.remove(&name);
+                let since = self.booting.remove(&(event.test.clone(), name.clone()));
                 let time = since.map(|since| event.at_ns.saturating_sub(since));
                 let after = time.map(|ns| format!(" after {}", duration(ns)));
                 format!(
-                    "{faint}{name} is up{}{faint:#}\n",
+                    "{faint}{test}{name} is up{}{faint:#}\n",
                     after.unwrap_or_default()
                 )
             }
@@ -167,7 +202,7 @@ impl<W: Write> Terminal<W> {
                 let name = machine.unwrap_or_default();
                 let colon = if detail.is_empty() { "" } else { ": " };
                 format!(
-                    "{bad}{name}{bad:#}: {}{colon}{}\n",
+                    "{test}{bad}{name}{bad:#}: {}{colon}{}\n",
                     ending.name(),
                     sanitize(detail)
                 )
@@ -175,6 +210,15 @@ impl<W: Write> Terminal<W> {
             _ if self.verbosity == Verbosity::Verbose => self.detail(event),
             _ => String::new(),
         }
+    }
+
+    /// The test of an event, where others run beside it.
+    fn overlapping<'a>(&self, event: &'a Event) -> Option<&'a str> {
+        let test = event.test.as_deref()?;
+        self.running
+            .iter()
+            .any(|other| other != test)
+            .then_some(test)
     }
 
     /// The line, if it is news.
@@ -186,230 +230,79 @@ impl<W: Write> Terminal<W> {
         }
     }
 
-    /// What only the verbose output shows: with the time and the machine.
-    fn detail(&self, event: &Event) -> String {
-        let line = |text: &str| vec![text.to_owned()];
-        let lines = match &event.kind {
-            EventKind::PhaseStarted { phase } => line(&format!("{} begins", phase.name())),
-            EventKind::PhaseEnded { phase, duration_ns } => {
-                line(&format!("{} took {}", phase.name(), duration(*duration_ns)))
-            }
-            EventKind::Console { line: text } => vec![self.guest_line("|", text)],
-            EventKind::Journal {
-                unit,
-                priority,
-                message,
-                ..
-            } => {
-                let mark = format!("{}: {}", sanitize(unit), priority_prefix(*priority));
-                sanitized_lines(message)
-                    .map(|text| self.guest_line(mark.trim_end(), &text))
-                    .collect()
-            }
-            EventKind::SystemUp { state, failed, .. } => line(&format!(
-                "the system is up: {}",
-                system::state(state, failed)
-            )),
-            EventKind::AgentUp {
-                version,
-                generation,
-            } => line(&format!(
-                "agent {} answers (protocol generation {generation})",
-                sanitize(version)
-            )),
-            EventKind::OperationStarted {
-                id,
-                operation,
-                subject,
-            } => line(&format!(
-                "#{id} {}: {}",
-                sanitize(operation),
-                sanitize(subject)
-            )),
-            EventKind::OperationEnded {
-                id,
-                duration_ns,
-                error,
-            } => {
-                let took = duration(*duration_ns);
-                line(&match error {
-                    None => format!("#{id} done in {took}"),
-                    Some(error) => format!("#{id} failed in {took}: {}", sanitize(error)),
-                })
-            }
-            EventKind::Output { id, stream, text } => {
-                let mark = match stream {
-                    attest_events::OutputStream::Stdout => format!("#{id} >"),
-                    attest_events::OutputStream::Stderr => format!("#{id} !"),
-                };
-                sanitized_lines(text)
-                    .map(|text| self.guest_line(&mark, &text))
-                    .collect()
-            }
-            EventKind::MachineEnded { ending, detail } => {
-                line(&format!("{} {}", ending.name(), sanitize(detail)))
-            }
-            EventKind::TestStarted => line(&format!(
-                "test {} begins",
-                sanitize(event.test.as_deref().unwrap_or("?"))
-            )),
-            EventKind::StepStarted { step, text } => {
-                line(&format!("step {step}: {}", sanitize(text)))
-            }
-            EventKind::Log { message, .. } => sanitized_lines(message).collect(),
-            // What is done in it is said by the operations themselves.
-            EventKind::LogBegan {
-                message,
-                subtest: true,
-                ..
-            } => line(&format!("subtest: {}", sanitize(message))),
-            EventKind::LabEnded => line("the lab is gone"),
-            _ => Vec::new(),
-        };
-        let faint = self.palette.faint;
-        let seconds = std::time::Duration::from_nanos(event.at_ns).as_secs_f64();
-        let machine = sanitize(event.machine.as_deref().unwrap_or("-"));
-        lines.iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(
-                text,
-                "{faint}{seconds:>9.3} {machine:<8}{faint:#} {}",
-                line.trim_end()
-            );
-            text
-        })
-    }
-
-    /// A line that a guest wrote, cut so that it stays one line of the terminal.
-    fn guest_line(&self, mark: &str, text: &str) -> String {
-        // The time and the machine's name stand before it.
-        let width = self.look.width.map(|width| width.saturating_sub(20));
-        cut(&format!("{mark} {}", sanitize(text)), width)
-    }
-
     fn test_ended(
         &mut self,
-        event: &Event,
+        name: String,
         verdict: Verdict,
         duration_ns: u64,
         failure: Option<&FailureDetail>,
+        tries: u32,
     ) -> String {
-        let name = event.test.clone().unwrap_or_else(|| "?".to_owned());
-        let line = self.verdict_line(&name, verdict, duration_ns, failure);
+        let earlier = self.earlier.remove(&name).unwrap_or_default();
+        let is_flaky = verdict == Verdict::Passed && tries > 1;
+        let (style, label) = if is_flaky {
+            // Nobody should have to ask whether it was one.
+            self.failures.extend(earlier);
+            (self.palette.warning, "FLAKY")
+        } else {
+            let style = match verdict {
+                Verdict::Passed => self.palette.good,
+                Verdict::Skipped => self.palette.warning,
+                _ => self.palette.bad,
+            };
+            (style, failure::label(verdict))
+        };
+        let remark = match (tries, verdict) {
+            (2.., Verdict::Passed) => format!(": passed at try {tries}"),
+            (2.., _) => format!(": not in {tries} tries"),
+            // Only here: skipped tests have no block of their own at the end.
+            (_, Verdict::Skipped) => failure.map(first_line).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let line = verdict_line(style, label, duration_ns, &name, &remark);
         if verdict.is_bad() {
             self.failures.push(Failure {
                 test: name,
                 verdict,
                 detail: failure.cloned().unwrap_or_default(),
+                of_tries: (tries > 1).then_some((tries, tries)),
             });
-        } else if self.verbosity == Verbosity::Quiet {
+        } else if self.verbosity == Verbosity::Quiet && !is_flaky {
             return String::new();
         }
         line
     }
 
-    fn verdict_line(
-        &self,
-        name: &str,
-        verdict: Verdict,
-        duration_ns: u64,
-        failure: Option<&FailureDetail>,
-    ) -> String {
-        let style = match verdict {
-            Verdict::Passed => self.palette.good,
-            Verdict::Skipped => self.palette.warning,
-            _ => self.palette.bad,
-        };
-        let label = failure::label(verdict);
-        let time = duration(duration_ns);
-        let mut line = format!("{style}{label:>7}{style:#} {time:>8}  {}", sanitize(name));
-        // Only here: skipped tests have no block of their own at the end.
-        let reason = failure.filter(|_| verdict == Verdict::Skipped);
-        if let Some(reason) = reason.and_then(|failure| failure.message.lines().next()) {
-            let _ = write!(line, ": {}", sanitize(reason));
+    /// Another follows.
+    fn try_ended(&mut self, failure: Failure, duration_ns: u64) -> String {
+        let why = first_line(&failure.detail);
+        let (number, of) = failure.of_tries.unwrap_or((1, 1));
+        let remark = format!(" (try {number} of {of}){why}");
+        let style = self.palette.warning;
+        let line = verdict_line(style, "RETRY", duration_ns, &failure.test, &remark);
+        let earlier = self.earlier.entry(failure.test.clone()).or_default();
+        earlier.push(failure);
+        if self.verbosity == Verbosity::Quiet {
+            return String::new();
         }
-        line.push('\n');
         line
-    }
-
-    fn run_ended(
-        &mut self,
-        exit_code: ExitCode,
-        summary: &Summary,
-        breakdown: &Breakdown,
-    ) -> String {
-        self.ended = true;
-        let mut text = self.failures_text();
-        if self.verbosity > Verbosity::Quiet {
-            let _ = write!(text, "\n{}", table(breakdown, self.palette));
-        }
-        if self.verbosity == Verbosity::Verbose {
-            let faint = self.palette.faint;
-            for (machine, times) in &self.boots {
-                let times = system::times(times);
-                let _ = writeln!(text, "{faint}boot of {machine}: {times}{faint:#}");
-            }
-        }
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        let style = match exit_code {
-            ExitCode::Passed => self.palette.good,
-            _ => self.palette.bad,
-        };
-        let counts = Verdict::ALL
-            .into_iter()
-            .map(|verdict| (verdict, summary.of(verdict)))
-            .filter(|(verdict, count)| {
-                *count > 0
-                    || matches!(
-                        verdict,
-                        Verdict::Passed | Verdict::Failed | Verdict::Skipped
-                    )
-            })
-            .map(|(verdict, count)| format!("{count} {}", verdict.name()))
-            .collect::<Vec<_>>()
-            .join(", ");
-        let _ = write!(
-            text,
-            "{style}{counts}{style:#} in {}",
-            duration(breakdown.wall_ns)
-        );
-        if exit_code != ExitCode::Passed {
-            let _ = write!(
-                text,
-                " ({}, exit code {})",
-                exit_code.meaning(),
-                exit_code.code()
-            );
-        }
-        text.push('\n');
-        text
-    }
-
-    fn failures_text(&mut self) -> String {
-        let mut text = String::new();
-        for failure in std::mem::take(&mut self.failures) {
-            text.push('\n');
-            text.push_str(&failure::render(&failure, self.look, self.palette));
-        }
-        if let (false, Some(output)) = (text.is_empty(), &self.output) {
-            let _ = writeln!(
-                text,
-                "\nconsoles, artifacts and events: {}",
-                sanitize(output)
-            );
-        }
-        text
     }
 
     fn remember(&mut self, event: &Event) {
         match (&event.kind, event.machine.as_deref()) {
             (EventKind::RunStarted { output, .. }, _) => self.output = Some(output.clone()),
+            (EventKind::TestStarted, _) => self.running.extend(event.test.clone()),
+            (EventKind::TestEnded { .. }, _) => {
+                let is_other = |test: &Option<String>| *test != event.test;
+                self.running
+                    .retain(|test| Some(test) != event.test.as_ref());
+                self.booting.retain(|(test, _), _| is_other(test));
+            }
             (EventKind::LabStarted { machines }, _) => {
-                self.booting = machines
-                    .iter()
-                    .map(|machine| (sanitize(machine), event.at_ns))
-                    .collect();
+                for machine in machines {
+                    let machine = (event.test.clone(), sanitize(machine));
+                    self.booting.insert(machine, event.at_ns);
+                }
             }
             // Images, which may take minutes to build, are no part of a machine's boot.
             (
@@ -417,10 +310,13 @@ impl<W: Write> Terminal<W> {
                     phase: Phase::Spawn,
                 },
                 None,
-            ) => self
-                .booting
-                .values_mut()
-                .for_each(|since| *since = event.at_ns),
+            ) => {
+                for ((test, _), since) in &mut self.booting {
+                    if *test == event.test {
+                        *since = event.at_ns;
+                    }
+                }
+            }
             (EventKind::SystemUp { times, .. }, Some(machine)) => {
                 self.boots.push((sanitize(machine), times.clone()));
             }
@@ -455,105 +351,31 @@ impl<W: Write> Reader for Terminal<W> {
     }
 }
 
+fn name_of(event: &Event) -> String {
+    event.test.clone().unwrap_or_else(|| "?".to_owned())
+}
+
+/// Behind a colon; nothing where there is none.
+fn first_line(failure: &FailureDetail) -> String {
+    let line = failure.message.lines().next();
+    line.map_or_else(String::new, |line| format!(": {}", sanitize(line)))
+}
+
+fn verdict_line(
+    style: anstyle::Style,
+    label: &str,
+    duration_ns: u64,
+    name: &str,
+    remark: &str,
+) -> String {
+    let time = duration(duration_ns);
+    let name = sanitize(name);
+    format!("{style}{label:>7}{style:#} {time:>8}  {name}{remark}\n")
+}
+
 fn bad_ending(ending: MachineEnding) -> bool {
     !matches!(ending, MachineEnding::Stopped | MachineEnding::PoweredOff)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample;
-
-    fn written(look: Look, verbosity: Verbosity) -> String {
-        let mut reader = Terminal::new(Vec::new(), look, verbosity);
-        sample::play(&mut reader);
-        String::from_utf8(reader.into_inner()).unwrap()
-    }
-
-    #[test]
-    fn quiet() {
-        insta::assert_snapshot!(written(Look::plain(), Verbosity::Quiet));
-    }
-
-    #[test]
-    fn normal() {
-        insta::assert_snapshot!(written(Look::plain(), Verbosity::Normal));
-    }
-
-    #[test]
-    fn verbose() {
-        insta::assert_snapshot!(written(Look::plain(), Verbosity::Verbose));
-    }
-
-    #[test]
-    fn colour_adds_styles_and_no_words() {
-        let colour = Look {
-            colour: true,
-            ..Look::plain()
-        };
-        let styled = written(colour, Verbosity::Verbose);
-        assert!(styled.contains("\x1b["));
-        let words = anstream::adapter::strip_str(&styled).to_string();
-        assert_eq!(words, written(Look::plain(), Verbosity::Verbose));
-    }
-
-    #[test]
-    fn without_colour_nothing_steers_the_terminal() {
-        let text = written(Look::plain(), Verbosity::Verbose);
-        let steering = |c: char| c.is_control() && c != '\n';
-        assert!(!text.contains(steering), "{text:?}");
-    }
-
-    #[test]
-    fn consoles_are_cut_to_the_terminal() {
-        let narrow = Look {
-            width: Some(40),
-            ..Look::plain()
-        };
-        let text = written(narrow, Verbosity::Verbose);
-        let lines: Vec<_> = text
-            .lines()
-            .filter(|line| line.contains("web      |"))
-            .collect();
-        assert!(!lines.is_empty());
-        assert!(
-            lines.iter().all(|line| line.chars().count() <= 40),
-            "{lines:#?}"
-        );
-        assert!(
-            text.contains("    | httpd: no such file: /srv/index.h…"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_lab_without_a_run_ends_in_silence() {
-        let mut reader = Terminal::new(Vec::new(), Look::plain(), Verbosity::Quiet);
-        let events = sample::events();
-        let lab = |event: &&Event| matches!(event.kind, EventKind::LabStarted { .. });
-        reader.event(events.iter().find(lab).unwrap()).unwrap();
-        reader.finish().unwrap();
-        assert!(reader.into_inner().is_empty());
-    }
-
-    #[test]
-    fn a_run_that_broke_off_says_so_after_its_failures() {
-        let mut reader = Terminal::new(Vec::new(), Look::plain(), Verbosity::Quiet);
-        let events = sample::events();
-        let failed = |event: &Event| matches!(&event.kind, EventKind::TestEnded { verdict, .. } if verdict.is_bad());
-        let end = events.iter().position(failed).unwrap();
-        for event in &events[..=end] {
-            reader.event(event).unwrap();
-        }
-        reader.finish().unwrap();
-        reader.finish().unwrap();
-        let text = String::from_utf8(reader.into_inner()).unwrap();
-        assert!(text.contains("returned error: 404"), "{text}");
-        assert_eq!(
-            text.matches("the run broke off: it has no result\n")
-                .count(),
-            1,
-            "{text}"
-        );
-    }
-}
+mod tests;

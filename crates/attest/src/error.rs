@@ -287,6 +287,16 @@ pub enum Error {
         /// Whether the test failed, rather than something beneath it.
         is_test: bool,
     },
+    /// A lab did not come to the state that a test begins from.
+    #[error("{}", detail.message)]
+    Stage {
+        /// What is known.
+        detail: Box<FailureDetail>,
+        /// What it means for the test.
+        verdict: Verdict,
+        /// How many of its set-ups it had: the next one failed. `None`: it did not even boot.
+        set_ups: Option<usize>,
+    },
     /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
@@ -374,6 +384,7 @@ impl Error {
             | Self::Script { is_test: true, .. } => Verdict::Failed,
             Self::TimedOut { .. } | Self::TestTimedOut { .. } => Verdict::TimedOut,
             Self::Interrupted => Verdict::Interrupted,
+            Self::Stage { verdict, .. } => *verdict,
             Self::Systemd(failure) => failure.verdict(),
             Self::Step { source, .. } => source.verdict(),
             Self::Guest { failure, .. }
@@ -424,7 +435,7 @@ impl Error {
 
     /// What a report shows of it.
     pub fn detail(&self) -> FailureDetail {
-        if let Self::Script { detail, .. } = self {
+        if let Self::Script { detail, .. } | Self::Stage { detail, .. } = self {
             return (**detail).clone();
         }
         let mut detail = FailureDetail {

@@ -99,6 +99,7 @@ async fn run_async(
         verdict,
         duration_ns: nanoseconds(took),
         failure: failure.clone(),
+        tries: 1,
     });
     drop(recorder);
     let _ = writing.await;

@@ -49,6 +49,7 @@ mod pattern;
 mod recorder;
 pub mod run;
 mod runtime;
+pub mod schedule;
 mod screen;
 pub mod scripts;
 mod session;

@@ -24,6 +24,11 @@ impl Limit {
         Self::from_now("the test", duration)
     }
 
+    /// From now on: one set-up.
+    pub(crate) fn of_setup(duration: Duration) -> Self {
+        Self::from_now("the set-up", duration)
+    }
+
     /// From now on: all tests of a manifest, boots included.
     pub(crate) fn of_run(duration: Duration) -> Self {
         Self::from_now("the run", duration)

@@ -19,26 +19,33 @@ const TOUCHED: usize = 16;
 /// A unit that a test has to do with: its machine, whose manager has it, and its whole name.
 pub(crate) type TouchedUnit = (String, Whose, String);
 
-/// Makes the events of one run. Clones record into the same stream.
+/// Makes the events of one run. Clones record into the same stream, for the same test.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    inner: Arc<Inner>,
+    stream: Arc<Stream>,
+    scope: Arc<Scope>,
 }
 
+/// What all recorders of a run have in common.
 #[derive(Debug)]
-struct Inner {
+struct Stream {
     began: Instant,
-    test: Mutex<Option<String>>,
     /// `None` after the end of the run: nothing happens after that.
     marks: Mutex<Option<Marks>>,
     next_operation: AtomicU64,
-    /// Operations of the current test that have not ended, as its user would write them.
-    in_flight: Mutex<BTreeMap<u64, String>>,
-    /// Units that the current test has to do with: machine, manager, name.
-    touched: Mutex<BTreeSet<TouchedUnit>>,
     line_backlog: Arc<AtomicU64>,
     lines_dropped: AtomicU64,
     events: Option<mpsc::UnboundedSender<Queued>>,
+}
+
+/// What is one test's.
+#[derive(Debug, Default)]
+struct Scope {
+    test: Mutex<Option<String>>,
+    /// Operations of the test that have not ended, as its user would write them.
+    in_flight: Mutex<BTreeMap<u64, String>>,
+    /// Units that the test has to do with: machine, manager, name.
+    touched: Mutex<BTreeSet<TouchedUnit>>,
 }
 
 /// What waits for the reader.
@@ -86,7 +93,7 @@ impl Recorder {
     pub fn new(began: Instant) -> (Self, EventStream) {
         let (sender, events) = mpsc::unbounded_channel();
         let recorder = Self::with(began, Some(sender));
-        let line_backlog = Arc::clone(&recorder.inner.line_backlog);
+        let line_backlog = Arc::clone(&recorder.stream.line_backlog);
         (
             recorder,
             EventStream {
@@ -103,29 +110,37 @@ impl Recorder {
 
     fn with(began: Instant, events: Option<mpsc::UnboundedSender<Queued>>) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            stream: Arc::new(Stream {
                 began,
-                test: Mutex::new(None),
                 marks: Mutex::new(Some(Marks::new())),
                 next_operation: AtomicU64::new(1),
-                in_flight: Mutex::default(),
-                touched: Mutex::default(),
                 line_backlog: Arc::new(AtomicU64::new(0)),
                 lines_dropped: AtomicU64::new(0),
                 events,
             }),
+            scope: Arc::default(),
         }
+    }
+
+    /// A recorder into the same stream, for a test that runs beside others.
+    pub(crate) fn for_test(&self, test: &str) -> Self {
+        let child = Self {
+            stream: Arc::clone(&self.stream),
+            scope: Arc::default(),
+        };
+        child.set_test(Some(test));
+        child
     }
 
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
-        nanoseconds(self.inner.began.elapsed())
+        nanoseconds(self.stream.began.elapsed())
     }
 
     /// Wait until the reader is done with all that was recorded before: it has come for more, or
     /// comes no more.
     pub async fn read(&self) {
-        let Some(events) = &self.inner.events else {
+        let Some(events) = &self.stream.events else {
             return;
         };
         let (watcher, is_read) = oneshot::channel();
@@ -152,15 +167,15 @@ impl Recorder {
 
     /// Record a line of a console or of a journal, unless too many wait already.
     pub(crate) fn record_line(&self, machine: &str, line: EventKind) {
-        let inner = &self.inner;
-        if inner.events.is_none() {
+        let stream = &self.stream;
+        if stream.events.is_none() {
             return;
         }
-        if inner.line_backlog.load(Ordering::Relaxed) >= LINE_BACKLOG {
-            inner.lines_dropped.fetch_add(1, Ordering::Relaxed);
+        if stream.line_backlog.load(Ordering::Relaxed) >= LINE_BACKLOG {
+            stream.lines_dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let dropped = inner.lines_dropped.swap(0, Ordering::Relaxed);
+        let dropped = stream.lines_dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             self.record_machine(
                 machine,
@@ -169,7 +184,7 @@ impl Recorder {
                 },
             );
         }
-        inner.line_backlog.fetch_add(1, Ordering::Relaxed);
+        stream.line_backlog.fetch_add(1, Ordering::Relaxed);
         self.record_machine(machine, line);
     }
 
@@ -180,17 +195,17 @@ impl Recorder {
         if event.test.is_none() {
             event
                 .test
-                .clone_from(&self.inner.test.lock().expect("not poisoned"));
+                .clone_from(&self.scope.test.lock().expect("not poisoned"));
         }
         if is_line(&event.kind) {
-            self.inner.line_backlog.fetch_add(1, Ordering::Relaxed);
+            self.stream.line_backlog.fetch_add(1, Ordering::Relaxed);
         }
         self.emit(event);
     }
 
     /// Where the time went until now.
     pub(crate) fn breakdown(&self) -> Breakdown {
-        let marks = self.inner.marks.lock().expect("not poisoned").clone();
+        let marks = self.stream.marks.lock().expect("not poisoned").clone();
         marks.unwrap_or_default().finish(self.now())
     }
 
@@ -224,14 +239,14 @@ impl Recorder {
     /// Events from now on belong to this test.
     pub(crate) fn set_test(&self, test: Option<&str>) {
         // What was given up with the test before has no end.
-        self.inner.in_flight.lock().expect("not poisoned").clear();
-        self.inner.touched.lock().expect("not poisoned").clear();
-        *self.inner.test.lock().expect("not poisoned") = test.map(str::to_owned);
+        self.scope.in_flight.lock().expect("not poisoned").clear();
+        self.scope.touched.lock().expect("not poisoned").clear();
+        *self.scope.test.lock().expect("not poisoned") = test.map(str::to_owned);
     }
 
     /// The test has to do with this unit.
     pub(crate) fn touch(&self, machine: &str, whose: Whose, unit: String) {
-        let mut touched = self.inner.touched.lock().expect("not poisoned");
+        let mut touched = self.scope.touched.lock().expect("not poisoned");
         if touched.len() < TOUCHED {
             touched.insert((machine.to_owned(), whose, unit));
         }
@@ -239,22 +254,22 @@ impl Recorder {
 
     /// The units that the test has to do with.
     pub(crate) fn touched(&self) -> BTreeSet<TouchedUnit> {
-        self.inner.touched.lock().expect("not poisoned").clone()
+        self.scope.touched.lock().expect("not poisoned").clone()
     }
 
     /// A number for an operation.
     pub(crate) fn operation(&self) -> u64 {
-        self.inner.next_operation.fetch_add(1, Ordering::Relaxed)
+        self.stream.next_operation.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What the test has begun and not ended, oldest first, as `machine: exec sleep 9`.
     pub(crate) fn in_flight(&self) -> Vec<String> {
-        let in_flight = self.inner.in_flight.lock().expect("not poisoned");
+        let in_flight = self.scope.in_flight.lock().expect("not poisoned");
         in_flight.values().cloned().collect()
     }
 
     fn send(&self, at_ns: u64, machine: Option<&str>, kind: EventKind) {
-        let test = self.inner.test.lock().expect("not poisoned").clone();
+        let test = self.scope.test.lock().expect("not poisoned").clone();
         self.emit(Event {
             at_ns,
             test,
@@ -264,7 +279,7 @@ impl Recorder {
     }
 
     fn emit(&self, event: Event) {
-        let mut marks = self.inner.marks.lock().expect("not poisoned");
+        let mut marks = self.stream.marks.lock().expect("not poisoned");
         let Some(open) = marks.as_mut() else {
             return;
         };
@@ -274,14 +289,14 @@ impl Recorder {
         }
         self.follow_operations(&event);
         // Under the lock, or an event could come after the last.
-        if let Some(events) = &self.inner.events {
+        if let Some(events) = &self.stream.events {
             // The reader may have gone first, at the end of the run.
             let _ = events.send(Queued::Event(event));
         }
     }
 
     fn follow_operations(&self, event: &Event) {
-        let in_flight = || self.inner.in_flight.lock().expect("not poisoned");
+        let in_flight = || self.scope.in_flight.lock().expect("not poisoned");
         match &event.kind {
             EventKind::OperationStarted {
                 id,
@@ -316,5 +331,32 @@ mod tests {
         drop(events);
         recorder.read().await;
         Recorder::silent().read().await;
+    }
+
+    #[tokio::test]
+    async fn tests_side_by_side_share_the_stream_and_nothing_else() {
+        let (recorder, mut events) = Recorder::new(Instant::now());
+        let (one, other) = (recorder.for_test("one"), recorder.for_test("other"));
+        let begin = |recorder: &Recorder| {
+            let id = recorder.operation();
+            let (operation, subject) = ("exec".to_owned(), format!("sleep {id}"));
+            let kind = EventKind::OperationStarted {
+                id,
+                operation,
+                subject,
+            };
+            recorder.record_machine("a", kind);
+            id
+        };
+        assert_ne!(begin(&one), begin(&other));
+        assert_eq!(one.in_flight(), ["a: exec sleep 1"]);
+        assert_eq!(other.in_flight(), ["a: exec sleep 2"]);
+        recorder.record(EventKind::LabEnded);
+        let mut of_tests = Vec::new();
+        for _ in 0..3 {
+            of_tests.push(events.next().await.unwrap().test);
+        }
+        let expected = [Some("one"), Some("other"), None];
+        assert_eq!(of_tests, expected.map(|test| test.map(str::to_owned)));
     }
 }

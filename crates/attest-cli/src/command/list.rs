@@ -13,7 +13,14 @@ use crate::failure::Failure;
 
 pub(crate) fn run(arguments: &Select) -> CommandResult {
     let (paths, filter) = split(&arguments.paths);
-    let selection = Selection::load(&paths, filter.as_deref(), &Overrides::default())?;
+    let overrides = Overrides::default();
+    let loading = Selection::load_with_scripts(
+        &paths,
+        filter.as_deref(),
+        &overrides,
+        &attest_script::Scripts,
+    );
+    let selection = super::runtime()?.block_on(loading)?;
     if selection.labs.is_empty() {
         return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use attest::Recorder;
-use attest::run::{OutputDirectory, Overrides, Run, Selection};
+use attest::run::{Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection};
+use attest::schedule::History;
 use attest_report::{JsonLines, Junit, Readers};
 
 use super::CommandResult;
@@ -21,16 +22,28 @@ pub(crate) fn run(
     began: Instant,
 ) -> CommandResult {
     let (paths, filter) = split(&arguments.select.paths);
-    let selection = Selection::load(&paths, filter.as_deref(), &Overrides::from(&arguments.lab))?;
+    let overrides = Overrides::from(&arguments.lab);
+    let history = history(arguments)?;
+    let runtime = super::runtime()?;
+    let scripts: Arc<dyn ScriptRunner> = Arc::new(attest_script::Scripts);
+    let loading =
+        Selection::load_with_scripts(&paths, filter.as_deref(), &overrides, scripts.as_ref());
+    let mut selection = runtime.block_on(loading)?;
     if selection.labs.is_empty() {
         return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
+    }
+    if let Some(shard) = arguments.schedule.shard {
+        selection.keep_shard(shard, &history);
+        if selection.labs.is_empty() {
+            let text = format!("shard {shard} has no test: there are fewer tests than shards");
+            return Err(Failure::nothing(text));
+        }
     }
     let directory = match &arguments.output {
         Some(path) => OutputDirectory::create(path)?,
         None => OutputDirectory::create_default()?,
     };
     let readers = readers(arguments, verbosity, directory.path())?;
-    let runtime = super::runtime()?;
     orphans::adopt();
     let code = runtime.block_on(async {
         let unavailable =
@@ -43,7 +56,8 @@ pub(crate) fn run(
             output: directory,
             cache: arguments.lab.cache.clone(),
             interrupted,
-            scripts: Some(Arc::new(attest_script::Scripts)),
+            scripts: Some(scripts),
+            options: options(&arguments.schedule, history),
         };
         let code = run.run(selection).await;
         let written = pumping.await.expect("readers do not panic");
@@ -55,6 +69,35 @@ pub(crate) fn run(
     orphans::end();
     runtime.shutdown_background();
     code
+}
+
+/// What earlier runs took: by the file that was asked for, which has to be there, or by the cache.
+fn history(arguments: &arguments::Run) -> Result<History, Failure> {
+    if let Some(path) = &arguments.schedule.timings {
+        return History::read(path)
+            .map_err(|error| Failure::usage(format!("error: {}", attest::chain(&error))));
+    }
+    let cache = arguments.lab.cache.clone();
+    let cache = cache.or_else(attest::images::default_place);
+    Ok(cache
+        .map(|cache| History::of_cache(&cache))
+        .unwrap_or_default())
+}
+
+fn options(schedule: &arguments::Schedule, history: History) -> Options {
+    let usual = Options::default();
+    Options {
+        jobs: schedule.jobs.unwrap_or(usual.jobs),
+        order: schedule.order,
+        retries: schedule.retries,
+        repeat: match (schedule.repeat, schedule.until_failure) {
+            (at_most, true) => Repeat::UntilFailure { at_most },
+            (Some(times), false) => Repeat::Times(times),
+            (None, false) => Repeat::Once,
+        },
+        fail_fast: schedule.fail_fast,
+        history,
+    }
 }
 
 fn readers(

@@ -93,6 +93,7 @@ async fn run_async(configuration: Configuration, began: Instant) -> Result<Over,
         verdict: done.verdict,
         duration_ns: nanoseconds(done.took),
         failure: done.failure,
+        tries: 1,
     });
     clean_up(&session, &recorder).await;
     let mut summary = Summary::default();

@@ -163,6 +163,7 @@ impl<W: Write> Reader for NixosJunit<W> {
                 verdict,
                 duration_ns,
                 failure,
+                ..
             } => {
                 let seconds = Duration::from_nanos(*duration_ns).as_secs_f64();
                 self.ended(*verdict, seconds, failure.as_ref());

@@ -103,6 +103,7 @@ fn script() -> Vec<Event> {
                     message: "command `false` failed (exit code 1)".to_owned(),
                     ..FailureDetail::default()
                 }),
+                tries: 1,
             },
         ),
     ]
@@ -159,6 +160,7 @@ fn a_subtest_that_was_broken_off_has_failed() {
             message: "the time is out".to_owned(),
             ..FailureDetail::default()
         }),
+        tries: 1,
     };
     let events = [
         event(1, None, begin(1, "hangs", true)),

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use attest_events::{Event, EventKind, FailureDetail, Verdict};
 use attest_manifest::{RustTestPlan, RustTestSource};
 
-use super::{EVENTS_VARIABLE, Judged, OUTPUT_VARIABLE, SelectedTest, TIMEOUT_VARIABLE};
+use super::judge::Judged;
+use super::{EVENTS_VARIABLE, OUTPUT_VARIABLE, SelectedTest, TIMEOUT_VARIABLE};
 use crate::error::{Error, Result};
 use crate::recorder::Recorder;
 
@@ -114,9 +115,9 @@ pub(super) async fn run(
     let both = said_end
         .try_clone()
         .map_err(Error::io("no pipe for a test's output"))?;
-    let mut command = tokio::process::Command::new(&binary);
+    let mut command = tokio::process::Command::new(binary);
     command
-        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(EVENTS_VARIABLE, events_path)
         .env(OUTPUT_VARIABLE, &output)
         .env(TIMEOUT_VARIABLE, test.timeout.as_millis().to_string())
@@ -155,6 +156,7 @@ fn read_events(events: impl BufRead, recorder: &Recorder, offset: u64) -> Told {
                 verdict,
                 failure,
                 duration_ns,
+                ..
             } => {
                 told = Some(Judged {
                     verdict,

@@ -99,19 +99,7 @@ pub enum ScriptVerdict {
     Infrastructure(Box<FailureDetail>),
 }
 
-/// Run a script that is one test.
-pub(super) async fn run(
-    runner: Option<&dyn ScriptRunner>,
-    lab: &Lab,
-    script: &Path,
-    artifacts: &Path,
-) -> Result<()> {
-    run_part(runner, lab, script, &ScriptPart::Whole, artifacts)
-        .await
-        .map(drop)
-}
-
-/// What the part returned.
+/// Run a part of a script on this lab; gives what it returned.
 pub(super) async fn run_part(
     runner: Option<&dyn ScriptRunner>,
     lab: &Lab,

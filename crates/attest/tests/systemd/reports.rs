@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use attest::events::{Event, EventKind, FailureDetail, Verdict};
 use attest::manifest::{Step, Test, UnitAction, Wait};
-use attest::run::{OutputDirectory, Overrides, Run, Selection};
+use attest::run::{Options, OutputDirectory, Overrides, Run, Selection};
 use attest::{Backend, EventStream, Recorder, Run as _};
 
 use crate::debian::can_contain;
@@ -174,6 +174,11 @@ fn all_events(selection: Selection, directory: &std::path::Path) -> Vec<Event> {
         cache: None,
         interrupted,
         scripts: None,
+        // Their ends are asked for by their places.
+        options: Options {
+            jobs: 1,
+            ..Options::default()
+        },
     };
     let collect = async {
         let mut all = Vec::new();

@@ -1,0 +1,268 @@
+//! Where tests meet their labs: one try of one test.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use attest_events::{Phase, Verdict};
+use attest_manifest::TestKind;
+use attest_vmm::BoxFuture;
+use serde_json::Value;
+
+use super::engine::{Attempt, Bench};
+use super::judge::{Judged, judge};
+use super::labs::{self, Labs, Provided};
+use super::script_test::{self, ScriptPart};
+use super::select::SelectedTest;
+use super::stage::{Stage, StageSetup};
+use super::{rust_test, steps};
+use crate::error::{Error, Result};
+use crate::lab::{Lab, LabContext};
+use crate::limit::Limit;
+
+/// Runs tests on labs.
+#[derive(Debug)]
+pub(super) struct LabBench {
+    labs: Labs,
+    cache: Option<PathBuf>,
+    /// The run's own: Rust tests make theirs in it.
+    output: PathBuf,
+    broken: Mutex<Vec<Broken>>,
+}
+
+/// A state that no lab comes to.
+#[derive(Debug)]
+struct Broken {
+    stage: Stage,
+    /// How many of its set-ups are done when it breaks; `None`: it does not even boot.
+    set_ups: Option<usize>,
+    /// The test that found out.
+    tried_by: String,
+}
+
+/// The lab of a job, with what was done to it.
+#[derive(Debug)]
+pub(super) struct Place {
+    lab: Lab,
+    /// Each with what it returned.
+    done: Vec<(StageSetup, Value)>,
+}
+
+/// The clock of one try: it starts when its lab is ready.
+#[derive(Debug)]
+struct Ran {
+    timeout: Duration,
+    run: Limit,
+    began: Option<Instant>,
+}
+
+impl Ran {
+    fn start(&mut self) -> Limit {
+        self.began = Some(Instant::now());
+        Limit::of_test(self.timeout).or_before(self.run)
+    }
+
+    fn duration(&self) -> Duration {
+        self.began.map(|began| began.elapsed()).unwrap_or_default()
+    }
+}
+
+impl Bench for LabBench {
+    type Place = Option<Place>;
+
+    fn attempt<'a>(
+        &'a self,
+        attempt: &'a Attempt<'a>,
+        place: &'a mut Self::Place,
+    ) -> BoxFuture<'a, Judged> {
+        Box::pin(async move {
+            if let Some(skipped) = self.skipped(attempt) {
+                return skipped;
+            }
+            let mut ran = Ran {
+                timeout: attempt.case.test.timeout,
+                run: attempt.source.limit(),
+                began: None,
+            };
+            match self.run(attempt, place, &mut ran).await {
+                Ok(Some(judged)) => judged,
+                Ok(None) => Judged::passed(ran.duration()),
+                Err(error) => {
+                    if let Some(skipped) = self.remember(attempt, &error) {
+                        return skipped;
+                    }
+                    let lab = place.as_ref().map(|place| &place.lab);
+                    judge(Err(error), lab, ran.duration()).await
+                }
+            }
+        })
+    }
+
+    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(place) = place.take() {
+                labs::end(&place.lab).await;
+            }
+        })
+    }
+}
+
+impl LabBench {
+    pub(super) fn new(labs: Labs, cache: Option<PathBuf>, output: PathBuf) -> Self {
+        Self {
+            labs,
+            cache,
+            output,
+            broken: Mutex::default(),
+        }
+    }
+
+    /// A verdict where the test gives one itself.
+    async fn run(
+        &self,
+        attempt: &Attempt<'_>,
+        place: &mut Option<Place>,
+        ran: &mut Ran,
+    ) -> Result<Option<Judged>> {
+        if ran.run.is_past() {
+            return Err(ran.run.passed(attempt.recorder));
+        }
+        let mut interrupted = self.labs.interrupted.clone();
+        let test = &attempt.case.test;
+        if let TestKind::Rust(_) = &test.kind {
+            return self.rust(attempt, ran).await.map(Some);
+        }
+        let value = self.at_its_stage(attempt, place).await?;
+        let lab = &place.as_ref().expect("it is there now").lab;
+        attempt.recorder.enter(Phase::Test);
+        let work = lab.lend(ran.start(), self.on_lab(lab, test, value));
+        tokio::select! {
+            outcome = work => outcome??,
+            () = labs::is_true(&mut interrupted) => return Err(Error::Interrupted),
+        }
+        Ok(None)
+    }
+
+    /// Let the job have a lab where what the test wants was done, and give what the last returned.
+    async fn at_its_stage(
+        &self,
+        attempt: &Attempt<'_>,
+        place: &mut Option<Place>,
+    ) -> Result<Value> {
+        let stage = attempt.case.test.stage();
+        let Some(Place { lab, done }) = place else {
+            std::fs::create_dir_all(attempt.output).map_err(Error::io(format!(
+                "the test's output directory {} cannot be made",
+                attempt.output.display()
+            )))?;
+            let context = LabContext {
+                recorder: attempt.recorder.clone(),
+                output: attempt.output.to_owned(),
+                cache: self.cache.clone(),
+            };
+            let Provided { lab, value } = self.labs.provide(stage, context).await?;
+            let setups = stage.setups.iter().cloned();
+            let done = setups.map(|setup| (setup, value.clone())).collect();
+            *place = Some(Place { lab, done });
+            return Ok(value);
+        };
+        // Only where tests share a lab is one there already.
+        attempt.recorder.enter(Phase::Test);
+        let mut value = Value::Null;
+        for (number, setup) in stage.setups.iter().enumerate() {
+            if let Some((_, returned)) = done.iter().find(|(done, _)| done == setup) {
+                value = returned.clone();
+                continue;
+            }
+            let ran = self.labs.run(lab, setup, value).await;
+            value = ran.map_err(|error| {
+                let detail = labs::named(error.detail(), Some(setup));
+                labs::failed(detail, &error, Some(number))
+            })?;
+            done.push((setup.clone(), value.clone()));
+        }
+        Ok(value)
+    }
+
+    async fn on_lab(&self, lab: &Lab, test: &SelectedTest, value: Value) -> Result<()> {
+        let artifacts = labs::artifacts_of(lab.output());
+        match &test.kind {
+            TestKind::Steps(steps) => steps::run(lab, steps, &artifacts).await,
+            TestKind::Script(script) => {
+                let part = match test.function() {
+                    None => ScriptPart::Whole,
+                    Some(name) => ScriptPart::Test {
+                        name: name.to_owned(),
+                        value,
+                    },
+                };
+                let scripts = self.labs.scripts.as_deref();
+                script_test::run_part(scripts, lab, script, &part, &artifacts)
+                    .await
+                    .map(drop)
+            }
+            TestKind::Rust(_) => unreachable!("it has a lab of its own"),
+        }
+    }
+
+    async fn rust(&self, attempt: &Attempt<'_>, ran: &mut Ran) -> Result<Judged> {
+        let test = &attempt.case.test;
+        // It keeps its time itself. This ends one that does not.
+        let timeouts = &attempt.source.plan.timeouts;
+        let longest = timeouts.boot + test.timeout + timeouts.shutdown;
+        ran.start();
+        let limit = Limit::of_test(longest).or_before(ran.run);
+        let mut interrupted = self.labs.interrupted.clone();
+        let work = rust_test::run(test, self.output.clone(), attempt.recorder.clone());
+        tokio::select! {
+            outcome = tokio::time::timeout_at(limit.at, work) => {
+                outcome.map_err(|_| limit.passed(attempt.recorder))?
+            }
+            () = labs::is_true(&mut interrupted) => Err(Error::Interrupted),
+        }
+    }
+
+    /// A lab that did not come up for one test does not for the next.
+    fn skipped(&self, attempt: &Attempt<'_>) -> Option<Judged> {
+        skipped(&self.broken.lock().expect("not poisoned"), attempt)
+    }
+
+    /// For the next test that wants the same. Where one that ran beside it was first, its failure is
+    /// the one that is told.
+    fn remember(&self, attempt: &Attempt<'_>, error: &Error) -> Option<Judged> {
+        let Error::Stage {
+            set_ups, verdict, ..
+        } = error
+        else {
+            return None;
+        };
+        if *verdict == Verdict::Interrupted {
+            return None;
+        }
+        let mut broken = self.broken.lock().expect("not poisoned");
+        let skipped = skipped(&broken, attempt);
+        if skipped.is_none() {
+            broken.push(Broken {
+                stage: attempt.case.test.stage().clone(),
+                set_ups: *set_ups,
+                tried_by: attempt.case.name.clone(),
+            });
+        }
+        skipped
+    }
+}
+
+fn skipped(broken: &[Broken], attempt: &Attempt<'_>) -> Option<Judged> {
+    let test = &attempt.case.test;
+    let broken = broken.iter().find(|broken| {
+        let reach = broken.set_ups.map_or(0, |set_ups| set_ups + 1);
+        // Another try of the same test may find out that it was wrong.
+        test.stage().begins_with(&broken.stage, reach) && broken.tried_by != attempt.case.name
+    })?;
+    let what = match broken.set_ups {
+        None => "its lab did not come up".to_owned(),
+        Some(place) => format!("its {} failed", broken.stage.setups[place]),
+    };
+    let message = format!("{what}: see `{}`", broken.tried_by);
+    Some(Judged::not_begun(Verdict::Skipped, message))
+}

@@ -1,0 +1,268 @@
+//! What tests took in earlier runs: a file in the cache directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+/// The file's name in the cache directory.
+const FILE: &str = "history.json";
+/// A larger one is none of ours, bytes.
+const LARGEST: u64 = 16 * 1024 * 1024;
+/// Tests that are remembered, those of the latest runs first: 10 000 of 100 bytes are 1 MB.
+const MOST: usize = 10_000;
+
+/// What tests took in earlier runs, by the name of their lab and their own.
+///
+/// A manifest is known by its lab's name, not by its place: so a history can be carried from one
+/// checkout, or host, to another.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    #[serde(default)]
+    labs: BTreeMap<String, BTreeMap<String, Measured>>,
+}
+
+/// What one test took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// From the making of its lab to the lab's end, milliseconds.
+    pub duration_ms: u64,
+    /// The most memory that its lab had at once, bytes; `None` when nobody measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// CPU time of its lab, milliseconds; `None` when nobody measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// When it ended, seconds since 1970.
+    pub ended: u64,
+}
+
+/// A history that was asked for cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// It cannot be read.
+    #[error("the timings in {} cannot be read", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} holds no timings; take the `history.json` of a cache directory", path.display())]
+    Garbage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It cannot be written.
+    #[error("the timings of this run cannot be kept in {}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Measured {
+    /// It took so long, until now.
+    pub(crate) fn of(duration: Duration) -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            ended: since.unwrap_or_default().as_secs(),
+            ..Self::default()
+        }
+    }
+
+    /// How long it took.
+    pub fn duration(&self) -> Duration {
+        Duration::from_millis(self.duration_ms)
+    }
+
+    /// Thousandths of a CPU that it kept busy.
+    pub(crate) fn cpu(&self) -> Option<u32> {
+        let thousandths = self.cpu_ms?.saturating_mul(1000) / self.duration_ms.max(1);
+        Some(u32::try_from(thousandths).unwrap_or(u32::MAX))
+    }
+}
+
+impl History {
+    /// Where a cache directory has it.
+    pub fn place(cache: &Path) -> PathBuf {
+        cache.join(FILE)
+    }
+
+    /// Read a file that was asked for.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds something else.
+    pub fn read(path: &Path) -> Result<Self, HistoryError> {
+        let failed = |source| HistoryError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut text = Vec::new();
+        let file = fs::File::open(path).map_err(failed)?;
+        file.take(LARGEST).read_to_end(&mut text).map_err(failed)?;
+        serde_json::from_slice(&text).map_err(|source| HistoryError::Garbage {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Read what may be there: without a file, or with one that cannot be used, nothing is known.
+    pub fn of_cache(cache: &Path) -> Self {
+        Self::read(&Self::place(cache)).unwrap_or_default()
+    }
+
+    /// What this test of this lab took last.
+    pub fn get(&self, lab: &str, test: &str) -> Option<&Measured> {
+        self.labs.get(lab)?.get(test)
+    }
+
+    /// It took this.
+    pub fn set(&mut self, lab: &str, test: &str, measured: Measured) {
+        let tests = self.labs.entry(lab.to_owned()).or_default();
+        tests.insert(test.to_owned(), measured);
+    }
+
+    /// Add these to the cache directory's, whatever other runs have put there meanwhile. A reader
+    /// finds either the old file or the new one.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn add_to(&self, cache: &Path) -> Result<(), HistoryError> {
+        let path = Self::place(cache);
+        let mut all = Self::of_cache(cache);
+        for (lab, tests) in &self.labs {
+            for (test, measured) in tests {
+                all.set(lab, test, *measured);
+            }
+        }
+        all.forget();
+        all.replace(&path)
+            .map_err(|source| HistoryError::Write { path, source })
+    }
+
+    /// Only the latest stay.
+    fn forget(&mut self) {
+        let all = self.labs.iter().flat_map(|(lab, tests)| {
+            let of_test = |(test, measured): (&String, &Measured)| {
+                (measured.ended, lab.clone(), test.clone())
+            };
+            tests.iter().map(of_test)
+        });
+        let mut all: Vec<_> = all.collect();
+        if all.len() <= MOST {
+            return;
+        }
+        all.sort();
+        let too_many = all.len() - MOST;
+        for (_, lab, test) in all.into_iter().take(too_many) {
+            if let Some(tests) = self.labs.get_mut(&lab) {
+                tests.remove(&test);
+            }
+        }
+        self.labs.retain(|_, tests| !tests.is_empty());
+    }
+
+    fn replace(&self, path: &Path) -> io::Result<()> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        serde_json::to_writer(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(duration_ms: u64, ended: u64) -> Measured {
+        Measured {
+            duration_ms,
+            ended,
+            ..Measured::default()
+        }
+    }
+
+    #[test]
+    fn what_is_added_is_there_beside_what_was() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut first = History::default();
+        first.set("web", "serves", measured(10, 1));
+        first.set("web", "waits", measured(20, 1));
+        first.add_to(cache.path()).unwrap();
+        let mut second = History::default();
+        second.set("web", "waits", measured(30, 2));
+        second.set("db", "waits", measured(40, 2));
+        second.add_to(cache.path()).unwrap();
+        let all = History::of_cache(cache.path());
+        let took = |lab, test| all.get(lab, test).map(|measured| measured.duration_ms);
+        assert_eq!(took("web", "serves"), Some(10));
+        assert_eq!(took("web", "waits"), Some(30));
+        assert_eq!(took("db", "waits"), Some(40));
+        assert_eq!(took("db", "serves"), None);
+        let names: Vec<_> = fs::read_dir(cache.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+
+    #[test]
+    fn garbage_is_no_history_and_is_replaced() {
+        let cache = tempfile::tempdir().unwrap();
+        let path = History::place(cache.path());
+        for garbage in [
+            "",
+            "{",
+            "[1]",
+            "{\"labs\": 1}",
+            "{\"labs\": {\"a\": {\"b\": {}}}}",
+        ] {
+            fs::write(&path, garbage).unwrap();
+            assert_eq!(History::of_cache(cache.path()), History::default());
+            let error = History::read(&path).unwrap_err();
+            assert!(
+                matches!(error, HistoryError::Garbage { .. }),
+                "{garbage}: {error}"
+            );
+        }
+        let mut new = History::default();
+        new.set("a", "b", measured(1, 1));
+        new.add_to(cache.path()).unwrap();
+        assert_eq!(History::of_cache(cache.path()), new);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let mut all = History::default();
+        for number in 0..MOST as u64 + 5 {
+            all.set("lab", &number.to_string(), measured(1, number));
+        }
+        all.set("old", "old", measured(1, 0));
+        all.forget();
+        assert_eq!(all.labs.len(), 1);
+        assert_eq!(all.labs["lab"].len(), MOST);
+        assert_eq!(all.get("lab", "4"), None);
+        assert!(all.get("lab", "5").is_some());
+    }
+
+    #[test]
+    fn cpu_is_a_share_of_the_time() {
+        let mut half = measured(2000, 0);
+        assert_eq!(half.cpu(), None);
+        half.cpu_ms = Some(1000);
+        assert_eq!(half.cpu(), Some(500));
+    }
+}
