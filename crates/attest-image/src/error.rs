@@ -296,7 +296,8 @@ fn last_words(output: &[String]) -> String {
 }
 
 impl ImageError {
-    pub(crate) fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    /// What could not be done with a file of the host.
+    pub fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             let path = path.to_owned();
             match source.kind() {

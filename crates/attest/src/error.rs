@@ -118,6 +118,9 @@ pub enum Error {
         /// Which.
         machine: String,
     },
+    /// What keeps snapshots failed.
+    #[error("the snapshots cannot be used")]
+    Snapshots(#[source] Box<attest_image::store::SnapshotError>),
     /// A machine cannot be saved as it is now.
     #[error("{machine}: it cannot be saved: {reason}")]
     Unsavable {

@@ -17,6 +17,7 @@ use crate::recorder::Recorder;
 use crate::runtime::wait_all;
 use crate::scripts::LabOfScripts;
 use crate::session::{Session, State};
+use crate::snapshot::{self, SnapshotUse};
 use crate::{boot, limit::Limit, run::OutputDirectory};
 
 /// The machines and networks of one test, alive together.
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) scripts: Option<LabOfScripts>,
     pub(crate) recorder: Recorder,
     pub(crate) output: PathBuf,
+    /// What is being written of it, or what it goes on from.
+    pub(crate) kept: std::sync::Mutex<Option<snapshot::Kept>>,
 }
 
 impl Shared {
@@ -82,6 +85,8 @@ pub struct LabContext {
     pub output: PathBuf,
     /// Read instead of the default cache directory.
     pub cache: Option<PathBuf>,
+    /// Whether it may go on from where it was saved before, in place of booting.
+    pub snapshots: SnapshotUse,
 }
 
 impl Lab {
@@ -90,24 +95,28 @@ impl Lab {
         LabBuilder::default()
     }
 
-    /// Boot the lab of a manifest: a file, or a directory with an `attest.toml`.
+    /// Boot the lab of a manifest: a file, or a directory with an `attest.toml`; or let it go on from where an
+    /// equal one had booted, see [`SnapshotUse`].
     pub async fn from_manifest(path: impl AsRef<Path>) -> Result<Self> {
         let manifest = Manifest::load(path.as_ref())?;
         Self::boot(manifest.plan()?, None).await
     }
 
-    pub(crate) async fn boot(plan: LabPlan, context: Option<LabContext>) -> Result<Self> {
+    /// Boot the lab of a plan, or let it go on from where an equal one had booted, see [`SnapshotUse`].
+    ///
+    /// # Errors
+    /// It cannot be made, or a machine does not come up.
+    pub async fn boot(plan: LabPlan, context: Option<LabContext>) -> Result<Self> {
         let context = match context {
             Some(context) => context,
             None => LabContext {
                 recorder: Recorder::silent(),
                 output: OutputDirectory::create_default()?.into_path(),
                 cache: None,
+                snapshots: SnapshotUse::default(),
             },
         };
-        let lab = Self::create(plan, context).await?;
-        lab.start_all().await?;
-        Ok(lab)
+        snapshot::booted(plan, context).await
     }
 
     /// Make the lab process and its networks, with every machine off.
@@ -137,6 +146,7 @@ impl Lab {
             scripts: None,
             recorder,
             output: context.output,
+            kept: std::sync::Mutex::new(None),
         }))
     }
 
@@ -266,6 +276,10 @@ impl Lab {
         tokio::join!(self.process.end(), forgotten);
         if let Some(scripts) = &self.shared.scripts {
             scripts.clear(&machines);
+        }
+        let kept = self.shared.kept.lock().expect("not poisoned").take();
+        if let Some(kept) = kept {
+            kept.written().await;
         }
         self.shared.recorder.record(EventKind::LabEnded);
     }

@@ -76,5 +76,5 @@ pub use life::Session;
 pub use machine::Machine;
 pub use recorder::{EventStream, Recorder};
 pub use runtime::{Run, wait_all};
-pub use snapshot::{MachineSnapshot, Snapshot};
+pub use snapshot::{MachineSnapshot, Snapshot, SnapshotUse};
 pub use wait::{Met, Wait};

@@ -20,9 +20,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub(crate) use self::backends::Backends;
+pub(crate) use self::backends::{Backends, accelerator};
 pub(crate) use self::config::agent_to_push;
-pub(crate) use self::disks::WrittenDisk;
+pub(crate) use self::disks::{Layer, WrittenDisk};
 pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::{Images, Root};
@@ -264,6 +264,11 @@ pub(crate) async fn follow(
     };
     live.watch_end(inner);
     Ok(live)
+}
+
+/// An open file, for one more who only reads it.
+pub(crate) fn open_for_reading(file: &File) -> std::io::Result<File> {
+    disks::open_again(file, false)
 }
 
 /// An open file, for one more who writes to it.

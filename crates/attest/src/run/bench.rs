@@ -19,6 +19,7 @@ use super::{rust_test, steps};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
+use crate::snapshot::SnapshotUse;
 
 /// Runs tests on labs.
 #[derive(Debug)]
@@ -159,6 +160,7 @@ impl LabBench {
                 recorder: attempt.recorder.clone(),
                 output: attempt.output.to_owned(),
                 cache: self.cache.clone(),
+                snapshots: SnapshotUse::default(),
             };
             let Provided { lab, value } = self.labs.provide(stage, context).await?;
             let setups = stage.setups.iter().cloned();

@@ -1,14 +1,23 @@
 //! Snapshots: machines as they were at one instant, and what goes on from there any number of times.
 
+mod fields;
+mod files;
 mod go_on;
+mod kept;
 mod save;
 
 use std::fs::File;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+pub(crate) use self::fields::{Fields, SetupKey};
 pub(crate) use self::go_on::MemoryUse;
+pub use self::kept::SnapshotUse;
+pub(crate) use self::kept::{Keeper, Kept, Making, Wanted, booted};
+use attest_image::Lease;
+use attest_manifest::LabPlan;
+
 use crate::boot::{Prepared, WrittenDisk};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext, Shared};
@@ -40,12 +49,34 @@ struct Inner {
     machines: Vec<SavedMachine>,
     /// Forks so far.
     forks: AtomicU64,
+    /// Where it is kept, once it is.
+    lease: OnceLock<Lease>,
+}
+
+impl Inner {
+    fn new(
+        plan: &LabPlan,
+        prepared: &Prepared,
+        context: LabContext,
+        machines: Vec<SavedMachine>,
+    ) -> Self {
+        Self {
+            shared: Origin {
+                plan: plan.clone(),
+                prepared: prepared.clone(),
+                context,
+            },
+            machines,
+            forks: AtomicU64::new(0),
+            lease: OnceLock::new(),
+        }
+    }
 }
 
 /// What labs that go on from a snapshot share with the one that was saved.
 #[derive(Debug)]
 struct Origin {
-    plan: attest_manifest::LabPlan,
+    plan: LabPlan,
     prepared: Prepared,
     context: LabContext,
 }
@@ -73,20 +104,15 @@ impl Lab {
 
     fn snapshot_of(&self, machines: Vec<SavedMachine>) -> Snapshot {
         let shared = &self.shared;
+        let context = LabContext {
+            recorder: shared.recorder.clone(),
+            output: shared.output.clone(),
+            cache: None,
+            snapshots: SnapshotUse::default(),
+        };
+        let inner = Inner::new(&shared.plan, &shared.prepared(), context, machines);
         Snapshot {
-            inner: Arc::new(Inner {
-                shared: Origin {
-                    plan: shared.plan.clone(),
-                    prepared: shared.prepared(),
-                    context: LabContext {
-                        recorder: shared.recorder.clone(),
-                        output: shared.output.clone(),
-                        cache: None,
-                    },
-                },
-                machines,
-                forks: AtomicU64::new(0),
-            }),
+            inner: Arc::new(inner),
         }
     }
 
@@ -183,7 +209,7 @@ impl Snapshot {
         &self,
         context: LabContext,
         memory: MemoryUse,
-        kept: Option<&PathBuf>,
+        kept: Option<&Path>,
     ) -> Result<Lab> {
         let Origin { plan, prepared, .. } = &self.inner.shared;
         let lab = Lab::create_prepared(plan.clone(), context, prepared.clone()).await?;
@@ -193,7 +219,13 @@ impl Snapshot {
         for saved in &self.inner.machines {
             lab.machine(&saved.name)?.console().remember(&saved.console);
         }
-        lab.go_on(&self.inner.machines, memory).await?;
-        Ok(lab)
+        *lab.shared.kept.lock().expect("not poisoned") = Some(Kept::of(self));
+        match lab.go_on(&self.inner.machines, memory).await {
+            Ok(()) => Ok(lab),
+            Err(error) => {
+                lab.shutdown().await;
+                Err(error)
+            }
+        }
     }
 }
