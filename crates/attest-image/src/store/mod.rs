@@ -142,8 +142,18 @@ impl SnapshotStore {
         Caches::new(Holds::Snapshots, caches.collect())
     }
 
+    /// Why places cannot be used that are not.
+    pub fn unusable(&self) -> impl Iterator<Item = &SnapshotError> {
+        let disk = self.disk.as_ref().err().map(AsRef::as_ref);
+        self.first.as_ref().err().into_iter().chain(disk)
+    }
+
+    /// Each once: the directory that was asked for may be the one on disk.
     fn places(&self) -> impl Iterator<Item = &Place> {
-        self.first.iter().chain(&self.disk)
+        let directory = |place: &Place| place.cache.directory().to_owned();
+        let first = self.first.as_ref().ok().map(directory);
+        let is_other = move |place: &&Place| first.as_deref() != Some(place.cache.directory());
+        self.first.iter().chain(self.disk.iter().filter(is_other))
     }
 
     /// Where a snapshot goes that is expected to take so many bytes: the first place when they

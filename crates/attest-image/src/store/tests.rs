@@ -117,6 +117,18 @@ fn what_does_not_fit_goes_to_the_disk_and_is_found_there() {
 }
 
 #[test]
+fn a_directory_that_is_both_places_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = SnapshotSettings {
+        directory: Some(directory.path().join("cache/snapshots")),
+        ..settings(directory.path(), u64::MAX)
+    };
+    let store = SnapshotStore::open(&settings).unwrap();
+    drop(make(&store, "a"));
+    assert_eq!(store.caches().ls().unwrap().len(), 1);
+}
+
+#[test]
 fn one_who_would_make_it_elsewhere_waits_for_the_first() {
     let (directory, store) = store(u64::MAX);
     let free = store.first.as_ref().unwrap().room().unwrap().free;
