@@ -20,6 +20,7 @@ use place::Place;
 use crate::cache::{
     Broken, Cache, CacheEntry, Caches, Holds, Keep, Lease, Trust, Unfinished, Wanted,
 };
+use crate::error::ImageError;
 use crate::progress::Step;
 
 /// Names a directory for snapshots, which is tried first.
@@ -289,6 +290,23 @@ impl SnapshotStore {
             });
         }
         Ok(kept)
+    }
+
+    /// Remove the snapshot under this key, so that the next who wants it makes it. Gives what was
+    /// removed.
+    ///
+    /// # Errors
+    /// It is in use, or its files cannot be removed.
+    pub fn discard(&self, key: blake3::Hash) -> Result<Vec<CacheEntry>, SnapshotError> {
+        let name = Cache::name_of(KIND, key);
+        let mut removed = Vec::new();
+        for place in self.places() {
+            match Caches::from(place.cache.clone()).rm(&name) {
+                Err(ImageError::NoEntry { .. }) => {}
+                entry => removed.push(entry?),
+            }
+        }
+        Ok(removed)
     }
 
     /// Other snapshots of the lab of this name, with what they say of themselves; the last made
