@@ -271,3 +271,16 @@ fn what_is_set_wrongly_is_told() {
     assert_eq!(code, Some(3));
     insta::assert_snapshot!(said, @"error: snapshots are not kept in PLACE/run: it belongs to another user, or others may write to it; remove it, or set ATTEST_SNAPSHOTS to a directory of your own");
 }
+
+#[test]
+fn a_place_that_cannot_be_used_is_told_and_the_other_is_looked_at() {
+    let place = place();
+    let disk = place.path("cache/snapshots");
+    fs::set_permissions(disk, fs::Permissions::from_mode(0o777)).unwrap();
+    let ended = snapshot(&place, &["ls", "--format", "json"]);
+    assert_eq!(
+        (ended.code, names(&ended.stdout)),
+        (Some(0), vec![name("web")])
+    );
+    insta::assert_snapshot!(steady(&place, &ended.stderr), @"warning: snapshots are not kept in PLACE/cache/snapshots: it belongs to another user, or others may write to it; remove it, or set ATTEST_SNAPSHOTS to a directory of your own");
+}

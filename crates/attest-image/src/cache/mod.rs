@@ -145,8 +145,12 @@ impl Cache {
 
     /// Where an entry of this kind is under this key.
     fn place_of(&self, kind: &str, key: blake3::Hash) -> PathBuf {
-        self.directory
-            .join(format!("{kind}-{}", &key.to_hex()[..32]))
+        self.directory.join(Self::name_of(kind, key))
+    }
+
+    /// The name of an entry of this kind under this key.
+    pub(crate) fn name_of(kind: &str, key: blake3::Hash) -> String {
+        format!("{kind}-{}", &key.to_hex()[..32])
     }
 
     /// Remove what killed builds left: that whose lock nobody holds.

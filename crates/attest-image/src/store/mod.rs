@@ -20,6 +20,7 @@ use place::Place;
 use crate::cache::{
     Broken, Cache, CacheEntry, Caches, Holds, Keep, Lease, Trust, Unfinished, Wanted,
 };
+use crate::error::ImageError;
 use crate::progress::Step;
 
 /// Names a directory for snapshots, which is tried first.
@@ -142,8 +143,18 @@ impl SnapshotStore {
         Caches::new(Holds::Snapshots, caches.collect())
     }
 
+    /// Why places cannot be used that are not.
+    pub fn unusable(&self) -> impl Iterator<Item = &SnapshotError> {
+        let disk = self.disk.as_ref().err().map(AsRef::as_ref);
+        self.first.as_ref().err().into_iter().chain(disk)
+    }
+
+    /// Each once: the directory that was asked for may be the one on disk.
     fn places(&self) -> impl Iterator<Item = &Place> {
-        self.first.iter().chain(&self.disk)
+        let directory = |place: &Place| place.cache.directory().to_owned();
+        let first = self.first.as_ref().ok().map(directory);
+        let is_other = move |place: &&Place| first.as_deref() != Some(place.cache.directory());
+        self.first.iter().chain(self.disk.iter().filter(is_other))
     }
 
     /// Where a snapshot goes that is expected to take so many bytes: the first place when they
@@ -279,6 +290,23 @@ impl SnapshotStore {
             });
         }
         Ok(kept)
+    }
+
+    /// Remove the snapshot under this key, so that the next who wants it makes it. Gives what was
+    /// removed.
+    ///
+    /// # Errors
+    /// It is in use, or its files cannot be removed.
+    pub fn discard(&self, key: blake3::Hash) -> Result<Vec<CacheEntry>, SnapshotError> {
+        let name = Cache::name_of(KIND, key);
+        let mut removed = Vec::new();
+        for place in self.places() {
+            match Caches::from(place.cache.clone()).rm(&name) {
+                Err(ImageError::NoEntry { .. }) => {}
+                entry => removed.push(entry?),
+            }
+        }
+        Ok(removed)
     }
 
     /// Other snapshots of the lab of this name, with what they say of themselves; the last made

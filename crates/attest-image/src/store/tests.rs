@@ -117,6 +117,18 @@ fn what_does_not_fit_goes_to_the_disk_and_is_found_there() {
 }
 
 #[test]
+fn a_directory_that_is_both_places_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = SnapshotSettings {
+        directory: Some(directory.path().join("cache/snapshots")),
+        ..settings(directory.path(), u64::MAX)
+    };
+    let store = SnapshotStore::open(&settings).unwrap();
+    drop(make(&store, "a"));
+    assert_eq!(store.caches().ls().unwrap().len(), 1);
+}
+
+#[test]
 fn one_who_would_make_it_elsewhere_waits_for_the_first() {
     let (directory, store) = store(u64::MAX);
     let free = store.first.as_ref().unwrap().room().unwrap().free;
@@ -187,6 +199,23 @@ fn one_that_is_larger_than_the_limit_is_kept_alone() {
 }
 
 #[test]
+fn what_is_discarded_is_made_anew() {
+    let (_directory, store) = store(u64::MAX);
+    assert_eq!(store.discard(key("a")).unwrap(), []);
+    let kept = make(&store, "a");
+    let error = store.discard(key("a")).unwrap_err();
+    let in_use = SnapshotError::Image(ImageError::InUse {
+        of: Holds::Snapshots,
+        name: Cache::name_of(KIND, key("a")),
+    });
+    assert_eq!(error.to_string(), in_use.to_string());
+    assert!(!error.is_not_kept());
+    drop(kept);
+    assert_eq!(abouts(&store.discard(key("a")).unwrap()), ["a"]);
+    drop(to_make(want(&store, "a")));
+}
+
+#[test]
 fn what_is_broken_is_told_and_made_anew() {
     let (_directory, store) = store(u64::MAX);
     let lease = make(&store, "a").lease;
@@ -218,7 +247,7 @@ fn the_snapshots_of_a_lab_are_told_the_last_first() {
             fs::write(kept.lease.entry().join(ABOUT_LAB), "{").unwrap();
         }
     }
-    let name = |name: &str| format!("snapshot-{}", &key(name).to_hex()[..32]);
+    let name = |name: &str| Cache::name_of(KIND, key(name));
     let nearest = |lab: &str, of: &str| -> Vec<String> {
         let nearest = store.nearest(lab, key(of)).unwrap();
         let checked = nearest.inspect(|(_, about)| assert_eq!(about["lab"], lab));

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use attest::images::{CacheEntry, about_lab};
+use attest::images::{CacheEntry, SnapshotError, SnapshotStore, about_lab};
 use attest::manifest::Size;
 use serde_json::Value;
 
@@ -15,6 +15,9 @@ use crate::progress::Shower;
 
 pub(crate) fn run(arguments: &Snapshot, verbosity: &Verbosity) -> CommandResult {
     let store = attest::images::snapshots(arguments.cache.as_deref())?;
+    if !verbosity.quiet {
+        warn(&store);
+    }
     let shower = Shower::new(verbosity);
     let entries = Entries {
         caches: store.caches(),
@@ -30,6 +33,17 @@ pub(crate) fn run(arguments: &Snapshot, verbosity: &Verbosity) -> CommandResult 
         SnapshotCommand::Rm(chosen) => entries.rm(&chosen.names),
         SnapshotCommand::Gc(gc) => entries.gc(&gc.clearing, shower),
         SnapshotCommand::Verify(chosen) => entries.verify(&chosen.names, shower),
+    }
+}
+
+/// Say what is not looked at. That there is no memory to keep files in is no mistake.
+fn warn(store: &SnapshotStore) {
+    let style = anstyle::AnsiColor::Yellow.on_default().bold();
+    for error in store.unusable() {
+        if !matches!(error, SnapshotError::NotInMemory { .. }) {
+            let error = attest::chain(error);
+            crate::terminal::tell(&format!("{style}warning{style:#}: {error}"));
+        }
     }
 }
 
