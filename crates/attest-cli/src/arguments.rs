@@ -375,7 +375,7 @@ pub(crate) struct AnyEntries {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Snapshots are kept in memory where they fit (in $XDG_RUNTIME_DIR/attest or /dev/shm), else on disk
-below the cache directory. ATTEST_SNAPSHOTS names another directory in place of the memory;
+below the cache directory. ATTEST_SNAPSHOTS_DIR names another directory in place of the memory;
 ATTEST_SNAPSHOTS_SIZE says how much they may take in each of the two [default: a quarter of the
 memory, and 10G on disk]. When there are more, the least recently used go.
 

@@ -86,7 +86,7 @@ pub fn cache(directory: Option<&Path>) -> Result<Cache, ImageError> {
     Cache::open(&place(directory)?)
 }
 
-/// Where snapshots are kept: in the directory that `$ATTEST_SNAPSHOTS` names or in memory, and
+/// Where snapshots are kept: in the directory that `$ATTEST_SNAPSHOTS_DIR` names or in memory, and
 /// below the cache directory; as many as `$ATTEST_SNAPSHOTS_SIZE` says in each.
 ///
 /// # Errors

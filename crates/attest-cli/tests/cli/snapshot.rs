@@ -67,7 +67,7 @@ fn snapshot(place: &Place, arguments: &[&str]) -> Ended {
         place
             .attest(&words)
             .env("ATTEST_CACHE", place.path("cache"))
-            .env("ATTEST_SNAPSHOTS", place.path("memory"))
+            .env("ATTEST_SNAPSHOTS_DIR", place.path("memory"))
             .env_remove("ATTEST_SNAPSHOTS_SIZE"),
     )
 }
@@ -259,7 +259,7 @@ fn what_is_set_wrongly_is_told() {
     let with = |name: &str, value: &Path| {
         let mut command = place.attest(&["snapshot", "ls"]);
         command.env("ATTEST_CACHE", place.path("cache"));
-        command.env("ATTEST_SNAPSHOTS", place.path("memory"));
+        command.env("ATTEST_SNAPSHOTS_DIR", place.path("memory"));
         let ended = crate::support::run(command.env(name, value));
         (ended.code, steady(&place, &ended.stderr))
     };
@@ -267,9 +267,9 @@ fn what_is_set_wrongly_is_told() {
     assert_eq!(code, Some(2));
     insta::assert_snapshot!(said, @"error: ATTEST_SNAPSHOTS_SIZE is `much`, which is not a size; write it as 500M or 10G");
     fs::set_permissions(place.path("run"), fs::Permissions::from_mode(0o777)).unwrap();
-    let (code, said) = with("ATTEST_SNAPSHOTS", &place.path("run"));
+    let (code, said) = with("ATTEST_SNAPSHOTS_DIR", &place.path("run"));
     assert_eq!(code, Some(3));
-    insta::assert_snapshot!(said, @"error: snapshots are not kept in PLACE/run: it belongs to another user, or others may write to it; remove it, or set ATTEST_SNAPSHOTS to a directory of your own");
+    insta::assert_snapshot!(said, @"error: snapshots are not kept in PLACE/run: it belongs to another user, or others may write to it; remove it, or set ATTEST_SNAPSHOTS_DIR to a directory of your own");
 }
 
 #[test]
@@ -282,5 +282,5 @@ fn a_place_that_cannot_be_used_is_told_and_the_other_is_looked_at() {
         (ended.code, names(&ended.stdout)),
         (Some(0), vec![name("web")])
     );
-    insta::assert_snapshot!(steady(&place, &ended.stderr), @"warning: snapshots are not kept in PLACE/cache/snapshots: it belongs to another user, or others may write to it; remove it, or set ATTEST_SNAPSHOTS to a directory of your own");
+    insta::assert_snapshot!(steady(&place, &ended.stderr), @"warning: snapshots are not kept in PLACE/cache/snapshots: it belongs to another user, or others may write to it; remove it, or set ATTEST_SNAPSHOTS_DIR to a directory of your own");
 }

@@ -15,7 +15,7 @@ pub enum SnapshotError {
     /// A place is full.
     #[error(
         "snapshots are not kept: no space is left in {}; remove some with `attest snapshot gc`, or set \
-         ATTEST_SNAPSHOTS to a directory with more", path.display()
+         ATTEST_SNAPSHOTS_DIR to a directory with more", path.display()
     )]
     Full {
         /// What was written.
@@ -27,7 +27,7 @@ pub enum SnapshotError {
     /// A snapshot is larger than what is free in the last place that there is.
     #[error(
         "snapshots are not kept: one of {} is too large for {}, where {} are free; remove some with \
-         `attest snapshot gc`, or set ATTEST_SNAPSHOTS to a directory with more",
+         `attest snapshot gc`, or set ATTEST_SNAPSHOTS_DIR to a directory with more",
         Mebibytes(*expected), path.display(), Mebibytes(*free)
     )]
     NoRoom {
@@ -40,7 +40,7 @@ pub enum SnapshotError {
     },
     /// A place may not be written to.
     #[error(
-        "snapshots are not kept: {} cannot be written to; set ATTEST_SNAPSHOTS to a directory of your own",
+        "snapshots are not kept: {} cannot be written to; set ATTEST_SNAPSHOTS_DIR to a directory of your own",
         path.display()
     )]
     ReadOnly {
@@ -52,7 +52,7 @@ pub enum SnapshotError {
     },
     /// A directory that others could have put there, or could write to.
     #[error(
-        "snapshots are not kept in {}: {reason}; remove it, or set ATTEST_SNAPSHOTS to a directory of your own",
+        "snapshots are not kept in {}: {reason}; remove it, or set ATTEST_SNAPSHOTS_DIR to a directory of your own",
         path.display()
     )]
     Refused {

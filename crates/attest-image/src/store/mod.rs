@@ -24,7 +24,7 @@ use crate::error::ImageError;
 use crate::progress::Step;
 
 /// Names a directory for snapshots, which is tried first.
-const SNAPSHOTS_VARIABLE: &str = "ATTEST_SNAPSHOTS";
+const SNAPSHOTS_VARIABLE: &str = "ATTEST_SNAPSHOTS_DIR";
 /// Says how much they may take in each place.
 pub const SIZE_VARIABLE: &str = "ATTEST_SNAPSHOTS_SIZE";
 /// The kind of entries.
@@ -49,7 +49,7 @@ pub struct SnapshotSettings {
 }
 
 impl SnapshotSettings {
-    /// The directory of `$ATTEST_SNAPSHOTS`, where it is set, and what is said here.
+    /// The directory of `$ATTEST_SNAPSHOTS_DIR`, where it is set, and what is said here.
     pub fn from_environment(cache: PathBuf, limit: Option<u64>) -> Self {
         let directory = std::env::var_os(SNAPSHOTS_VARIABLE);
         Self {

@@ -283,6 +283,6 @@ fn a_full_or_read_only_place_is_no_harm() {
         ready(want(&store, "small"));
         let error = store.want(key("other"), KIB, &mut |_| {}).unwrap_err();
         assert!(matches!(error, SnapshotError::ReadOnly { .. }), "{error}");
-        assert!(error.is_not_kept() && error.to_string().contains("ATTEST_SNAPSHOTS"));
+        assert!(error.is_not_kept() && error.to_string().contains("ATTEST_SNAPSHOTS_DIR"));
     });
 }

@@ -209,7 +209,8 @@ impl Keeper {
         let recorder = recorder.clone();
         blocking(move || {
             if rebuild {
-                remove(&store, key);
+                // One that is in use stays, and is used.
+                let _ = store.discard(key);
             }
             let mut progress = |step: attest_image::Step| {
                 let text = step.to_string();
@@ -243,12 +244,6 @@ impl Keeper {
             None => "there is none yet".to_owned(),
         }
     }
-}
-
-/// One that is in use stays, and is used.
-fn remove(store: &SnapshotStore, key: blake3::Hash) {
-    let name = key.to_hex()[..32].to_owned();
-    let _ = store.caches().rm(&name);
 }
 
 fn warn(recorder: &Recorder, error: &SnapshotError) {
