@@ -149,11 +149,12 @@ pub(crate) struct Schedule {
     /// where several run at once, else manifest]
     #[arg(long, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
-    /// Run only the I-th of N parts of the tests, which take equally long as far as that is known;
-    /// runs with the same tests and timings together run every test once
+    /// Run only the I-th of N parts of the tests; the N runs together run every test once. The parts
+    /// take equally long by --timings, without which all tests count the same
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Read what earlier runs took from there [default: history.json of the cache directory]
+    /// Read what earlier runs took from there; shards need the same file [default: history.json of
+    /// the cache directory, but not for shards: other hosts have another]
     #[arg(long, value_name = "FILE")]
     pub(crate) timings: Option<PathBuf>,
     /// Try a test that did not pass again, up to N times; one that passes then is called flaky

@@ -20,6 +20,7 @@ fn every_command_has_its_help() {
         "image rm",
         "image gc",
         "image verify",
+        "merge-junit",
         "completions",
         "man",
         "schema",

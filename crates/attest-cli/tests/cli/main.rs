@@ -9,5 +9,6 @@ mod leftovers;
 mod plan;
 mod rpc;
 mod runs;
+mod schedule;
 mod support;
 mod wrong;
