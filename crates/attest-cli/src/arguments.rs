@@ -133,9 +133,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) schedule: Schedule,
-    #[command(flatten)]
     pub(crate) lab: Lab,
+    // Last, for its heading is that of whatever comes after it.
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
 }
 
 /// When which tests run, and how often.
