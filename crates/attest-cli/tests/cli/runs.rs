@@ -196,7 +196,7 @@ fn examples_of_whole_systems_run_in_containers() {
         }
     }
     for (name, tests) in [
-        ("python", 1),
+        ("python", 4),
         ("firewall", 1),
         ("load-balancer", 3),
         ("postgresql", 1),
