@@ -135,9 +135,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) schedule: Schedule,
-    #[command(flatten)]
     pub(crate) lab: Lab,
+    // Last, for its heading is that of whatever comes after it.
+    #[command(flatten)]
+    pub(crate) schedule: Schedule,
 }
 
 /// When which tests run, and how often.
@@ -151,11 +152,12 @@ pub(crate) struct Schedule {
     /// where several run at once, else manifest]
     #[arg(long, value_name = "ORDER")]
     pub(crate) order: Option<Order>,
-    /// Run only the I-th of N parts of the tests, which take equally long as far as that is known;
-    /// runs with the same tests and timings together run every test once
+    /// Run only the I-th of N parts of the tests; the N runs together run every test once. The parts
+    /// take equally long by --timings, without which all tests count the same
     #[arg(long, value_name = "I/N")]
     pub(crate) shard: Option<Shard>,
-    /// Read what earlier runs took from there [default: history.json of the cache directory]
+    /// Read what earlier runs took from there; shards need the same file [default: history.json of
+    /// the cache directory, but not for shards: other hosts have another]
     #[arg(long, value_name = "FILE")]
     pub(crate) timings: Option<PathBuf>,
     /// Try a test that did not pass again, up to N times; one that passes then is called flaky

@@ -29,6 +29,16 @@ pub(crate) fn label(verdict: Verdict) -> &'static str {
     }
 }
 
+/// The one line of a message that says most: its first, or the last of a Python traceback.
+pub(crate) fn gist(message: &str) -> String {
+    let mut lines = sanitized_lines(message).filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or_default();
+    if !first.starts_with("Traceback ") {
+        return first;
+    }
+    lines.last().unwrap_or(first)
+}
+
 /// The failure as a block of text.
 pub(crate) fn render(failure: &Failure, look: Look, palette: Palette) -> String {
     let Palette { bad, strong, .. } = palette;
@@ -123,5 +133,19 @@ fn section(
             "{}",
             format!("    {faint}|{faint:#} {line}").trim_end()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_says_most() {
+        assert_eq!(gist("step 1: no\nand more\n"), "step 1: no");
+        let traceback = "Traceback (most recent call last):\n  File \"t.py\"\nValueError: x\n\n";
+        assert_eq!(gist(traceback), "ValueError: x");
+        assert_eq!(gist("Traceback (most"), "Traceback (most");
+        assert_eq!(gist(""), "");
     }
 }

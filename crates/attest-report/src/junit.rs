@@ -11,6 +11,7 @@ use attest_events::{Event, EventKind, FailureDetail, Verdict};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use crate::Reader;
+use crate::failure::gist;
 use crate::sanitize::{sanitize, sanitized_lines};
 
 /// The suite of tests whose name has no `::`.
@@ -151,7 +152,7 @@ fn rerun(verdict: Verdict, duration_ns: u64, failure: Option<&FailureDetail>) ->
     rerun.set_type(verdict.name());
     rerun.set_time(Duration::from_nanos(duration_ns));
     if let Some(failure) = failure {
-        rerun.set_message(message(failure));
+        rerun.set_message(gist(&failure.message));
         rerun.set_description(description(failure));
     }
     if let Some(stdout) = output(failure, |failure| failure.stdout.as_deref()) {
@@ -171,11 +172,6 @@ fn kind(verdict: Verdict) -> NonSuccessKind {
     }
 }
 
-/// One line.
-fn message(failure: &FailureDetail) -> String {
-    sanitized_lines(&failure.message).next().unwrap_or_default()
-}
-
 fn status(verdict: Verdict, failure: Option<&FailureDetail>) -> TestCaseStatus {
     let mut status = match verdict {
         Verdict::Passed => return TestCaseStatus::success(),
@@ -184,7 +180,7 @@ fn status(verdict: Verdict, failure: Option<&FailureDetail>) -> TestCaseStatus {
     };
     status.set_type(verdict.name());
     if let Some(failure) = failure {
-        status.set_message(message(failure));
+        status.set_message(gist(&failure.message));
         if verdict != Verdict::Skipped {
             status.set_description(description(failure));
         }

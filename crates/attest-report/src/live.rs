@@ -90,7 +90,7 @@ impl Live {
         self.counts.observe(&event.kind);
         let test = event.test.as_deref().map(sanitize);
         match event.machine.as_deref().map(sanitize) {
-            Some(machine) => self.of_machine(test, &machine, &event.kind),
+            Some(machine) => self.of_machine(test.as_deref(), &machine, &event.kind),
             None => self.of_test(test, &event.kind),
         }
         if self.counts != before {
@@ -98,8 +98,7 @@ impl Live {
         }
     }
 
-    fn of_machine(&mut self, test: Option<String>, machine: &str, kind: &EventKind) {
-        let test = test.as_deref();
+    fn of_machine(&mut self, test: Option<&str>, machine: &str, kind: &EventKind) {
         match kind {
             EventKind::PhaseStarted { phase } => self.phase(test, machine, *phase),
             EventKind::PhaseEnded { phase, .. } => match phase {
@@ -211,9 +210,9 @@ impl Live {
     }
 
     /// The last thing that its console said.
-    fn console(&mut self, test: Option<&str>, name: &str, text: &str) {
+    fn console(&mut self, test: Option<&str>, name: &str, said: &str) {
         if let Some(line) = self.machine_line(test, name) {
-            line.bar.set_message(format!("{}: {text}", line.state));
+            line.bar.set_message(format!("{}: {said}", line.state));
         }
     }
 
@@ -245,12 +244,12 @@ impl Live {
     }
 
     /// What the test does just now.
-    fn doing(&mut self, test: Option<&str>, text: String) {
+    fn doing(&mut self, test: Option<&str>, what: String) {
         let line = self.tests.iter().find(|line| line.test.as_deref() == test);
         // What belongs to no test is shown where nothing else is.
         let line = line.or_else(|| self.tests.first().filter(|_| test.is_none()));
         if let Some(line) = line {
-            line.bar.set_message(text);
+            line.bar.set_message(what);
         }
     }
 

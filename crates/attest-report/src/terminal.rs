@@ -256,7 +256,7 @@ impl<W: Write> Terminal<W> {
             (2.., Verdict::Passed) => format!(": passed at try {tries}"),
             (2.., _) => format!(": not in {tries} tries"),
             // Only here: skipped tests have no block of their own at the end.
-            (_, Verdict::Skipped) => failure.map(first_line).unwrap_or_default(),
+            (_, Verdict::Skipped) => failure.map(reason).unwrap_or_default(),
             _ => String::new(),
         };
         let line = verdict_line(style, label, duration_ns, &name, &remark);
@@ -275,7 +275,7 @@ impl<W: Write> Terminal<W> {
 
     /// Another follows.
     fn try_ended(&mut self, failure: Failure, duration_ns: u64) -> String {
-        let why = first_line(&failure.detail);
+        let why = reason(&failure.detail);
         let (number, of) = failure.of_tries.unwrap_or((1, 1));
         let remark = format!(" (try {number} of {of}){why}");
         let style = self.palette.warning;
@@ -356,9 +356,11 @@ fn name_of(event: &Event) -> String {
 }
 
 /// Behind a colon; nothing where there is none.
-fn first_line(failure: &FailureDetail) -> String {
-    let line = failure.message.lines().next();
-    line.map_or_else(String::new, |line| format!(": {}", sanitize(line)))
+fn reason(failure: &FailureDetail) -> String {
+    match failure::gist(&failure.message).as_str() {
+        "" => String::new(),
+        gist => format!(": {gist}"),
+    }
 }
 
 fn verdict_line(

@@ -26,6 +26,7 @@ fn every_command_has_its_help() {
         "snapshot rm",
         "snapshot gc",
         "snapshot verify",
+        "merge-junit",
         "completions",
         "man",
         "schema",

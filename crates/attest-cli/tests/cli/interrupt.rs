@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use crate::support::{Place, Traces, Watched, adopt, all_ended, signal};
 
 const LONG_RUN: &str = r#"
+isolation = "shared"
 [networks.lan]
 [machines.a]
 [tests.before]

@@ -129,7 +129,8 @@ fn nothing_is_left_of_containers_whoever_is_killed() {
     }
     // Containers have no disks.
     let containers = PAIR.replace("disks = [{ size = \"8M\" }]", "");
-    let containers = format!("[defaults]\nbackend = \"nspawn\"\n{containers}");
+    let defaults = "[defaults]\nbackend = \"nspawn\"\n[networks.lan]";
+    let containers = containers.replace("[networks.lan]", defaults);
     for victim in [Victim::Driver, Victim::Lab, Victim::LabInit, Victim::Vmm] {
         nothing_is_left_of(victim, &containers);
     }

@@ -9,6 +9,7 @@ mod leftovers;
 mod plan;
 mod rpc;
 mod runs;
+mod schedule;
 mod snapshot;
 mod support;
 mod wrong;

@@ -38,7 +38,7 @@ fn a_run_that_passes() {
 }
 
 /// The breakdown of the run is its wall time, within 2 %.
-fn sums_up(place: &Place) {
+pub(crate) fn sums_up(place: &Place) {
     let events = place.output("events.jsonl");
     let end: serde_json::Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
     let breakdown = &end["breakdown"];
@@ -55,7 +55,7 @@ fn sums_up(place: &Place) {
 fn a_run_whose_tests_end_in_every_way() {
     let place = Place::new(MIXED);
     let code = |filter: &str| {
-        let ended = place.run(&["run", "--quiet", "--output", "out", filter]);
+        let ended = place.run(&["run", "-j1", "--quiet", "--output", "out", filter]);
         let code = ended.code.unwrap();
         (code, ended.stdout + &ended.stderr)
     };
@@ -91,7 +91,7 @@ fn a_lab_that_does_not_come_up_is_tried_once() {
         "[timeouts]\nboot = \"10ms\"\n[machines.a]\n[tests.one]\nsteps = [{ run = \"true\" }]\n\
          [tests.two]\nsteps = [{ run = \"true\" }]\n",
     );
-    let ended = place.run(&["run", "--output", "out"]);
+    let ended = place.run(&["run", "-j1", "--output", "out"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     for part in [
         "a: the agent did not answer within 10ms of the start",
@@ -196,7 +196,7 @@ fn examples_of_whole_systems_run_in_containers() {
         }
     }
     for (name, tests) in [
-        ("python", 1),
+        ("python", 4),
         ("firewall", 1),
         ("load-balancer", 3),
         ("postgresql", 1),

@@ -16,8 +16,9 @@ use tempfile::TempDir;
 /// Far more than anything here takes, so that a hang fails with a message of ours.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
-/// Two machines that meet on a network, one of them with a disk.
+/// Two machines that meet on a network, one of them with a disk; both tests are on one lab.
 pub(crate) const PAIR: &str = r#"
+isolation = "shared"
 [networks.lan]
 [machines.a]
 disks = [{ size = "8M" }]

@@ -19,6 +19,7 @@ use super::{rust_test, steps};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
+use crate::schedule::Usage;
 use crate::snapshot::SnapshotUse;
 
 /// Runs tests on labs.
@@ -99,10 +100,11 @@ impl Bench for LabBench {
         })
     }
 
-    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, ()> {
+    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, Usage> {
         Box::pin(async move {
-            if let Some(place) = place.take() {
-                labs::end(&place.lab).await;
+            match place.take() {
+                Some(place) => labs::end(&place.lab).await,
+                None => Usage::default(),
             }
         })
     }

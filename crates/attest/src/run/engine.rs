@@ -1,6 +1,7 @@
 //! Runs jobs: as many at once as the budget admits, each test tried until it passes or may not be
 //! tried again.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use super::job::{Case, Job, Source};
 use super::judge::Judged;
 use super::labs::is_true;
 use crate::recorder::Recorder;
-use crate::schedule::{Admission, Budget, MIB, Next};
+use crate::schedule::{Admission, Budget, MIB, Next, Usage};
 
 /// Who waits for memory for longer than this says so.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -31,8 +32,8 @@ pub(crate) trait Bench: Send + Sync + 'static {
         place: &'a mut Self::Place,
     ) -> BoxFuture<'a, Judged>;
 
-    /// Whatever the next test must not find.
-    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, ()>;
+    /// Whatever the next test must not find; gives what was used there.
+    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, Usage>;
 }
 
 /// One try of one test.
@@ -68,6 +69,8 @@ pub(crate) struct Ended {
     pub(crate) tries: u32,
     /// Of its last try, with its lab's making and end.
     pub(crate) took: Duration,
+    /// What its lab used, until its end.
+    pub(crate) usage: Usage,
 }
 
 /// What the tasks of a run know of each other.
@@ -177,7 +180,7 @@ impl<B: Bench> Engine<B> {
 #[derive(Debug, Default)]
 struct Waits {
     now: Option<(usize, Instant)>,
-    told: Option<usize>,
+    told: HashSet<usize>,
 }
 
 impl Waits {
@@ -192,14 +195,14 @@ impl Waits {
             _ => Instant::now(),
         };
         self.now = Some((id, since));
-        (self.told != Some(id)).then(|| since + MOMENT)
+        (!self.told.contains(&id)).then(|| since + MOMENT)
     }
 
     fn tell(&mut self, jobs: &[Arc<Job>], next: Next, budget: Budget, recorder: &Recorder) {
         let Next::Wait { id, need, free } = next else {
             return;
         };
-        self.told = Some(id);
+        self.told.insert(id);
         let name = jobs[id].name();
         let of = budget.memory.map(|memory| format!(" of {}", bytes(memory)));
         let text = format!(
@@ -229,6 +232,26 @@ fn bytes(bytes: u64) -> String {
     format!("{} GiB", bytes / GIB)
 }
 
+/// How the last try of a test ended.
+struct Tried {
+    began: Instant,
+    judged: Judged,
+    tries: u32,
+    usage: Usage,
+}
+
+impl Tried {
+    /// It was not even tried.
+    fn not(judged: Judged) -> Self {
+        Self {
+            began: Instant::now(),
+            judged,
+            tries: 1,
+            usage: Usage::default(),
+        }
+    }
+}
+
 /// The tests of one job, one after the other.
 struct Task<B> {
     id: usize,
@@ -247,21 +270,22 @@ impl<B: Bench> Task<B> {
         for (number, case) in self.job.cases.iter().enumerate() {
             self.recorder.set_test(Some(&case.name));
             self.recorder.record(EventKind::TestStarted);
-            let began = Instant::now();
-            let (judged, tries) = match self.control.stopped() {
-                Some(stopped) => (stopped, 1),
+            let mut tried = match self.control.stopped() {
+                Some(stopped) => Tried::not(stopped),
                 None => self.tries(case, &mut place).await,
             };
             if number == last {
-                self.bench.clear(&mut place).await;
+                tried.usage = tried.usage.or(self.bench.clear(&mut place).await);
             }
+            let Tried { judged, tries, .. } = tried;
             self.control.ended(&case.name, judged.verdict);
             ended.push(Ended {
                 job: self.id,
                 case: number,
                 verdict: judged.verdict,
                 tries,
-                took: began.elapsed(),
+                took: tried.began.elapsed(),
+                usage: tried.usage,
             });
             self.recorder.record(EventKind::TestEnded {
                 verdict: judged.verdict,
@@ -275,18 +299,25 @@ impl<B: Bench> Task<B> {
     }
 
     /// Try it until it passes, or may not be tried again.
-    async fn tries(&self, case: &Case, place: &mut B::Place) -> (Judged, u32) {
+    async fn tries(&self, case: &Case, place: &mut B::Place) -> Tried {
         let of = self.retries.saturating_add(1);
         let mut number = 1;
         loop {
+            let began = Instant::now();
             let judged = self.attempt(case, number, place).await;
-            if judged.verdict != Verdict::Passed {
+            let usage = match judged.verdict {
+                Verdict::Passed => Usage::default(),
                 // The next must not suffer from what this one left.
-                self.bench.clear(place).await;
-            }
+                _ => self.bench.clear(place).await,
+            };
             let again = judged.verdict.is_bad() && judged.verdict != Verdict::Interrupted;
             if !again || number == of {
-                return (judged, number);
+                return Tried {
+                    began,
+                    judged,
+                    tries: number,
+                    usage,
+                };
             }
             self.recorder.record(EventKind::TryEnded {
                 number,

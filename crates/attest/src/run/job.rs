@@ -189,7 +189,7 @@ impl<'a> Jobs<'a> {
             .filter_map(|test| self.history.get(&lab.plan.name, &test.name));
         let (mut memory, mut cpu) = (None, None);
         for measured in known {
-            memory = memory.max(measured.memory);
+            memory = memory.max(measured.usage.memory);
             cpu = cpu.max(measured.cpu());
         }
         Need {
@@ -232,7 +232,7 @@ fn file_name(test: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Measured;
+    use crate::schedule::{Measured, Usage};
 
     fn lab(isolation: Isolation, tests: &[&str]) -> LabRun {
         let mut plan = crate::Lab::builder()
@@ -294,8 +294,10 @@ mod tests {
         let mut history = History::default();
         let measured = Measured {
             duration_ms: 2000,
-            memory: Some(7 * MIB),
-            cpu_ms: Some(3000),
+            usage: Usage {
+                memory: Some(7 * MIB),
+                cpu_ms: Some(3000),
+            },
             ended: 1,
         };
         history.set("web", "x", measured);

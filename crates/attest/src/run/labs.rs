@@ -15,6 +15,7 @@ use super::steps;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
+use crate::schedule::Usage;
 use crate::snapshot::MemoryUse;
 
 /// Makes labs for tests.
@@ -180,10 +181,11 @@ pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
     }
 }
 
-/// End a lab, in its phase.
-pub(super) async fn end(lab: &Lab) {
+/// End a lab, in its phase; gives what it used. Nobody measures that yet.
+pub(super) async fn end(lab: &Lab) -> Usage {
     lab.recorder().enter(Phase::Shutdown);
     lab.shutdown().await;
+    Usage::default()
 }
 
 /// The set-up that it happened in goes before what happened.

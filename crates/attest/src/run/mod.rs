@@ -163,6 +163,10 @@ fn names(job: &Job) -> (String, Vec<String>) {
 fn learn(took: &mut History, named: &[(String, Vec<String>)], ended: &Ended) {
     if !matches!(ended.verdict, Verdict::Interrupted | Verdict::Skipped) {
         let (lab, tests) = &named[ended.job];
-        took.set(lab, &tests[ended.case], Measured::of(ended.took));
+        took.set(
+            lab,
+            &tests[ended.case],
+            Measured::of(ended.took, ended.usage),
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Which tests of which manifests a run takes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,12 +158,7 @@ impl Selection {
         let mut selection = Self::default();
         for path in paths {
             let plan = plan(path, overrides)?;
-            let mut outlines = Outlines::new();
-            for test in &plan.tests {
-                if let TestKind::Script(script) = &test.kind {
-                    outlines.insert(script.clone(), scripts.outline(script).await?);
-                }
-            }
+            let outlines = outlines(&plan, scripts).await?;
             let tests = tests(&plan, &outlines)?;
             selection.add(path, plan, tests, filter);
         }
@@ -223,6 +218,21 @@ impl Selection {
 
 /// What is in scripts, by their files; one that is not there is one test.
 type Outlines = HashMap<PathBuf, ScriptOutline>;
+
+/// All at once: each is a process.
+async fn outlines(plan: &LabPlan, scripts: &dyn ScriptRunner) -> Result<Outlines> {
+    let script = |test: &TestPlan| match &test.kind {
+        TestKind::Script(script) => Some(script.clone()),
+        TestKind::Steps(_) | TestKind::Rust(_) => None,
+    };
+    let all: HashSet<PathBuf> = plan.tests.iter().filter_map(script).collect();
+    let outlines = all.into_iter().map(|script| async move {
+        let outline = scripts.outline(&script).await?;
+        Ok::<_, crate::Error>((script, outline))
+    });
+    let outlines = futures_util::future::try_join_all(outlines).await?;
+    Ok(outlines.into_iter().collect())
+}
 
 fn plan(path: &Path, overrides: &Overrides) -> Result<Arc<LabPlan>> {
     let mut plan = Manifest::load(path)?.plan()?;

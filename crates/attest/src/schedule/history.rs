@@ -30,14 +30,22 @@ pub struct History {
 pub struct Measured {
     /// From the making of its lab to the lab's end, milliseconds.
     pub duration_ms: u64,
-    /// The most memory that its lab had at once, bytes; `None` when nobody measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<u64>,
-    /// CPU time of its lab, milliseconds; `None` when nobody measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_ms: Option<u64>,
+    /// What its lab used.
+    #[serde(flatten)]
+    pub usage: Usage,
     /// When it ended, seconds since 1970.
     pub ended: u64,
+}
+
+/// What a lab used, as far as somebody measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The most memory that it had at once, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// CPU time, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
 }
 
 /// A history that was asked for cannot be used.
@@ -72,14 +80,24 @@ pub enum HistoryError {
     },
 }
 
+impl Usage {
+    /// What was measured; else what the other one says.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            memory: self.memory.or(other.memory),
+            cpu_ms: self.cpu_ms.or(other.cpu_ms),
+        }
+    }
+}
+
 impl Measured {
     /// It took so long, until now.
-    pub(crate) fn of(duration: Duration) -> Self {
+    pub(crate) fn of(duration: Duration, usage: Usage) -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            usage,
             ended: since.unwrap_or_default().as_secs(),
-            ..Self::default()
         }
     }
 
@@ -90,7 +108,7 @@ impl Measured {
 
     /// Thousandths of a CPU that it kept busy.
     pub(crate) fn cpu(&self) -> Option<u32> {
-        let thousandths = self.cpu_ms?.saturating_mul(1000) / self.duration_ms.max(1);
+        let thousandths = self.usage.cpu_ms?.saturating_mul(1000) / self.duration_ms.max(1);
         Some(u32::try_from(thousandths).unwrap_or(u32::MAX))
     }
 }
@@ -129,9 +147,12 @@ impl History {
         self.labs.get(lab)?.get(test)
     }
 
-    /// It took this.
-    pub fn set(&mut self, lab: &str, test: &str, measured: Measured) {
+    /// It took this. What was not measured this time is as it was.
+    pub fn set(&mut self, lab: &str, test: &str, mut measured: Measured) {
         let tests = self.labs.entry(lab.to_owned()).or_default();
+        if let Some(Measured { usage: before, .. }) = tests.get(test) {
+            measured.usage = measured.usage.or(*before);
+        }
         tests.insert(test.to_owned(), measured);
     }
 
@@ -220,6 +241,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_measured_once_stays_known() {
+        let mut history = History::default();
+        let with_memory = Measured {
+            usage: Usage {
+                memory: Some(7),
+                cpu_ms: None,
+            },
+            ..measured(10, 1)
+        };
+        history.set("web", "serves", with_memory);
+        history.set("web", "serves", measured(20, 2));
+        let now = history.get("web", "serves").unwrap();
+        assert_eq!((now.duration_ms, now.usage.memory), (20, Some(7)));
+        let text = serde_json::to_string(&history).unwrap();
+        assert!(
+            text.contains("\"memory\":7") && !text.contains("usage"),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<History>(&text).unwrap(), history);
+    }
+
+    #[test]
     fn garbage_is_no_history_and_is_replaced() {
         let cache = tempfile::tempdir().unwrap();
         let path = History::place(cache.path());
@@ -262,7 +305,7 @@ mod tests {
     fn cpu_is_a_share_of_the_time() {
         let mut half = measured(2000, 0);
         assert_eq!(half.cpu(), None);
-        half.cpu_ms = Some(1000);
+        half.usage.cpu_ms = Some(1000);
         assert_eq!(half.cpu(), Some(500));
     }
 }

@@ -9,7 +9,7 @@ mod order;
 mod shard;
 
 pub(crate) use admission::{Admission, Budget, Need, Next};
-pub use history::{History, HistoryError, Measured};
+pub use history::{History, HistoryError, Measured, Usage};
 pub use host::default_jobs;
 pub(crate) use host::spare_memory;
 pub use order::{Order, UnknownOrder};

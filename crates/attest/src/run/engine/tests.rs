@@ -74,11 +74,12 @@ impl Bench for Fake {
         })
     }
 
-    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, ()> {
+    fn clear<'a>(&'a self, place: &'a mut Self::Place) -> BoxFuture<'a, Usage> {
         Box::pin(async move {
             if place.take().is_some() {
                 self.say("cleared".to_owned());
             }
+            Usage::default()
         })
     }
 }
