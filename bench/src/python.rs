@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use attest::run::{ScriptRunner, ScriptVerdict};
+use attest::run::{ScriptPart, ScriptRunner, ScriptVerdict};
 use attest::{Lab, Recorder};
 
 use crate::Result;
@@ -163,9 +163,9 @@ async fn calls(report: &Report) -> Result<()> {
 
 async fn in_python(lab: &Lab, script: &Path, output: &Path) -> Result<serde_json::Value> {
     let recorder = Recorder::silent();
-    let ran = attest_script::Scripts.run(lab, &recorder, script, output);
+    let ran = attest_script::Scripts.run(lab, &recorder, script, &ScriptPart::Whole, output);
     match ran.await? {
-        ScriptVerdict::Passed => {}
+        ScriptVerdict::Passed(_) => {}
         verdict => return Err(format!("the script did not pass: {verdict:?}").into()),
     }
     let text = std::fs::read_to_string(output.join("samples.json"))?;
