@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::support::{Ended, Place};
+use nix::sys::signal::Signal;
+
+use crate::support::{Ended, Place, Watched, adopt, all_ended, signal};
 
 /// A lab that nobody boots.
 const FAKES: &str = "[machines.a]\n[tests.t]\nrust = { binary = \"fake\" }\n";
@@ -208,6 +210,20 @@ fn what_does_not_fit_together_is_refused() {
     for (arguments, part) in cases {
         says(&run(&place, arguments), 2, &[part]);
     }
+}
+
+#[test]
+fn an_interruption_ends_all_that_run() {
+    adopt();
+    let place = fakes(&["a", "b", "c"], "*) exec sleep 1000 ;;");
+    let mut run = Watched::start_with(&place, &["-j2"]);
+    run.until("test-started");
+    run.until("test-started");
+    signal(run.pid(), Signal::SIGINT);
+    while run.next().is_some() {}
+    assert_eq!(all_ended(run.pid()), Some(130));
+    let end = run.events.last().unwrap();
+    assert_eq!(end["summary"]["interrupted"], 3, "{end}");
 }
 
 /// What tests find where others have been.

@@ -142,8 +142,13 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start(place: &Place) -> Self {
+        Self::start_with(place, &[])
+    }
+
+    pub(crate) fn start_with(place: &Place, arguments: &[&str]) -> Self {
+        let usual = ["run", "--format", "json", "--output", "out"];
         let mut child = place
-            .attest(&["run", "--format", "json", "--output", "out"])
+            .attest(&[&usual, arguments].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -1,11 +1,11 @@
 //! Where tests meet their labs: one try of one test.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use attest_events::{Phase, Verdict};
-use attest_manifest::TestKind;
+use attest_manifest::{Isolation, TestKind};
 use attest_vmm::BoxFuture;
 use serde_json::Value;
 
@@ -38,16 +38,27 @@ struct Broken {
     stage: Stage,
     /// How many of its set-ups are done when it breaks; `None`: it does not even boot.
     set_ups: Option<usize>,
-    /// The test that found out.
+    /// The test that found out, …
     tried_by: String,
+    /// … and which time that was.
+    round: u32,
 }
 
-/// The lab of a job, with what was done to it.
+/// The lab of a job.
 #[derive(Debug)]
 pub(super) struct Place {
     lab: Lab,
-    /// Each with what it returned.
+    /// What was done to it for the tests that share it, each with what it returned.
     done: Vec<(StageSetup, Value)>,
+}
+
+impl Place {
+    fn new(lab: Lab) -> Self {
+        Self {
+            lab,
+            done: Vec::new(),
+        }
+    }
 }
 
 /// The clock of one try: it starts when its lab is ready.
@@ -153,24 +164,21 @@ impl LabBench {
         place: &mut Option<Place>,
     ) -> Result<Value> {
         let stage = attempt.case.test.stage();
-        let Some(Place { lab, done }) = place else {
-            std::fs::create_dir_all(attempt.output).map_err(Error::io(format!(
-                "the test's output directory {} cannot be made",
-                attempt.output.display()
-            )))?;
-            let context = LabContext {
-                recorder: attempt.recorder.clone(),
-                output: attempt.output.to_owned(),
-                cache: self.cache.clone(),
-                snapshots: SnapshotUse::default(),
-            };
-            let Provided { lab, value } = self.labs.provide(stage, context).await?;
-            let setups = stage.setups.iter().cloned();
-            let done = setups.map(|setup| (setup, value.clone())).collect();
-            *place = Some(Place { lab, done });
+        if stage.plan.isolation != Isolation::Shared {
+            let Provided { lab, value } = self.provide(attempt, stage).await?;
+            *place = Some(Place::new(lab));
             return Ok(value);
-        };
-        // Only where tests share a lab is one there already.
+        }
+        if place.is_none() {
+            // Another test of this lab may want less to be done.
+            let booted = Stage {
+                plan: Arc::clone(&stage.plan),
+                setups: Vec::new(),
+            };
+            let Provided { lab, .. } = self.provide(attempt, &booted).await?;
+            *place = Some(Place::new(lab));
+        }
+        let Place { lab, done } = place.as_mut().expect("it is there now");
         attempt.recorder.enter(Phase::Test);
         let mut value = Value::Null;
         for (number, setup) in stage.setups.iter().enumerate() {
@@ -186,6 +194,21 @@ impl LabBench {
             done.push((setup.clone(), value.clone()));
         }
         Ok(value)
+    }
+
+    async fn provide(&self, attempt: &Attempt<'_>, stage: &Stage) -> Result<Provided> {
+        let output = attempt.output.to_owned();
+        std::fs::create_dir_all(&output).map_err(Error::io(format!(
+            "the test's output directory {} cannot be made",
+            output.display()
+        )))?;
+        let context = LabContext {
+            recorder: attempt.recorder.clone(),
+            output,
+            cache: self.cache.clone(),
+            snapshots: SnapshotUse::default(),
+        };
+        self.labs.provide(stage, context).await
     }
 
     async fn on_lab(&self, lab: &Lab, test: &SelectedTest, value: Value) -> Result<()> {
@@ -240,7 +263,8 @@ impl LabBench {
         else {
             return None;
         };
-        if *verdict == Verdict::Interrupted {
+        // Another try may do better.
+        if *verdict == Verdict::Interrupted || !attempt.is_last {
             return None;
         }
         let mut broken = self.broken.lock().expect("not poisoned");
@@ -250,6 +274,7 @@ impl LabBench {
                 stage: attempt.case.test.stage().clone(),
                 set_ups: *set_ups,
                 tried_by: attempt.case.name.clone(),
+                round: attempt.case.round,
             });
         }
         skipped
@@ -260,8 +285,8 @@ fn skipped(broken: &[Broken], attempt: &Attempt<'_>) -> Option<Judged> {
     let test = &attempt.case.test;
     let broken = broken.iter().find(|broken| {
         let reach = broken.set_ups.map_or(0, |set_ups| set_ups + 1);
-        // Another try of the same test may find out that it was wrong.
-        test.stage().begins_with(&broken.stage, reach) && broken.tried_by != attempt.case.name
+        // Whoever repeats tests wants to know whether it is so every time.
+        broken.round == attempt.case.round && test.stage().begins_with(&broken.stage, reach)
     })?;
     let what = match broken.set_ups {
         None => "its lab did not come up".to_owned(),
@@ -269,4 +294,84 @@ fn skipped(broken: &[Broken], attempt: &Attempt<'_>) -> Option<Judged> {
     };
     let message = format!("{what}: see `{}`", broken.tried_by);
     Some(Judged::not_begun(Verdict::Skipped, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use attest_events::FailureDetail;
+    use tokio::sync::watch;
+
+    use super::super::job::{Case, Source};
+    use super::super::stage::StageKind;
+    use super::*;
+    use crate::recorder::Recorder;
+
+    /// A test that wants these set-ups, at this time.
+    fn case(name: &str, setups: &[&str], round: u32) -> Case {
+        let plan = Arc::new(crate::Lab::builder().machine("a").plan().unwrap());
+        let setup = |name: &&str| StageSetup {
+            name: (*name).to_owned(),
+            timeout: Duration::from_secs(1),
+            kind: StageKind::Steps(Vec::new()),
+        };
+        let setups = setups.iter().map(setup).collect();
+        Case {
+            name: name.to_owned(),
+            output: PathBuf::from("/out"),
+            test: SelectedTest::of_steps(name, &plan).with_setups(setups),
+            round,
+        }
+    }
+
+    /// Tests find out, one after the other; gives what is told of each.
+    fn told(failures: &[(Case, Option<usize>, bool)]) -> Vec<Option<String>> {
+        let labs = Labs {
+            scripts: None,
+            interrupted: watch::channel(false).1,
+        };
+        let bench = LabBench::new(labs, None, PathBuf::from("/out"));
+        let recorder = Recorder::silent();
+        let each = failures.iter().map(|(case, set_ups, is_last)| {
+            let source = Source::new(Arc::clone(&case.test.stage().plan));
+            let attempt = Attempt {
+                source: &source,
+                case,
+                recorder: &recorder,
+                output: Path::new("/out"),
+                is_last: *is_last,
+            };
+            let error = Error::Stage {
+                detail: Box::new(FailureDetail::default()),
+                verdict: Verdict::Failed,
+                set_ups: *set_ups,
+            };
+            let skipped = bench.skipped(&attempt);
+            let skipped = skipped.or_else(|| bench.remember(&attempt, &error));
+            skipped.map(|skipped| skipped.failure.unwrap().message)
+        });
+        each.collect()
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_is_tried_once() {
+        let told = told(&[
+            (case("one", &["base", "broken"], 0), Some(1), true),
+            (case("other", &["base", "broken", "more"], 0), Some(1), true),
+            (case("before", &["base"], 0), Some(0), false),
+            (case("later", &["base", "broken"], 1), Some(1), true),
+            (case("dark", &["base"], 1), None, true),
+            (case("any", &[], 1), None, true),
+        ]);
+        let expected = [
+            None,
+            Some("its set-up `broken` failed: see `one`"),
+            None,
+            None,
+            None,
+            Some("its lab did not come up: see `dark`"),
+        ];
+        assert_eq!(told, expected.map(|told| told.map(str::to_owned)));
+    }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) recorder: &'a Recorder,
     /// Its own, not made yet.
     pub(crate) output: &'a Path,
+    /// Whether no other try follows, however it ends.
+    pub(crate) is_last: bool,
 }
 
 /// How jobs are run.
@@ -341,6 +343,7 @@ impl<B: Bench> Task<B> {
             case,
             recorder: &self.recorder,
             output: &output,
+            is_last: number > self.retries,
         };
         self.bench.attempt(&attempt, place).await
     }

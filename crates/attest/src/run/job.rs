@@ -51,6 +51,8 @@ pub(crate) struct Case {
     /// Receives its consoles and artifacts.
     pub(crate) output: PathBuf,
     pub(crate) test: SelectedTest,
+    /// Which time it is, from 0.
+    pub(crate) round: u32,
 }
 
 /// What is scheduled as a whole.
@@ -151,6 +153,7 @@ impl<'a> Jobs<'a> {
                     name: format!("{}{suffix}", test.name),
                     output: output.clone(),
                     test: (*test).clone(),
+                    round,
                 };
                 jobs.push(Job {
                     source: Arc::clone(&source),

@@ -92,7 +92,10 @@ impl Run {
             next = rounds.end;
             planned = rounds.flat_map(|round| jobs.round(round)).collect();
         }
-        self.remember(&took);
+        // What was broken off distorts what ran beside it.
+        if summary.interrupted == 0 && took != History::default() {
+            self.remember(&took);
+        }
         self.recorder.end(summary)
     }
 

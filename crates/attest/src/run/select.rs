@@ -127,6 +127,12 @@ impl SelectedTest {
             within: Within::Whole,
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn with_setups(mut self, setups: Vec<StageSetup>) -> Self {
+        self.stage.setups = setups;
+        self
+    }
 }
 
 impl Selection {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// The file's name in the cache directory.
 const FILE: &str = "history.json";
+/// Locked while it is replaced, …
+const GUARD: &str = "history.guard";
+/// … by this.
+const UNFINISHED: &str = "history.json~";
 /// A larger one is none of ours, bytes.
 const LARGEST: u64 = 16 * 1024 * 1024;
 /// Tests that are remembered, those of the latest runs first: 10 000 of 100 bytes are 1 MB.
@@ -163,6 +167,15 @@ impl History {
     /// It cannot be written.
     pub fn add_to(&self, cache: &Path) -> Result<(), HistoryError> {
         let path = Self::place(cache);
+        self.add_to_file(cache, &path)
+            .map_err(|source| HistoryError::Write { path, source })
+    }
+
+    fn add_to_file(&self, cache: &Path, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(cache)?;
+        // The file itself is replaced, and whoever waited for its lock would have that of the old.
+        let guard = fs::File::create(cache.join(GUARD))?;
+        guard.lock()?;
         let mut all = Self::of_cache(cache);
         for (lab, tests) in &self.labs {
             for (test, measured) in tests {
@@ -170,8 +183,12 @@ impl History {
             }
         }
         all.forget();
-        all.replace(&path)
-            .map_err(|source| HistoryError::Write { path, source })
+        // What a killed writer left there is written over.
+        let new = cache.join(UNFINISHED);
+        let mut text = serde_json::to_vec(&all)?;
+        text.push(b'\n');
+        fs::write(&new, text)?;
+        fs::rename(new, path)
     }
 
     /// Only the latest stay.
@@ -194,16 +211,6 @@ impl History {
             }
         }
         self.labs.retain(|_, tests| !tests.is_empty());
-    }
-
-    fn replace(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.persist(path)?;
-        Ok(())
     }
 }
 
@@ -236,8 +243,24 @@ mod tests {
         assert_eq!(took("web", "waits"), Some(30));
         assert_eq!(took("db", "waits"), Some(40));
         assert_eq!(took("db", "serves"), None);
-        let names: Vec<_> = fs::read_dir(cache.path()).unwrap().collect();
-        assert_eq!(names.len(), 1, "{names:?}");
+        assert!(!cache.path().join(UNFINISHED).exists());
+    }
+
+    #[test]
+    fn runs_that_end_at_once_lose_nothing() {
+        let cache = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let cache = cache.path();
+                scope.spawn(move || {
+                    let mut one = History::default();
+                    one.set("lab", &number.to_string(), measured(number, 1));
+                    one.add_to(cache).unwrap();
+                });
+            }
+        });
+        let all = History::of_cache(cache.path());
+        assert!((0..8).all(|number| all.get("lab", &number.to_string()).is_some()));
     }
 
     #[test]

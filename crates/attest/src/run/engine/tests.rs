@@ -45,7 +45,14 @@ impl Bench for Fake {
             let number = place.map_or(1, |number| number + 1);
             *place = Some(number);
             let below = attempt.output.strip_prefix("/out").unwrap().display();
-            self.say(format!("{name} at {below}, number {number} of its place"));
+            let last = if attempt.is_last {
+                ""
+            } else {
+                ", not the last try"
+            };
+            self.say(format!(
+                "{name} at {below}, number {number} of its place{last}"
+            ));
             let tries = ["try-2", "try-3"];
             let before = tries
                 .iter()
@@ -132,6 +139,7 @@ fn job(tests: &[&str], memory: u64) -> Job {
         name: (*name).to_owned(),
         output: Path::new("/out").join(name),
         test: SelectedTest::of_steps(name, &plan),
+        round: 0,
     };
     Job {
         cases: tests.iter().map(case).collect(),
@@ -342,9 +350,9 @@ async fn a_test_is_tried_again_as_often_as_is_said() {
         .run(jobs(&["flaky", "bad", "good", "elsewhere"]))
         .await;
     let flaky = [
-        "flaky at flaky, number 1 of its place",
+        "flaky at flaky, number 1 of its place, not the last try",
         "cleared",
-        "flaky at flaky/try-2, number 1 of its place",
+        "flaky at flaky/try-2, number 1 of its place, not the last try",
         "cleared",
         "flaky at flaky/try-3, number 1 of its place",
         "cleared",
