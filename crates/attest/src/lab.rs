@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use attest_events::EventKind;
+use attest_events::{EventKind, Phase};
 use attest_lab::{LabContent, LabProcess, NetworkSpec};
 use attest_manifest::{Backend, LabPlan, Manifest, ManifestFile, NetworkPlan};
 use futures_util::StreamExt;
@@ -124,17 +124,18 @@ impl Lab {
         let recorder = &context.recorder;
         recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
         let prepared = boot::prepare(&plan, recorder, context.cache.as_deref()).await?;
-        Self::create_prepared(plan, context, prepared).await
+        Self::create_prepared(plan, context, prepared, Phase::Spawn).await
     }
 
-    /// The same with images that are there.
+    /// The same with images that are there, in this phase.
     pub(crate) async fn create_prepared(
         plan: LabPlan,
         context: LabContext,
         prepared: boot::Prepared,
+        phase: Phase,
     ) -> Result<Self> {
         let recorder = context.recorder;
-        recorder.enter(attest_events::Phase::Spawn);
+        recorder.enter(phase);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
         let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
         Ok(Self::of(Shared {
@@ -185,10 +186,10 @@ impl Lab {
         let machines = self.all_machines();
         let started = wait_all(machines.iter().map(Machine::start)).await;
         started.into_iter().collect::<Result<()>>()?;
-        recorder.enter(attest_events::Phase::Boot);
+        recorder.enter(Phase::Boot);
         let up = wait_all(machines.iter().map(Machine::up)).await;
         up.into_iter().collect::<Result<()>>()?;
-        recorder.enter(attest_events::Phase::Agent);
+        recorder.enter(Phase::Agent);
         let ready = wait_all(machines.iter().map(Machine::ready)).await;
         ready.into_iter().collect::<Result<()>>()
     }

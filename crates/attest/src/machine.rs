@@ -259,6 +259,16 @@ impl Machine {
         self.call(&Request::Reseed(entropy.into().into())).await
     }
 
+    /// Make it another machine than all that go on from the same snapshot: it has a new token of 32 hexadecimal digits,
+    /// which is returned, and which its programs find in `/run/attest/identity`. Names, addresses and `/etc/machine-id`
+    /// stay as they are.
+    pub async fn renew_identity(&self) -> Result<String> {
+        match self.inner.session.call(&Request::Identity).await? {
+            Response::Identity(token) => Ok(token),
+            _ => Err(self.inner.session.unexpected("identity")),
+        }
+    }
+
     /// Write all dirty pages of all file systems of the guest.
     pub async fn sync(&self) -> Result<()> {
         self.call(&Request::Sync).await

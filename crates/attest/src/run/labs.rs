@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use attest_events::{EventKind, FailureDetail, Phase};
+use attest_manifest::Backend;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -59,7 +60,8 @@ impl Labs {
         if ground.keeper.is_some() {
             return self.forked(stage, context).await;
         }
-        let making = Lab::create_prepared((*stage.plan).clone(), context, ground.prepared.clone());
+        let plan = (*stage.plan).clone();
+        let making = Lab::create_prepared(plan, context, ground.prepared.clone(), Phase::Spawn);
         let lab = self.unless_interrupted(making).await.map_err(not_up)?;
         match self.boot_and_set_up(&lab, stage).await {
             Ok(value) => Ok(Provided { lab, value }),
@@ -91,7 +93,6 @@ impl Labs {
         let lab = match made {
             Some(lab) => lab,
             None => {
-                context.recorder.enter(Phase::Restore);
                 let fork = level.snapshot.fork_in(context, MemoryUse::Private, None);
                 self.unless_interrupted(fork).await.map_err(not_up)?
             }
@@ -181,11 +182,20 @@ pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
     }
 }
 
-/// End a lab, in its phase; gives what it used. Nobody measures that yet.
+/// End a lab, in its phase; gives what its virtual machines used.
 pub(super) async fn end(lab: &Lab) -> Usage {
     lab.recorder().enter(Phase::Shutdown);
+    let mut used = None;
+    for machine in lab.machines() {
+        // Of a container it is not known, and so not of the lab.
+        let of_machine = match machine.vmm_pid().await {
+            Some(pid) if machine.plan().backend == Backend::Qemu => Usage::of_process(pid),
+            _ => Usage::default(),
+        };
+        used = Some(used.map_or(of_machine, |used: Usage| used.and(of_machine)));
+    }
     lab.shutdown().await;
-    Usage::default()
+    used.unwrap_or_default()
 }
 
 /// The set-up that it happened in goes before what happened.

@@ -178,7 +178,6 @@ impl Maker<'_> {
             before.shutdown().await;
         }
         let recorder = &self.context.recorder;
-        recorder.enter(Phase::Restore);
         let directory = making.map(Making::directory);
         let fork = level
             .snapshot
@@ -201,7 +200,7 @@ impl Maker<'_> {
     async fn booted(&self, ground: &Ground, making: Option<&Making>) -> Result<(Lab, Level)> {
         let plan = (*self.stage.plan).clone();
         let prepared = ground.prepared.clone();
-        let created = Lab::create_prepared(plan, self.context.clone(), prepared);
+        let created = Lab::create_prepared(plan, self.context.clone(), prepared, Phase::Spawn);
         let lab = self
             .labs
             .unless_interrupted(created)

@@ -54,16 +54,13 @@ pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
     let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
     let keeper = Keeper::open(&plan, &prepared, &context).await;
     let Some(keeper) = keeper else {
-        return boot_all(Lab::create_prepared(plan, context, prepared).await?).await;
+        return boot_all(Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?).await;
     };
     let fields = Fields::of(&plan, &prepared).await?;
     match keeper.want(&plan, &prepared, &fields, &context).await {
-        Wanted::Ready(snapshot, _) => {
-            recorder.enter(Phase::Restore);
-            snapshot.fork_in(context, MemoryUse::Private, None).await
-        }
+        Wanted::Ready(snapshot, _) => snapshot.fork_in(context, MemoryUse::Private, None).await,
         Wanted::Make(making) => {
-            let lab = Lab::create_prepared(plan, context, prepared).await?;
+            let lab = Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?;
             match lab.boot_and_save(Some(making.directory())).await {
                 Ok(snapshot) => making.keep(&lab, &snapshot, "ready", Value::Null),
                 Err(error) => {
@@ -73,7 +70,9 @@ pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
             }
             Ok(lab)
         }
-        Wanted::None => boot_all(Lab::create_prepared(plan, context, prepared).await?).await,
+        Wanted::None => {
+            boot_all(Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?).await
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) use self::fields::{Fields, SetupKey};
 pub(crate) use self::go_on::MemoryUse;
 pub use self::kept::SnapshotUse;
 pub(crate) use self::kept::{Keeper, Kept, Making, Wanted, booted};
+use attest_events::Phase;
 use attest_image::Lease;
 use attest_manifest::LabPlan;
 
@@ -212,7 +213,8 @@ impl Snapshot {
         kept: Option<&Path>,
     ) -> Result<Lab> {
         let Origin { plan, prepared, .. } = &self.inner.shared;
-        let lab = Lab::create_prepared(plan.clone(), context, prepared.clone()).await?;
+        let lab =
+            Lab::create_prepared(plan.clone(), context, prepared.clone(), Phase::Restore).await?;
         if let Some(directory) = kept {
             lab.keep_memory(directory)?;
         }
