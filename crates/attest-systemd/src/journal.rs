@@ -19,6 +19,6 @@ mod parser;
 #[cfg(test)]
 mod tests;
 
-pub use command::{follow, last, last_of_user};
+pub use command::{Since, follow, last, last_of_user};
 pub use entry::Entry;
 pub use parser::Parser;

@@ -1,6 +1,7 @@
 //! A lab: the machines and networks of one test, alive together.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -325,6 +326,7 @@ pub(crate) fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan)
             managers: crate::systemd::Managers::default(),
             journals: crate::systemd::Journals::default(),
             observer: std::sync::Mutex::new(None),
+            is_being_made: AtomicBool::new(false),
         }),
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) managers: Managers,
     pub(crate) journals: Journals,
     pub(crate) observer: Mutex<Option<Background>>,
+    /// Whether it boots in order to be saved, and its journal is followed only after that.
+    pub(crate) is_being_made: AtomicBool,
 }
 
 impl Machine {

@@ -14,12 +14,27 @@ const FIELDS: [&str; 10] = [
     "_COMM",
 ];
 
-/// The command that prints all of this boot's journal, and then what is added until it is
-/// ended. With `after`, the cursor of an entry, only what came after that entry.
-pub fn follow(after: Option<&str>) -> Vec<String> {
+/// Where a journal is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since<'a> {
+    /// All of this boot.
+    Boot,
+    /// What came after the entry of this cursor.
+    Cursor(&'a str),
+    /// What came in this second of the guest's clock, since 1970, or later.
+    Second(u64),
+}
+
+/// The command that prints this boot's journal from there on, and then what is added until it is
+/// ended.
+pub fn follow(since: Since<'_>) -> Vec<String> {
     let mut command = journalctl();
     command.extend(["--follow".to_owned(), "--no-tail".to_owned()]);
-    command.extend(after.map(|cursor| format!("--after-cursor={cursor}")));
+    command.extend(match since {
+        Since::Boot => None,
+        Since::Cursor(cursor) => Some(format!("--after-cursor={cursor}")),
+        Since::Second(second) => Some(format!("--since=@{second}")),
+    });
     command
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::parser::LONGEST_MESSAGE;
-use super::{Entry, Parser, follow, last, last_of_user};
+use super::{Entry, Parser, Since, follow, last, last_of_user};
 
 /// All entries of some bytes, and what is left at their end.
 fn parsed(bytes: &[u8]) -> Vec<Entry> {
@@ -143,7 +143,7 @@ fn a_long_value_is_not_kept_in_memory() {
 
 #[test]
 fn commands_ask_for_little() {
-    let command = follow(Some("c")).join(" ");
+    let command = follow(Since::Cursor("c")).join(" ");
     assert!(
         command.starts_with("journalctl --boot --quiet --no-pager --output=export"),
         "{command}"

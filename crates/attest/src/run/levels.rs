@@ -111,6 +111,10 @@ pub(super) fn level<'a>(
             setups: stage.setups[..depth].to_vec(),
         };
         let cell = labs.levels().levels.cell(key);
+        if !cell.initialized() {
+            // Who does not make it waits for that.
+            context.recorder.enter(Phase::Boot);
+        }
         let level = cell.get_or_try_init(|| async {
             let maker = Maker {
                 labs,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use attest_events::{EventKind, Phase};
@@ -355,6 +356,9 @@ impl Lab {
     pub(crate) async fn boot_and_save(&self, directory: Option<&Path>) -> Result<Snapshot> {
         if let Some(directory) = directory {
             self.keep_memory(directory)?;
+        }
+        for machine in self.machines() {
+            machine.inner.is_being_made.store(true, Ordering::Relaxed);
         }
         self.start_all().await?;
         systems_up(self).await;

@@ -5,11 +5,13 @@
 //! machine boots would make that boot longer, and what was written until then comes all the same.
 //! To listen for that end costs less than boots differ among themselves.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use attest_events::{BootTimes, EventKind, UnitTime};
 use attest_manifest::Backend;
-use attest_systemd::journal::{Entry, Parser, follow};
+use attest_systemd::journal::{Entry, Parser, Since, follow};
 use attest_systemd::{BootBreakdown, Startup};
 
 use super::connect::FOREVER;
@@ -18,7 +20,12 @@ use crate::command::ChildEvent;
 use crate::machine::{Inner, Machine};
 use crate::runtime::Background;
 use crate::session::{Session, State};
+use crate::setup;
 
+/// How long a machine that goes on is left alone before its journal is followed, so that short tests do not pay for
+/// starting the program that reads it; what it wrote meanwhile comes then. A failure asks for the end of its units'
+/// journals in any case.
+const LATER: Duration = Duration::from_secs(1);
 /// Units that a boot's event names.
 const SLOWEST: usize = 10;
 /// Units that failed, in the same event; a guest may have any number.
@@ -45,11 +52,12 @@ async fn over_boots(session: Arc<Session>, inner: Weak<Inner>) {
         };
         let Some(inner) = inner.upgrade() else { return };
         let machine = Machine { inner };
-        // One that goes on told all of this when it booted; to follow its journal costs as much as a test.
-        let booted = matches!(&boot, State::Ready(ready) if !ready.goes_on);
+        let goes_on = matches!(&boot, State::Ready(ready) if ready.goes_on);
         let is_over = |state: &State| !is_same(state, &boot);
         let watching = async {
-            if booted {
+            if goes_on {
+                from_here(&machine).await;
+            } else {
                 over_boot(&machine).await;
             }
             std::future::pending::<()>().await;
@@ -87,11 +95,27 @@ async fn over_boot(machine: &Machine) {
         // Its jobs go on for ever; what it writes is worth all the more.
         Err(_) => {}
     }
-    follow_journal(machine).await;
+    // One that is about to be saved would have to begin again.
+    if !machine.inner.is_being_made.load(Ordering::Relaxed) {
+        follow_journal(machine, Since::Boot).await;
+    }
 }
 
-async fn follow_journal(machine: &Machine) {
-    let command = machine.exec(follow(None)).timeout(FOREVER);
+/// A machine that goes on told of its boot when it booted.
+async fn from_here(machine: &Machine) {
+    let second = setup::wall_clock_ns() / 1_000_000_000;
+    tokio::time::sleep(LATER).await;
+    let was_made_here = machine.inner.is_being_made.swap(false, Ordering::Relaxed);
+    let since = if was_made_here {
+        Since::Boot
+    } else {
+        Since::Second(second)
+    };
+    follow_journal(machine, since).await;
+}
+
+async fn follow_journal(machine: &Machine, since: Since<'_>) {
+    let command = machine.exec(follow(since)).timeout(FOREVER);
     let Ok(mut child) = command.spawn().await else {
         return;
     };
