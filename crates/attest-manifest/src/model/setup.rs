@@ -44,7 +44,8 @@ pub enum Isolation {
     Fork,
     /// Each test has a lab that was freshly booted and set up.
     Boot,
-    /// All tests run on one lab, one after the other, each as the one before left it.
+    /// All tests run on one lab, one after the other, each as the one before left it. So do those of
+    /// labs with hosts that run already, whatever is said.
     Shared,
 }
 

@@ -52,6 +52,15 @@ pub struct LabPlan {
     pub timeouts: TimeoutPlan,
 }
 
+impl LabPlan {
+    /// Whether its tests run one after the other on one lab: because it says so, or because it has a host that runs
+    /// already, of which there is only one.
+    pub fn shares_lab(&self) -> bool {
+        let is_host = |machine: &MachinePlan| machine.backend == Backend::Ssh;
+        self.isolation == Isolation::Shared || self.machines.iter().any(is_host)
+    }
+}
+
 /// How long things may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeoutPlan {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use attest_manifest::{
-    ActionPlan, Backend as Kind, KernelPlan, LabPlan, MachinePlan, StepPlan, TestKind, WaitTarget,
+    ActionPlan, Backend as Kind, Isolation, KernelPlan, LabPlan, MachinePlan, StepPlan, TestKind,
+    WaitTarget,
 };
 use attest_vmm::{
     Ability, Accelerator, Backend, ContainerScript, Nspawn, Qemu, Ssh, StartScript, Wanted,
@@ -68,6 +69,7 @@ fn wanted(plan: &LabPlan, machine: &MachinePlan) -> Wanted {
         (Ability::Networks, !machine.cards.is_empty()),
         (Ability::Reboot, any_step(is_reboot)),
         (Ability::Console, any_step(is_of_console)),
+        (Ability::Snapshots, plan.isolation == Isolation::Fork),
     ];
     let wanted = abilities.into_iter().filter(|(_, wanted)| *wanted);
     Wanted {

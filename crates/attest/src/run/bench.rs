@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use attest_events::{Phase, Verdict};
-use attest_manifest::{Isolation, TestKind};
+use attest_manifest::TestKind;
 use attest_vmm::BoxFuture;
 use serde_json::Value;
 
@@ -164,7 +164,7 @@ impl LabBench {
         place: &mut Option<Place>,
     ) -> Result<Value> {
         let stage = attempt.case.test.stage();
-        if stage.plan.isolation != Isolation::Shared {
+        if !stage.plan.shares_lab() {
             let Provided { lab, value } = self.provide(attempt, stage).await?;
             *place = Some(Place::new(lab));
             return Ok(value);

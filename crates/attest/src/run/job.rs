@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use attest_manifest::{Backend, Isolation, LabPlan, MachinePlan, TestKind};
+use attest_manifest::{Backend, LabPlan, MachinePlan, TestKind};
 
 use super::options::Repeat;
 use super::select::{LabRun, SelectedTest};
@@ -75,9 +75,8 @@ impl Job {
 
 /// The tests of a manifest that cannot be told apart by a schedule: those that share a lab.
 pub(super) fn units(lab: &LabRun) -> Vec<Vec<&SelectedTest>> {
-    let shares = |test: &SelectedTest| {
-        lab.plan.isolation == Isolation::Shared && !matches!(test.kind, TestKind::Rust(_))
-    };
+    let shares =
+        |test: &SelectedTest| lab.plan.shares_lab() && !matches!(test.kind, TestKind::Rust(_));
     let mut units: Vec<Vec<&SelectedTest>> = Vec::new();
     let mut common = None;
     for test in &lab.tests {
@@ -234,6 +233,8 @@ fn file_name(test: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use attest_manifest::Isolation;
+
     use super::*;
     use crate::schedule::{Measured, Usage};
 
