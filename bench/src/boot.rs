@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use attest::run::timestamp;
-use attest::{Lab, LabContext, Recorder};
+use attest::{Lab, LabContext, Recorder, SnapshotUse};
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
@@ -48,6 +48,7 @@ async fn with_attest() -> Result<(Duration, Vec<String>, Duration)> {
         recorder: Recorder::silent(),
         output: output.path().to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let lab = Lab::create(plan, context).await?;
     let guest = lab.machine("guest")?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use attest::manifest::{Debian, FileEntry, Image, ImageDefinition, Machine, ManifestFile};
-use attest::{Backend, Lab, LabContext, Recorder};
+use attest::{Backend, Lab, LabContext, Recorder, SnapshotUse};
 use attest_image::root::{Profile, RootImage, RootSource, RootSpec};
 use attest_image::source::DebianError;
 use attest_image::{Cache, ImageError, root, source};
@@ -95,6 +95,7 @@ pub(crate) async fn create(manifest: ManifestFile, output: &Path) -> Result<Lab>
         recorder: Recorder::silent(),
         output: output.to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     Ok(Lab::create(manifest.plan()?, context).await?)
 }

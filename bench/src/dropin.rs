@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use attest::scripts::{AgentUse, ScriptKind, ScriptMachine, ScriptsPlan};
-use attest::{Lab, LabContext, Recorder};
+use attest::{Lab, LabContext, Recorder, SnapshotUse};
 use attest_fixture::{Fixture, Node};
 
 use crate::Result;
@@ -85,6 +85,7 @@ async fn beside_the_wire(report: &Report, directory: &Path, script: &Path) -> Re
         recorder: Recorder::silent(),
         output: directory.to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let lab = Lab::of_scripts(plan, context).await?;
     let machine = lab.machine("m")?;

@@ -44,7 +44,7 @@ const KINDS: [Kind; 4] = [
         name: "overlay",
         finding: Some("qcow2"),
         kilobytes: 16.0,
-        make: |cache, image| Ok(disks::overlay(cache, &DiskImage::open(image)?)?),
+        make: |cache, image| Ok(disks::layer(cache, DiskImage::open(image)?.size())?),
     },
     Kind {
         name: "reflink",

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from mock_server import Server
@@ -47,6 +47,20 @@ class MockMachine:
     def remove(self) -> None:
         self.end()
         shutil.rmtree(self.root)
+
+    def save(self, place: Path) -> Callable[[MockMachine], None]:
+        """Saves what is in it: what makes a machine so again."""
+        shutil.copytree(self.root, place, symlinks=True)
+        booted, boots, console = self.booted, self.boots, list(self.console)
+
+        def restore(machine: MockMachine) -> None:
+            shutil.rmtree(machine.root)
+            shutil.copytree(place, machine.root, symlinks=True)
+            with machine.changed:
+                machine.booted, machine.boots, machine.console = booted, boots, list(console)
+                machine.changed.notify_all()
+
+        return restore
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -54,6 +54,9 @@ class Server:
         #: The machines of each lab; those of the session are in the first.
         self.labs = {1: self.machines}
         self.next_lab = 2
+        #: What puts each machine back, by the number of the snapshot.
+        self.snapshots: dict[int, dict[str, Callable[[MockMachine], None]]] = {}
+        self.next_snapshot = 1
         self.vlans = [{"nr": 1, "socket_dir": str(self.directory / "vde1.ctl"), "pid": 4321}]
         self.described: dict[str, Any] = {
             "surface": "nixos",
@@ -248,6 +251,50 @@ class Server:
     def lab_close(self, params: dict[str, Any]) -> Any:
         for machine in self.labs.pop(params["lab"]).values():
             machine.end()
+        return {}
+
+    def _save(self, machines: dict[str, MockMachine]) -> dict[str, Any]:
+        number = self.next_snapshot
+        self.next_snapshot += 1
+        place = self.directory / f"snapshot{number}"
+        self.snapshots[number] = {
+            name: machine.save(place / name) for name, machine in machines.items()
+        }
+        return {"id": number}
+
+    def _saved(self, number: int) -> dict[str, Callable[[MockMachine], None]]:
+        if number not in self.snapshots:
+            raise Refusal("usage", f"there is no snapshot {number} in this session")
+        return self.snapshots[number]
+
+    def lab_snapshot(self, params: dict[str, Any]) -> Any:
+        return self._save(self.labs[params["lab"]])
+
+    def lab_restore(self, params: dict[str, Any]) -> Any:
+        for name, restore in self._saved(params["snapshot"]).items():
+            restore(self.labs[params["lab"]][name])
+        return {}
+
+    def lab_fork(self, params: dict[str, Any]) -> Any:
+        saved = params.get("snapshot") or self.lab_snapshot(params)["id"]
+        number = self.next_lab
+        self.next_lab += 1
+        self.labs[number] = {}
+        for name, restore in self._saved(saved).items():
+            machine = self.labs[number][name] = MockMachine(self, name, "qemu", number)
+            restore(machine)
+        return self.lab(number)
+
+    def snapshot_drop(self, params: dict[str, Any]) -> Any:
+        self._saved(params["snapshot"])
+        del self.snapshots[params["snapshot"]]
+        return {}
+
+    def machine_snapshot(self, machine: MockMachine, *_: Any) -> Any:
+        return self._save({machine.name: machine})
+
+    def machine_restore(self, machine: MockMachine, params: dict[str, Any], *_: Any) -> Any:
+        self._saved(params["snapshot"])[machine.name](machine)
         return {}
 
     def lab_environment(self, params: dict[str, Any]) -> Any:

@@ -212,3 +212,75 @@ def test_workers_of_xdist_have_labs_of_their_own(pytester: pytest.Pytester, log:
     opened = calls(log, "lab.open")
     assert len({process for process, _ in opened}) == len(opened) == 2
     assert {Path(params["output"]).name for _, params in opened} == {"session.gw0", "session.gw1"}
+
+
+SET_UP = """
+import pytest
+
+def prepare(lab):
+    lab["db"].succeed("echo made > /tmp/made")
+    return {"list": []}
+
+pytestmark = pytest.mark.lab(setup=prepare)
+
+@pytest.mark.parametrize("n", range(3))
+def test_a(n, db, lab_state):
+    assert lab_state == {"list": []}
+    lab_state["list"].append(n)
+    assert db.succeed("cat /tmp/made") == "made\\n"
+    db.succeed("echo changed > /tmp/made")
+
+@pytest.mark.lab(setup=None)
+def test_without(db, lab_state):
+    assert lab_state is None
+    db.fail("test -e /tmp/made")
+"""
+
+
+def test_each_test_has_a_fork_of_what_the_set_up_left(pytester: pytest.Pytester, log: Path) -> None:
+    pytester.makepyfile(SET_UP)
+    run(pytester).assert_outcomes(passed=4)
+    # One that is set up, which the first test has, and one without.
+    assert len(calls(log, "lab.open")) == 2
+    assert len(calls(log, "lab.snapshot")) == 1
+    assert [params for _, params in calls(log, "lab.fork")] == [{"snapshot": 1}] * 2
+    assert len(calls(log, "lab.close")) == 4
+    assert len(calls(log, "snapshot.drop")) == 1
+
+
+def test_where_nothing_is_saved_each_test_is_set_up(
+    pytester: pytest.Pytester, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_ATTEST_SAVES_NOTHING", "1")
+    pytester.makepyfile(test_one=SET_UP, test_two=SET_UP)
+    result = run(pytester)
+    result.assert_outcomes(passed=8, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*PytestWarning: each test sets up a lab of its own: db: the backend `nspawn` has no *"]
+    )
+    assert len(calls(log, "lab.open")) == len(calls(log, "lab.close")) == 8
+    assert len(calls(log, "lab.snapshot")) == 2
+    assert calls(log, "lab.fork") == []
+
+
+def test_a_set_up_that_fails_fails_its_tests(pytester: pytest.Pytester, log: Path) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        def prepare(lab):
+            lab["db"].succeed("exit 7")
+
+        @pytest.mark.lab(setup=prepare)
+        def test_a(lab): pass
+
+        @pytest.mark.lab(setup="prepare")
+        def test_b(lab): pass
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        ["*command `exit 7` failed*", "*lab(setup='prepare'): it is a function that takes a lab*"]
+    )
+    assert len(calls(log, "lab.open")) == len(calls(log, "lab.close")) == 1

@@ -10,6 +10,7 @@ mod forward;
 mod inherited;
 pub mod init;
 mod mailbox;
+mod mounts;
 mod pipes;
 mod reaper;
 mod role;

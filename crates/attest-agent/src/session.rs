@@ -108,6 +108,8 @@ async fn serve_local(stream: Stream, role: Role, userspace_ns: u64) -> LinkError
                 opener.clone(),
             ));
         }
+        // A host that is gone does not thaw.
+        system::thaw(&agent);
     }
 }
 
@@ -125,7 +127,8 @@ fn hello(role: &Role) -> Hello {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Hello {
         generation: GENERATION,
-        nonce: system::random_u64(),
+        // Never the one that means a knock.
+        nonce: system::random_u64().max(1),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_id: boot_id.trim().to_owned(),
         uptime_ns: system::uptime_ns(),
@@ -161,6 +164,8 @@ async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: 
         Request::Reboot => system::leave(&agent, system::Leaving::Reboot),
         Request::Stats => Ok(Response::Stats(system::stats(&agent))),
         Request::Boot => agent.role.boot(),
+        Request::Quiesce => system::quiesce(&agent).await,
+        Request::Identity => system::identity(),
     };
     // When the host is gone there is nobody to tell.
     let _ = sender.finish(&result);

@@ -2,8 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
 use crate::failure::{failure, os};
+use crate::mounts;
 use crate::session::Agent;
 
 /// For the answer to reach the host before the machine ends.
@@ -63,6 +66,46 @@ pub(crate) async fn sync() -> Result<Response, Failure> {
     Ok(Response::Done)
 }
 
+/// Before the machine is saved. What is on its disks is whole in any case, for they are saved with its memory at
+/// one instant; frozen and written, they also hold all by themselves.
+pub(crate) async fn quiesce(agent: &Agent) -> Result<Response, Failure> {
+    sync().await?;
+    let root = device(OsStr::new("/"));
+    let mut tried = Vec::new();
+    let mut refused = Vec::new();
+    for mount in mounts::on_disks() {
+        let its = device(&mount);
+        if its.is_none() || its == root || tried.contains(&its) {
+            continue;
+        }
+        tried.push(its);
+        match freeze_one(&mount) {
+            Ok(file) => agent.frozen.borrow_mut().push(file),
+            Err(failure) => refused.push(failure.message),
+        }
+    }
+    Ok(Response::Quiesced(refused))
+}
+
+/// Where programs of the guest find which machine they are on.
+const IDENTITY: &str = "/run/attest/identity";
+
+pub(crate) fn identity() -> Result<Response, Failure> {
+    let mut token = [0; 16];
+    let random = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut token));
+    random.map_err(|error| os("/dev/urandom", &error))?;
+    let token = format!("{:032x}", u128::from_be_bytes(token));
+    let directory = Path::new(IDENTITY).parent().unwrap_or(Path::new("/run"));
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(IDENTITY, format!("{token}\n")))
+        .map_err(|error| os(IDENTITY, &error))?;
+    Ok(Response::Identity(token))
+}
+
+fn device(path: &OsStr) -> Option<u64> {
+    fs::metadata(path).ok().map(|file| file.dev())
+}
+
 pub(crate) async fn freeze(agent: &Agent, mount_points: &[RawBytes]) -> Result<Response, Failure> {
     sync().await?;
     let mut frozen = Vec::new();
@@ -83,8 +126,7 @@ fn freeze_one(path: &OsStr) -> Result<File, Failure> {
     let shown = path.to_string_lossy();
     let failed = |error: &std::io::Error| os(format!("{shown} cannot be frozen"), error);
     let file = File::open(path).map_err(|error| failed(&error))?;
-    let device = |path: &OsStr| fs::metadata(path).map(|file| file.dev());
-    if device(path).ok() == device(OsStr::new("/")).ok() {
+    if device(path) == device(OsStr::new("/")) {
         return Err(failure(
             FailureCode::Unsupported,
             format!(

@@ -289,7 +289,10 @@ async fn serve(guest: &Guest, request: Request, channel: Channel) -> Result<Resp
         Request::SetClock(ns) => system::set_clock(guest, ns).await,
         Request::Reseed(bytes) => system::reseed(guest, &bytes).await,
         Request::Sync => system::sync(guest).await,
-        Request::Freeze(_) | Request::Thaw => Err(unsupported("freezing file systems")),
+        Request::Freeze(_) | Request::Thaw | Request::Quiesce => {
+            Err(unsupported("freezing file systems"))
+        }
+        Request::Identity => Err(unsupported("an identity")),
         Request::PowerOff => system::leave(guest, "poweroff").await,
         Request::Reboot => system::leave(guest, "reboot").await,
         Request::Stats => system::stats(guest).await,

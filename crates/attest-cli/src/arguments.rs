@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Exec(Exec),
     /// List, inspect and remove the images and other things that attest keeps in its cache
     Image(Image),
+    /// List, inspect and remove the snapshots of labs that attest keeps
+    Snapshot(Snapshot),
     /// Run a NixOS test in place of the NixOS test driver: its start scripts, its script
     NixosTestDriver(Box<crate::nixos::NixosArguments>),
     /// Write ./driver-symbols, the names that scripts of NixOS tests may use, for linters
@@ -300,13 +302,13 @@ pub(crate) enum ImageCommand {
     #[command(visible_alias = "list")]
     Ls,
     /// Show what an entry is, and its files
-    Inspect(ImageInspect),
+    Inspect(EntryName),
     /// Remove entries that nothing uses
-    Rm(ImageRm),
+    Rm(EntryNames),
     /// Remove what was not used for long, or is too much
     Gc(ImageGc),
     /// Compare files with the digests that they had when they were made
-    Verify(ImageVerify),
+    Verify(AnyEntries),
 }
 
 #[derive(Debug, Args)]
@@ -327,14 +329,14 @@ pub(crate) struct ImageBuild {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImageInspect {
+pub(crate) struct EntryName {
     /// The entry
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImageRm {
+pub(crate) struct EntryNames {
     /// The entries
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
@@ -350,6 +352,13 @@ Examples:
   attest image gc --unused-for 7d
   attest image gc --max-size 10G")]
 pub(crate) struct ImageGc {
+    #[command(flatten)]
+    pub(crate) clearing: Clearing,
+}
+
+/// What may stay.
+#[derive(Debug, Args)]
+pub(crate) struct Clearing {
     /// Remove what was not used for so long, as 12h or 7d [default: 30d, where no size is given]
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) unused_for: Option<Duration>,
@@ -359,10 +368,62 @@ pub(crate) struct ImageGc {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ImageVerify {
+pub(crate) struct AnyEntries {
     /// The entries [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Snapshots are kept in memory where they fit (in $XDG_RUNTIME_DIR/attest or /dev/shm), else on disk
+below the cache directory. ATTEST_SNAPSHOTS_DIR names another directory in place of the memory;
+ATTEST_SNAPSHOTS_SIZE says how much they may take in each of the two [default: a quarter of the
+memory, and 10G on disk]. When there are more, the least recently used go.
+
+Examples:
+  attest snapshot ls
+  attest snapshot inspect 3fa1
+  attest snapshot rm 3fa1
+  attest snapshot gc --unused-for 1d
+  attest snapshot verify")]
+pub(crate) struct Snapshot {
+    #[command(subcommand)]
+    pub(crate) command: SnapshotCommand,
+    /// Cache directory [default: $XDG_CACHE_HOME/attest or ~/.cache/attest]
+    #[arg(long, global = true, value_name = "DIR", env = "ATTEST_CACHE")]
+    pub(crate) cache: Option<PathBuf>,
+    /// Form of the output
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// List what is kept, the last used first
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Show what a snapshot is, its files, and what it was made of
+    Inspect(EntryName),
+    /// Remove snapshots that nothing uses
+    Rm(EntryNames),
+    /// Remove what is broken, was not used for long, or is too much
+    Gc(SnapshotGc),
+    /// Compare files with the digests that they had when they were made
+    Verify(AnyEntries),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is in use stays in any case. What was removed is made anew when it is needed.
+
+Examples:
+  attest snapshot gc
+  attest snapshot gc --unused-for 1d
+  attest snapshot gc --max-size 2G")]
+pub(crate) struct SnapshotGc {
+    #[command(flatten)]
+    pub(crate) clearing: Clearing,
 }
 
 #[derive(Debug, Args)]

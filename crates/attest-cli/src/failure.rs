@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use attest::events;
-use attest::images::ImageError;
+use attest::images::{ImageError, SnapshotError};
 
 /// An error of the command itself, not of a test.
 #[derive(Debug)]
@@ -54,6 +54,21 @@ impl From<ImageError> for Failure {
             _ => events::ExitCode::Infrastructure,
         };
         Self::told(code, &attest::chain(&error))
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Image(error) => error.into(),
+            error => {
+                let code = match &error {
+                    SnapshotError::Limit { .. } => events::ExitCode::Usage,
+                    _ => events::ExitCode::Infrastructure,
+                };
+                Self::told(code, &attest::chain(&error))
+            }
+        }
     }
 }
 

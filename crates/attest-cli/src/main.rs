@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         Command::Shell(shell) => command::shell::run(&shell, &arguments.verbosity),
         Command::Exec(exec) => command::exec::run(&exec, &arguments.verbosity),
         Command::Image(image) => command::image::run(&image, &arguments.verbosity),
+        Command::Snapshot(snapshot) => command::snapshot::run(&snapshot, &arguments.verbosity),
         Command::NixosTestDriver(driver) => return nixos::with(&driver, began),
         Command::GenerateDriverSymbols => Ok(nixos::generate_symbols()),
         Command::Rpc(rpc) => command::rpc::run(&rpc),

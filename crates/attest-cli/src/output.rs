@@ -6,7 +6,7 @@ use std::time::Instant;
 use attest::events::EventKind;
 use attest::manifest::{LabPlan, Manifest};
 use attest::run::{OutputDirectory, Overrides};
-use attest::{EventStream, Lab, LabContext, Machine, Recorder};
+use attest::{EventStream, Lab, LabContext, Machine, Recorder, SnapshotUse};
 use attest_report::{Look, Reader, Readers, Terminal, Verbosity as Level};
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
@@ -122,6 +122,7 @@ impl LabSession {
                 recorder,
                 output: OutputDirectory::create_default()?.into_path(),
                 cache: options.cache.clone(),
+                snapshots: SnapshotUse::default(),
             };
             let lab = Lab::create(plan, context).await?;
             lab.start_all().await?;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use crate::cache::Holds;
 use crate::customize::CustomizeError;
 use crate::init::InitError;
 use crate::modules::ModuleError;
@@ -246,14 +247,18 @@ pub enum ImageError {
         path: PathBuf,
     },
     /// No such entry of the cache.
-    #[error("the cache has no entry `{name}`; `attest image ls` lists them")]
+    #[error("{of} has no entry `{name}`; `{} ls` lists them", of.command())]
     NoEntry {
+        /// Of which caches.
+        of: Holds,
         /// As asked for.
         name: String,
     },
     /// A name that does not tell which.
-    #[error("the cache has {count} entries whose names begin with `{name}`; name more of it")]
+    #[error("{of} has {count} entries whose names begin with `{name}`; name more of it")]
     ManyEntries {
+        /// Of which caches.
+        of: Holds,
         /// As asked for.
         name: String,
         /// How many.
@@ -261,9 +266,11 @@ pub enum ImageError {
     },
     /// An entry that cannot be removed now.
     #[error(
-        "the cache's entry `{name}` is in use; it can be removed when the labs that use it have ended"
+        "the entry `{name}` of {of} is in use; it can be removed when the labs that use it have ended"
     )]
     InUse {
+        /// Of which caches.
+        of: Holds,
         /// Which.
         name: String,
     },
@@ -289,7 +296,8 @@ fn last_words(output: &[String]) -> String {
 }
 
 impl ImageError {
-    pub(crate) fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    /// What could not be done with a file of the host.
+    pub fn file(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             let path = path.to_owned();
             match source.kind() {

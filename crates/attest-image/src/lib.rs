@@ -21,11 +21,15 @@ mod progress;
 pub mod root;
 mod sandbox;
 pub mod source;
+pub mod store;
 pub mod tree;
 mod unpacking;
 mod vmlinux;
 
-pub use cache::{Cache, CacheEntry, Damage, Damaged, Keep, Lease, SealedFile};
+pub use cache::{
+    Broken, Cache, CacheEntry, Caches, Damage, Damaged, Holds, Keep, Lease, SealedFile, Trust,
+    Unfinished, Wanted,
+};
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};
 pub use modules::{ModuleError, ModulePlan, plan_modules};

@@ -15,5 +15,6 @@ pub use text::{chain, one_line};
 /// The protocol's generation. Raised when a message is added or changes its meaning; the host
 /// speaks every generation back to 1, and only what is newer than the agent fails, by name.
 ///
-/// 2 brought [`message::Request::Boot`].
-pub const GENERATION: u32 = 2;
+/// 2 brought [`message::Request::Boot`]; 3 [`message::Request::Quiesce`], [`message::Request::Identity`]
+/// and [`message::KNOCK`].
+pub const GENERATION: u32 = 3;

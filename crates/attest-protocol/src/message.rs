@@ -48,6 +48,10 @@ pub struct Welcome {
     pub nonce: u64,
 }
 
+/// [`Welcome::nonce`] of a host that does not know the agent's: it has a machine that was saved while its agent had
+/// a session with another. The agent begins anew, with a hello. No hello has this nonce.
+pub const KNOCK: u64 = 0;
+
 /// What opens a channel. The host opens all of them but [`Request::Accepted`].
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
@@ -104,6 +108,14 @@ pub enum Request {
     /// Let the guest's own init begin, where it waits ([`Hello::waits`]). → [`Response::Done`]
     #[n(16)]
     Boot,
+    /// The machine is going to be saved: write all dirty pages, and freeze every file system that can be, until
+    /// [`Request::Thaw`] or the session's end. → [`Response::Quiesced`]
+    #[n(17)]
+    Quiesce,
+    /// Be another machine than all that began as the same one: with a new token, which programs find in
+    /// `/run/attest/identity`. → [`Response::Identity`]
+    #[n(18)]
+    Identity,
 }
 
 impl Request {
@@ -111,6 +123,7 @@ impl Request {
     pub fn since(&self) -> u32 {
         match self {
             Self::Boot => 2,
+            Self::Quiesce | Self::Identity => 3,
             _ => 1,
         }
     }
@@ -135,6 +148,8 @@ impl Request {
             Self::Reboot => "reboot",
             Self::Stats => "stats",
             Self::Boot => "boot",
+            Self::Quiesce => "quiesce",
+            Self::Identity => "identity",
         }
     }
 }
@@ -405,6 +420,12 @@ pub enum Response {
     /// Measurements of the guest.
     #[n(4)]
     Stats(#[n(0)] Stats),
+    /// Why file systems that are on disks could not be frozen, a line for each.
+    #[n(5)]
+    Quiesced(#[n(0)] Vec<String>),
+    /// The new token: 32 hexadecimal digits.
+    #[n(6)]
+    Identity(#[n(0)] String),
 }
 
 /// How a program ended.

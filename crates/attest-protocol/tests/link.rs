@@ -256,3 +256,35 @@ async fn an_agent_repeats_its_hello_until_it_is_answered() {
     assert_eq!(host.accept().await.unwrap().1.nonce, 3);
     connecting.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_host_that_knocks_gets_a_session_of_its_own() {
+    let (mut near, far) = tokio::io::duplex(16 * 1024);
+    let (read, write) = tokio::io::split(far);
+    let mut agent = AgentPort::new(read, write);
+    // As a virtual machine's port: who has the other end changes, and the agent sees nothing of it.
+    let (mut relayed, first) = tokio::io::duplex(16 * 1024);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let relay = tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut relayed) => {}
+            _ = stopped => {}
+        }
+        near
+    });
+    let (read, write) = tokio::io::split(first);
+    let mut host = HostPort::new(read, write);
+    let (accepted, link) = tokio::join!(host.accept(), agent.connect(hello(7)));
+    let (_, mut link) = (accepted.unwrap(), link.unwrap());
+    stop.send(()).unwrap();
+    let (read, write) = tokio::io::split(relay.await.unwrap());
+    let mut host = HostPort::knocking(read, write);
+    let ended = link.next().await.unwrap_err();
+    assert_eq!(ended, LinkError::Closed);
+    let (accepted, link) = tokio::join!(host.accept(), agent.connect(hello(8)));
+    let (host_link, said) = accepted.unwrap();
+    assert_eq!(said, hello(8));
+    echo(link.unwrap());
+    let sent = Bytes::from_static(b"here");
+    assert_eq!(send_and_collect(&host_link, sent.clone()).await, sent);
+}

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Machine,
     /// The machine's backend cannot do it.
     Unsupported,
+    /// The machine was saved, or put back, in the middle of it.
+    Interrupted,
     /// An argument is wrong.
     Usage,
     /// The client cancelled the call.
@@ -143,7 +145,8 @@ fn kind(error: &Error) -> ErrorKind {
         | Error::BootTimedOut { .. }
         | Error::AgentLost { .. }
         | Error::SetUp { .. } => ErrorKind::Machine,
-        Error::Unsupported { .. } => ErrorKind::Unsupported,
+        Error::Superseded { .. } => ErrorKind::Interrupted,
+        Error::Unsupported { .. } | Error::Unsavable { .. } => ErrorKind::Unsupported,
         Error::UnknownMachine { .. } | Error::UnknownImage { .. } | Error::Manifest(_) => {
             ErrorKind::Usage
         }

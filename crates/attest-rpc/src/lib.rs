@@ -10,6 +10,7 @@ mod error;
 mod schema;
 mod serve;
 mod session;
+mod snapshots;
 mod table;
 pub mod types;
 mod wire;

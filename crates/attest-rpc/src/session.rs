@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
 use crate::error::RpcError;
+use crate::snapshots::Snapshots;
 use crate::types::{Description, LabInfo, MachineInfo, NetworkInfo, ScriptEnd, VlanInfo};
 
 /// Events that may wait for a client that subscribed; what it is too slow for, it misses.
@@ -22,6 +23,7 @@ pub struct Session {
     description: Description,
     recorder: Recorder,
     labs: Mutex<BTreeMap<u32, Lab>>,
+    snapshots: Snapshots,
     script_end: watch::Sender<Option<ScriptEnd>>,
     /// Commands that nobody waits for.
     detached: Mutex<JoinSet<()>>,
@@ -45,6 +47,7 @@ impl Session {
             description,
             recorder,
             labs: Mutex::default(),
+            snapshots: Snapshots::default(),
             script_end: watch::Sender::new(None),
             detached: Mutex::default(),
             parts: Mutex::default(),
@@ -90,6 +93,7 @@ impl Session {
         for lab in labs.values() {
             lab.shutdown().await;
         }
+        self.snapshots.clear();
     }
 
     /// All its labs.
@@ -120,6 +124,10 @@ impl Session {
         let lab = self.lab(number)?;
         self.labs.lock().expect("not poisoned").remove(&number);
         Ok(lab)
+    }
+
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     pub(crate) fn end_script(&self, end: ScriptEnd) {

@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::calls::{control, lab, machine, screen};
+use crate::calls::{control, lab, machine, screen, snapshot};
 use crate::error::RpcError;
 use crate::session::Session;
 use crate::types;
@@ -108,6 +108,14 @@ methods! {
         takes [], gives [], "The environment of start scripts that start from now on.";
     "lab.create_machine" session lab::create_machine: types::CreateMachine => types::MachineInfo,
         takes [], gives [], "One more machine, of a start script.";
+    "lab.snapshot" session snapshot::save_lab: types::LabRef => types::SnapshotInfo,
+        takes [], gives [], "Save all machines and networks of a lab as they are; it goes on.";
+    "lab.restore" session snapshot::restore_lab: types::RestoreLab => types::Nothing,
+        takes [], gives [], "Put a lab back to where it was saved; what goes on in it ends.";
+    "lab.fork" session snapshot::fork_lab: types::ForkLab => types::LabInfo,
+        takes [], gives [], "One more lab, beside this one: as this one is, or as it was saved.";
+    "snapshot.drop" session snapshot::forget: types::SnapshotRef => types::Nothing,
+        takes [], gives [], "Forget a saved lab or machine; labs made of it go on.";
     "machine.start" machine machine::start: types::Start => types::StartedInfo,
         takes [], gives [], "Start it; returns when it runs, long before it has booted.";
     "machine.connect" machine machine::connect: types::Connect => types::Connected,
@@ -136,6 +144,10 @@ methods! {
         takes [], gives [], "Stop its processors.";
     "machine.resume" machine machine::resume: types::Nothing => types::Nothing,
         takes [], gives [], "Let its processors go on.";
+    "machine.snapshot" machine snapshot::save_machine: types::Nothing => types::SnapshotInfo,
+        takes [], gives [], "Save it as it is; it goes on.";
+    "machine.restore" machine snapshot::restore_machine: types::SnapshotRef => types::Nothing,
+        takes [], gives [], "Put it back to where it was saved; what goes on in it ends.";
     "machine.sync" machine machine::sync: types::Nothing => types::Nothing,
         takes [], gives [], "Write what its file systems hold back.";
     "machine.upload" machine machine::upload: types::Copy => types::Copied,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use attest::manifest::Manifest;
 use attest::run::{ScriptPart, ScriptRunner as _, ScriptVerdict};
-use attest::{Lab, LabContext, Recorder};
+use attest::{Lab, LabContext, Recorder, SnapshotUse};
 use attest_script::Scripts;
 use serde_json::{Value, json};
 
@@ -54,6 +54,7 @@ async fn lab(directory: &Path) -> Option<Lab> {
         recorder: Recorder::silent(),
         output: directory.join("out"),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let lab = Lab::create(plan, context).await.unwrap();
     lab.start_all().await.unwrap();

@@ -25,11 +25,13 @@ pub enum Ability {
     PowerOff,
     /// Stop and continue its processors.
     Pause,
+    /// Be saved as it is, and go on from there any number of times.
+    Snapshots,
 }
 
 impl Ability {
     /// All, in the order of tables.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Image,
         Self::Kernel,
         Self::Size,
@@ -40,6 +42,7 @@ impl Ability {
         Self::Reboot,
         Self::PowerOff,
         Self::Pause,
+        Self::Snapshots,
     ];
 
     /// As messages and tables have it: a backend has it, or has none.
@@ -55,6 +58,7 @@ impl Ability {
             Self::Reboot => "reboots",
             Self::PowerOff => "power-offs",
             Self::Pause => "pauses",
+            Self::Snapshots => "snapshots",
         }
     }
 }

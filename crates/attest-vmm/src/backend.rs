@@ -33,6 +33,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
         self.host(wanted)
     }
 
+    /// What of this host decides whether a machine that was saved elsewhere, or earlier, can go on: names and values,
+    /// for comparing. Nothing where nothing is saved.
+    fn identity<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+    ) -> BoxFuture<'a, Result<Vec<(&'static str, String)>, VmmError>> {
+        let _ = wanted;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Start the machine where the launcher starts programs, usually inside a lab. Returns when
     /// the VMM has taken its configuration and the virtual CPUs run; the guest has not booted by
     /// then.

@@ -1,5 +1,6 @@
 //! What every machine of QEMU can be asked, whoever started it.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::human_monitor::HumanMonitor;
 use crate::monitor::{Events, Monitor};
 use crate::qmp::{Qmp, QmpError};
-use crate::{BoxFuture, InPlace, Pause, VmmError};
+use crate::{BoxFuture, InPlace, Pause, Saved, Saves, VmmError};
 
 /// The way to the monitor for people.
 #[derive(Debug)]
@@ -89,5 +90,84 @@ impl Pause for Control {
 
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
         Box::pin(async move { self.checked(self.qmp.cont().await) })
+    }
+}
+
+/// The name under which QEMU has the file of a state.
+const STATE: &str = "attest-state";
+/// Bytes a second: more than any host writes. QEMU's default is made for networks: 128 MiB/s.
+const UNLIMITED: u64 = 1 << 40;
+
+impl Saves for Control {
+    fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async move {
+            let saved = self.migrate("migrate", to, what).await;
+            self.checked(saved)
+        })
+    }
+
+    fn load(&self, from: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>> {
+        Box::pin(async move {
+            let loaded = self.migrate("migrate-incoming", from, what).await;
+            self.checked(loaded)
+        })
+    }
+}
+
+impl Control {
+    async fn migrate(&self, command: &str, file: OwnedFd, what: Saved) -> Result<(), QmpError> {
+        let capability = |name: &str, state: bool| json!({ "capability": name, "state": state });
+        let capabilities = [
+            // Its end is told, so that nobody has to ask for it.
+            capability("events", true),
+            capability("x-ignore-shared", what == Saved::Devices),
+        ];
+        let capabilities = json!({ "capabilities": capabilities });
+        self.qmp
+            .command("migrate-set-capabilities", capabilities)
+            .await?;
+        let parameters = json!({ "max-bandwidth": UNLIMITED });
+        self.qmp
+            .command("migrate-set-parameters", parameters)
+            .await?;
+        self.qmp.pass(STATE, file).await?;
+        let (_, from) = self.events.since(u64::MAX);
+        let place = json!({ "uri": format!("fd:{STATE}") });
+        self.qmp.command(command, place).await?;
+        tokio::select! {
+            biased;
+            ended = self.migrated(from) => ended,
+            closed = self.qmp.closed() => Err(closed),
+        }
+    }
+
+    /// Until the migration that began after this position of the events has ended.
+    async fn migrated(&self, mut from: u64) -> Result<(), QmpError> {
+        loop {
+            self.events.grown(from).await;
+            let (events, next) = self.events.since(from);
+            from = next;
+            let migration = events.iter().filter(|event| event["event"] == "MIGRATION");
+            for event in migration {
+                match event["data"]["status"].as_str() {
+                    Some("completed") => return Ok(()),
+                    Some("failed" | "cancelled") => return Err(self.why_it_failed().await),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    async fn why_it_failed(&self) -> QmpError {
+        let asked = self.qmp.command("query-migrate", json!({})).await;
+        let words = asked.ok().and_then(|answer| {
+            let words = answer["error-desc"].as_str();
+            words.map(str::to_owned)
+        });
+        QmpError::Refused {
+            command: "migrate".to_owned(),
+            class: "GenericError".to_owned(),
+            description: words.unwrap_or_else(|| "it did not say why".to_owned()),
+        }
     }
 }

@@ -31,13 +31,13 @@ pub use error::VmmError;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, ContainerScriptConfig, Disk, DiskFile, DiskFormat,
-    HostConfig, MachineConfig, MachineType, QemuOptions, ScriptConfig, VirtualConfig,
+    HostConfig, MachineConfig, MachineType, QemuOptions, Ram, ScriptConfig, VirtualConfig,
 };
 pub use monitor::Monitor;
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;
 pub(crate) use running::SIGKILL;
-pub use running::{Ending, EndingKind, InPlace, Pause, Reboots, Running};
+pub use running::{Ending, EndingKind, InPlace, Pause, Reboots, Running, Saved, Saves};
 pub use ssh::Ssh;
 pub use start_script::{ContainerScript, StartScript};
 

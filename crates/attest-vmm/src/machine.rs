@@ -43,6 +43,10 @@ pub enum Body {
 pub struct VirtualConfig {
     /// Bytes, a multiple of 1 MiB.
     pub memory: u64,
+    /// Where the memory is.
+    pub ram: Ram,
+    /// Whether it boots, or waits for what [`crate::Saves::load`] brings.
+    pub waits: bool,
     /// Virtual CPUs.
     pub vcpus: u32,
     /// Uncompressed ELF with a PVH note where there is one, else a bzImage.
@@ -57,6 +61,18 @@ pub struct VirtualConfig {
     pub disks: Vec<Disk>,
     /// QEMU machine type and accelerator.
     pub qemu: QemuOptions,
+}
+
+/// Where a virtual machine's memory is.
+#[derive(Debug, Default)]
+pub enum Ram {
+    /// The VMM's own.
+    #[default]
+    Own,
+    /// In this file, which is as long: what the guest writes goes there. So it need not be copied to be saved.
+    Shared(OwnedFd),
+    /// As in this file, which is as long and does not change any more: what the guest writes is the VMM's own.
+    Private(OwnedFd),
 }
 
 /// A container. Its paths are those of the lab, where it is started.
@@ -139,8 +155,9 @@ pub struct Card {
 pub struct Disk {
     /// What the guest sees, and writes to.
     pub file: DiskFile,
-    /// What lies below a qcow2 overlay, which does not name it itself. It is only read.
-    pub below: Option<DiskFile>,
+    /// What lies below a qcow2 overlay, which does not name it itself: the nearest first, each over the
+    /// next. They are only read.
+    pub below: Vec<DiskFile>,
     /// Whether the guest may write.
     pub read_only: bool,
     /// Shown in the guest as `/dev/disk/by-id/virtio-<serial>`.

@@ -30,13 +30,33 @@ pub fn kvm() -> KvmProbe {
         .clone()
 }
 
-/// The flags of the first processor. The whole file takes a long time on hosts with many.
 fn processor_flags() -> String {
+    processor_line("flags")
+}
+
+/// Model and abilities of the host's processors.
+pub(crate) fn processor() -> String {
+    let model = processor_line("model name");
+    let model = model
+        .split_once(':')
+        .map_or("unknown", |(_, model)| model.trim());
+    format!("{model}, {}", processor_flags())
+}
+
+/// The release of the host's kernel.
+pub(crate) fn kernel() -> String {
+    let name = nix::sys::utsname::uname();
+    name.map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// What is said of the first processor. The whole file takes a long time on hosts with many.
+fn processor_line(of: &str) -> String {
     let lines = File::open("/proc/cpuinfo").map(|file| BufReader::new(file).lines());
-    let flags = lines.ok().and_then(|mut lines| {
-        lines.find_map(|line| line.ok().filter(|line| line.starts_with("flags")))
-    });
-    flags.unwrap_or_default()
+    let found = lines
+        .ok()
+        .and_then(|mut lines| lines.find_map(|line| line.ok().filter(|line| line.starts_with(of))));
+    found.unwrap_or_default()
 }
 
 fn judge(flags: &str, asked: io::Result<i32>) -> KvmProbe {

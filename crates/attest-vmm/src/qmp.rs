@@ -2,14 +2,18 @@
 //! events in between.
 
 use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Longest line that is read. QEMU's longest answers (`query-qmp-schema`) have about 250 kB.
@@ -103,6 +107,7 @@ type Answer = Result<Value, Refusal>;
 pub struct Qmp {
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
     waiting: Arc<Mutex<Waiting>>,
+    closed: watch::Receiver<bool>,
     version: QemuVersion,
     reading: JoinHandle<()>,
 }
@@ -140,10 +145,16 @@ impl Qmp {
             }
         };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
-        let reading = tokio::spawn(read(lines, Arc::clone(&waiting), events));
+        let (closing, closed) = watch::channel(false);
+        let read = read(lines, Arc::clone(&waiting), events);
+        let reading = tokio::spawn(async move {
+            read.await;
+            closing.send_replace(true);
+        });
         let qmp = Self {
             writer: tokio::sync::Mutex::new(writer),
             waiting,
+            closed,
             version,
             reading,
         };
@@ -192,11 +203,38 @@ impl Qmp {
             .map(drop)
     }
 
+    /// Hand QEMU a descriptor, under this name.
+    ///
+    /// # Errors
+    /// As of [`Qmp::command`].
+    pub async fn pass(&self, name: &str, fd: OwnedFd) -> Result<(), QmpError> {
+        self.send("getfd", json!({ "fdname": name }), Some(fd))
+            .await
+            .map(drop)
+    }
+
+    /// Resolves when nothing is heard any more, with why.
+    pub async fn closed(&self) -> QmpError {
+        let mut closed = self.closed.clone();
+        // An error would mean the same.
+        let _ = closed.wait_for(|closed| *closed).await;
+        self.reason()
+    }
+
     /// Any command, and what it returns.
     ///
     /// # Errors
     /// QEMU refuses it, or has ended.
     pub async fn command(&self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        self.send(command, arguments, None).await
+    }
+
+    async fn send(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+    ) -> Result<Value, QmpError> {
         let (sender, answer) = oneshot::channel();
         let id = {
             let mut waiting = self.waiting.lock().expect("not poisoned");
@@ -211,7 +249,7 @@ impl Qmp {
         let mut line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
         line.push('\n');
         // When writing fails, reading ends with the reason.
-        let _ = self.writer.lock().await.write_all(line.as_bytes()).await;
+        let _ = self.write(line.as_bytes(), fd).await;
         match answer.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(refusal)) => Err(QmpError::Refused {
@@ -219,15 +257,39 @@ impl Qmp {
                 class: refusal.class,
                 description: refusal.desc,
             }),
-            Err(_) => Err(self
-                .waiting
-                .lock()
-                .expect("not poisoned")
-                .ended
-                .clone()
-                .unwrap_or(QmpError::Closed)),
+            Err(_) => Err(self.reason()),
         }
     }
+
+    async fn write(&self, mut line: &[u8], fd: Option<OwnedFd>) -> io::Result<()> {
+        let mut writer = self.writer.lock().await;
+        if let Some(fd) = fd {
+            // QEMU takes a descriptor with whatever bytes it comes; all of a line so short go at once.
+            let stream = writer.as_ref();
+            let sent = stream.async_io(Interest::WRITABLE, || send_with(stream, line, &fd));
+            line = &line[sent.await?..];
+        }
+        writer.write_all(line).await
+    }
+
+    fn reason(&self) -> QmpError {
+        let waiting = self.waiting.lock().expect("not poisoned");
+        waiting.ended.clone().unwrap_or(QmpError::Closed)
+    }
+}
+
+fn send_with(stream: &UnixStream, bytes: &[u8], fd: &OwnedFd) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let flags = SendFlags::NOSIGNAL;
+    Ok(rustix::net::sendmsg(
+        stream,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        flags,
+    )?)
 }
 
 struct Lines {

@@ -1,6 +1,7 @@
 //! What runs, and how it ends.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
@@ -23,6 +24,11 @@ pub trait Running: fmt::Debug + Send + Sync {
 
     /// Stop and continue the virtual CPUs, where the backend can.
     fn pause(&self) -> Option<&dyn Pause>;
+
+    /// Save and load what the machine is, where the backend can.
+    fn saves(&self) -> Option<&dyn Saves> {
+        None
+    }
 
     /// QEMU's monitors, where there is a QEMU.
     fn monitor(&self) -> Option<&dyn Monitor> {
@@ -52,6 +58,25 @@ pub trait Pause: Send + Sync {
     fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>>;
     /// Continue.
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>>;
+}
+
+/// Save what a machine is, and become what another was.
+pub trait Saves: Send + Sync {
+    /// Write the state of a paused machine into a file, from its start. The machine lets go of its disks, whose
+    /// files are then complete; it is to be killed, not resumed.
+    fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>>;
+
+    /// Become what was saved in this file, on a machine that waits for it; it is paused then.
+    fn load(&self, from: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>>;
+}
+
+/// What a saved state has in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// Processors and devices: the memory is in a file of its own ([`crate::Ram::Shared`]).
+    Devices,
+    /// The memory, too, wherever it is.
+    All,
 }
 
 /// How a machine ended.

@@ -58,7 +58,8 @@ struct Text {
     /// Where the text of the machine's latest start begins.
     start: u64,
     /// Where in the file the first text is: others may have written to it before.
-    base: u64,
+    /// Wraps around where what was printed before a machine was saved is not in the file.
+    base: Option<u64>,
 }
 
 /// Whole lines of a console.
@@ -165,11 +166,12 @@ impl Console {
         }
     }
 
-    /// Follow the console of a new start of the machine. The task ends with the stream.
+    /// Follow the console of a new start of the machine, or of one that goes on. The task ends with the stream.
     pub(crate) async fn follow(
         &self,
         stream: UnixStream,
         recorder: Recorder,
+        goes_on: bool,
     ) -> Result<Background> {
         let (mut reader, writer) = stream.into_split();
         *self.input.lock().await = Some(writer);
@@ -182,7 +184,12 @@ impl Console {
                 self.machine,
                 self.file.display()
             )))?;
-        self.begin(file.metadata().map_or(0, |file| file.len()));
+        let bytes = file.metadata().map_or(0, |file| file.len());
+        if goes_on {
+            self.go_on(bytes);
+        } else {
+            self.begin(bytes);
+        }
         *self.kept.lock().expect("not poisoned") = Some(file);
         let printed = self.printed(recorder);
         let open = self.open.clone();
@@ -212,13 +219,26 @@ impl Console {
         }
     }
 
+    /// What was printed before the machine was saved, so far as it is kept: for waits, not for the file.
+    pub(crate) fn remember(&self, before: &[u8]) {
+        let mut text = self.text.lock().expect("not poisoned");
+        text.push(before);
+        text.start = text.end();
+        self.grown.send_replace(text.end());
+    }
+
+    /// As before, or from what it remembers; its file has so many bytes.
+    fn go_on(&self, bytes: u64) {
+        let mut text = self.text.lock().expect("not poisoned");
+        let base = bytes.wrapping_sub(text.end());
+        text.base.get_or_insert(base);
+    }
+
     /// A new start of the machine; its file has so many bytes.
     fn begin(&self, bytes: u64) {
         let mut text = self.text.lock().expect("not poisoned");
         text.start = text.end();
-        if text.start == 0 {
-            text.base = bytes;
-        }
+        text.base.get_or_insert(bytes);
     }
 
     /// The whole lines from this position of the machine's latest start on; what is unfinished
@@ -259,7 +279,8 @@ impl Console {
         if at < text.dropped {
             let length = (text.dropped - at).min(LONGEST_ANSWER as u64 + 1);
             let read = File::open(&self.file).and_then(|mut file| {
-                file.seek(SeekFrom::Start(text.base + at))?;
+                let base = text.base.unwrap_or_default();
+                file.seek(SeekFrom::Start(base.wrapping_add(at)))?;
                 file.take(length).read_to_end(&mut lines)
             });
             // A file that is gone is like text that nobody kept.
@@ -448,7 +469,10 @@ mod tests {
         };
         assert_eq!(console.lines(0), lines("", 0, true));
         let (mut guest, driver) = UnixStream::pair().unwrap();
-        let following = console.follow(driver, Recorder::silent()).await.unwrap();
+        let following = console
+            .follow(driver, Recorder::silent(), false)
+            .await
+            .unwrap();
         guest.write_all(b"one\ntwo\nthr").await.unwrap();
         assert_eq!(console.next_lines(0).await, lines("one\ntwo\n", 8, false));
         assert_eq!(console.lines(4), lines("two\n", 8, false));
@@ -456,7 +480,10 @@ mod tests {
         assert_eq!(console.next_lines(8).await, lines("thr\n", 11, true));
         following.end().await;
         let (mut guest, driver) = UnixStream::pair().unwrap();
-        let _following = console.follow(driver, Recorder::silent()).await.unwrap();
+        let _following = console
+            .follow(driver, Recorder::silent(), false)
+            .await
+            .unwrap();
         guest.write_all(b"again\n").await.unwrap();
         assert_eq!(console.next_lines(0).await, lines("again\n", 6, false));
         // More than is kept in memory comes from the file.

@@ -109,6 +109,37 @@ pub enum Error {
         /// The last line of the console.
         last_console: String,
     },
+    /// The machine was saved, or put back to what it was, while this was under way.
+    #[error(
+        "{machine}: it was saved or put back meanwhile, which ends all that is under way; save a lab when nothing \
+         is, and start in the background what is to outlive that"
+    )]
+    Superseded {
+        /// Which.
+        machine: String,
+    },
+    /// What keeps snapshots failed.
+    #[error("the snapshots cannot be used")]
+    Snapshots(#[source] Box<attest_image::store::SnapshotError>),
+    /// A machine cannot be saved as it is now.
+    #[error("{machine}: it cannot be saved: {reason}")]
+    Unsavable {
+        /// Which.
+        machine: String,
+        /// Why, and what to do.
+        reason: &'static str,
+    },
+    /// A machine cannot go on from where it was saved.
+    #[error("{machine}: it cannot go on from where it was saved: {words}")]
+    GoOn {
+        /// Which.
+        machine: String,
+        /// What its VMM said last.
+        words: String,
+        /// How it was refused.
+        #[source]
+        source: Box<VmmError>,
+    },
     /// The machine's backend cannot do this.
     #[error("{machine}: the backend `{backend}` has no {ability}: {reason}")]
     Unsupported {
@@ -378,6 +409,9 @@ impl Error {
             | Self::BootTimedOut { machine, .. }
             | Self::AgentLost { machine, .. }
             | Self::SetUp { machine, .. }
+            | Self::Superseded { machine }
+            | Self::Unsavable { machine, .. }
+            | Self::GoOn { machine, .. }
             | Self::OutputTooLarge { machine, .. }
             | Self::Guest { machine, .. }
             | Self::TooLong { machine, .. }

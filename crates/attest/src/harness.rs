@@ -18,6 +18,7 @@ use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
 use crate::run::{EVENTS_VARIABLE, OutputDirectory, TIMEOUT_VARIABLE, add_tails};
 use crate::runtime::Run;
+use crate::snapshot::SnapshotUse;
 
 /// Where a test's lab comes from.
 #[derive(Debug)]
@@ -127,6 +128,7 @@ async fn in_lab(
         recorder: recorder.clone(),
         output: output.path().to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let lab = Lab::create(plan, context).await.map_err(judge)?;
     let booted = lab.start_all().await;

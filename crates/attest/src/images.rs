@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use attest_manifest::Manifest;
+use attest_image::store::SIZE_VARIABLE;
+use attest_manifest::{Manifest, Size};
 
 pub use attest_image::{
-    Amount, Cache, CacheEntry, Damage, Damaged, ImageError, Keep, Pace, SealedFile, Step,
+    Amount, Cache, CacheEntry, Caches, Damage, Damaged, ImageError, Keep, Lease, Pace, SealedFile,
+    Step, Unfinished, Wanted,
     root::RootFacts,
+    store::{SnapshotError, SnapshotSettings, SnapshotStore, about_lab},
 };
 
 use crate::boot::Root;
@@ -81,6 +84,24 @@ pub fn build(
 /// It cannot be opened, or no place for it is known.
 pub fn cache(directory: Option<&Path>) -> Result<Cache, ImageError> {
     Cache::open(&place(directory)?)
+}
+
+/// Where snapshots are kept: in the directory that `$ATTEST_SNAPSHOTS_DIR` names or in memory, and
+/// below the cache directory; as many as `$ATTEST_SNAPSHOTS_SIZE` says in each.
+///
+/// # Errors
+/// The directory that was named cannot be used, or what is set makes no sense.
+pub fn snapshots(cache: Option<&Path>) -> Result<SnapshotStore, SnapshotError> {
+    let limit = match std::env::var(SIZE_VARIABLE) {
+        Ok(text) if !text.is_empty() => {
+            let size: Option<Size> = text.parse().ok();
+            let size = size.ok_or(SnapshotError::Limit { text })?;
+            Some(size.bytes())
+        }
+        _ => None,
+    };
+    let settings = SnapshotSettings::from_environment(place(cache)?, limit);
+    SnapshotStore::open(&settings)
 }
 
 /// Where the cache is by default; `None` where no place for it is known.

@@ -17,6 +17,7 @@ use crate::recorder::Recorder;
 use crate::runtime::wait_all;
 use crate::scripts::LabOfScripts;
 use crate::session::{Session, State};
+use crate::snapshot::{self, SnapshotUse};
 use crate::{boot, limit::Limit, run::OutputDirectory};
 
 /// The machines and networks of one test, alive together.
@@ -37,13 +38,24 @@ pub struct Lab {
 pub(crate) struct Shared {
     pub(crate) plan: LabPlan,
     pub(crate) process: Arc<LabProcess>,
-    pub(crate) images: boot::Images,
-    pub(crate) backends: boot::Backends,
+    pub(crate) images: Arc<boot::Images>,
+    pub(crate) backends: Arc<boot::Backends>,
     pub(crate) agent: tokio::sync::OnceCell<PathBuf>,
     /// Only in labs of start scripts.
     pub(crate) scripts: Option<LabOfScripts>,
     pub(crate) recorder: Recorder,
     pub(crate) output: PathBuf,
+    /// What is being written of it, or what it goes on from.
+    pub(crate) kept: std::sync::Mutex<Option<snapshot::Kept>>,
+}
+
+impl Shared {
+    pub(crate) fn prepared(&self) -> boot::Prepared {
+        boot::Prepared {
+            images: Arc::clone(&self.images),
+            backends: Arc::clone(&self.backends),
+        }
+    }
 }
 
 /// A network of a lab.
@@ -73,6 +85,8 @@ pub struct LabContext {
     pub output: PathBuf,
     /// Read instead of the default cache directory.
     pub cache: Option<PathBuf>,
+    /// Whether it may go on from where it was saved before, in place of booting.
+    pub snapshots: SnapshotUse,
 }
 
 impl Lab {
@@ -81,31 +95,45 @@ impl Lab {
         LabBuilder::default()
     }
 
-    /// Boot the lab of a manifest: a file, or a directory with an `attest.toml`.
+    /// Boot the lab of a manifest: a file, or a directory with an `attest.toml`; or let it go on from where an
+    /// equal one had booted, see [`SnapshotUse`].
     pub async fn from_manifest(path: impl AsRef<Path>) -> Result<Self> {
         let manifest = Manifest::load(path.as_ref())?;
         Self::boot(manifest.plan()?, None).await
     }
 
-    pub(crate) async fn boot(plan: LabPlan, context: Option<LabContext>) -> Result<Self> {
+    /// Boot the lab of a plan, or let it go on from where an equal one had booted, see [`SnapshotUse`].
+    ///
+    /// # Errors
+    /// It cannot be made, or a machine does not come up.
+    pub async fn boot(plan: LabPlan, context: Option<LabContext>) -> Result<Self> {
         let context = match context {
             Some(context) => context,
             None => LabContext {
                 recorder: Recorder::silent(),
                 output: OutputDirectory::create_default()?.into_path(),
                 cache: None,
+                snapshots: SnapshotUse::default(),
             },
         };
-        let lab = Self::create(plan, context).await?;
-        lab.start_all().await?;
-        Ok(lab)
+        snapshot::booted(plan, context).await
     }
 
     /// Make the lab process and its networks, with every machine off.
     pub async fn create(plan: LabPlan, context: LabContext) -> Result<Self> {
-        let recorder = context.recorder;
+        let recorder = &context.recorder;
         recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
-        let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
+        let prepared = boot::prepare(&plan, recorder, context.cache.as_deref()).await?;
+        Self::create_prepared(plan, context, prepared).await
+    }
+
+    /// The same with images that are there.
+    pub(crate) async fn create_prepared(
+        plan: LabPlan,
+        context: LabContext,
+        prepared: boot::Prepared,
+    ) -> Result<Self> {
+        let recorder = context.recorder;
         recorder.enter(attest_events::Phase::Spawn);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
         let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
@@ -118,7 +146,25 @@ impl Lab {
             scripts: None,
             recorder,
             output: context.output,
+            kept: std::sync::Mutex::new(None),
         }))
+    }
+
+    /// Let the memory of each machine's next start be in a file of its name in this directory.
+    pub(crate) fn keep_memory(&self, directory: &Path) -> Result<()> {
+        for machine in self.machines() {
+            let path = directory.join(format!("{}.memory", machine.name()));
+            let made = || {
+                let mut options = std::fs::File::options();
+                let file = options.read(true).write(true).create_new(true);
+                let file = file.open(&path)?;
+                file.set_len(machine.plan().memory)?;
+                Ok(file)
+            };
+            let file = made().map_err(Error::io(format!("{} cannot be made", path.display())))?;
+            *machine.inner.memory.lock().expect("not poisoned") = Some(file);
+        }
+        Ok(())
     }
 
     /// With every machine of the plan off.
@@ -231,6 +277,10 @@ impl Lab {
         if let Some(scripts) = &self.shared.scripts {
             scripts.clear(&machines);
         }
+        let kept = self.shared.kept.lock().expect("not poisoned").take();
+        if let Some(kept) = kept {
+            kept.written().await;
+        }
         self.shared.recorder.record(EventKind::LabEnded);
     }
 }
@@ -268,7 +318,8 @@ pub(crate) fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan)
             lab: Arc::downgrade(shared),
             recorder: shared.recorder.clone(),
             timeouts: shared.plan.timeouts.clone(),
-            live: tokio::sync::Mutex::new(None),
+            live: Arc::default(),
+            memory: std::sync::Mutex::new(None),
             root: std::sync::Mutex::new(None),
             managers: crate::systemd::Managers::default(),
             journals: crate::systemd::Journals::default(),

@@ -54,6 +54,7 @@ mod screen;
 pub mod scripts;
 mod session;
 mod setup;
+mod snapshot;
 pub mod systemd;
 mod wait;
 
@@ -75,4 +76,5 @@ pub use life::Session;
 pub use machine::Machine;
 pub use recorder::{EventStream, Recorder};
 pub use runtime::{Run, wait_all};
+pub use snapshot::{MachineSnapshot, Snapshot, SnapshotUse};
 pub use wait::{Met, Wait};

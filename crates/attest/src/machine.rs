@@ -1,6 +1,7 @@
 //! One machine of a lab: its life, and what can be done with it.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -38,7 +39,9 @@ pub(crate) struct Inner {
     pub(crate) lab: Weak<Shared>,
     pub(crate) recorder: crate::recorder::Recorder,
     pub(crate) timeouts: TimeoutPlan,
-    pub(crate) live: tokio::sync::Mutex<Option<Live>>,
+    pub(crate) live: Arc<tokio::sync::Mutex<Option<Live>>>,
+    /// Where the memory of its next start is to be, so that it is saved without a copy.
+    pub(crate) memory: Mutex<Option<File>>,
     /// A container's, for when it boots again; a path in the lab.
     pub(crate) root: Mutex<Option<PathBuf>>,
     pub(crate) managers: Managers,
@@ -412,7 +415,7 @@ impl Machine {
         Ok(pause.resume().await?)
     }
 
-    fn set_observer(&self, observer: Option<Background>) {
+    pub(crate) fn set_observer(&self, observer: Option<Background>) {
         *self.inner.observer.lock().expect("not poisoned") = observer;
     }
 
@@ -430,7 +433,7 @@ impl Machine {
     }
 
     /// Refuse what its backend cannot.
-    fn needs(&self, ability: Ability) -> Result<()> {
+    pub(crate) fn needs(&self, ability: Ability) -> Result<()> {
         let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
         let backend = lab.backends.of(self.inner.plan.backend);
         match backend.lacks(ability) {

@@ -40,6 +40,8 @@ pub(crate) enum State {
 pub(crate) struct Ready {
     pub(crate) link: HostLink,
     pub(crate) hello: Hello,
+    /// Whether it did not boot, but goes on from where it was saved.
+    pub(crate) goes_on: bool,
 }
 
 impl Ready {
@@ -126,6 +128,11 @@ impl Session {
 
     /// What a broken link means: the machine's end if it ended, else a lost agent.
     pub(crate) async fn lost(&self, source: LinkError) -> Error {
+        if source == LinkError::Superseded {
+            return Error::Superseded {
+                machine: self.machine.clone(),
+            };
+        }
         let mut state = self.state.subscribe();
         let over = state.wait_for(|state| matches!(state, State::Off | State::Ended(..)));
         match tokio::time::timeout(ENDING_GRACE, over).await {

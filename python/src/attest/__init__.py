@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ._machine import CompletedCommand, Machine
     from ._marks import setup, test
     from ._session import Session
+    from ._snapshots import MachineSnapshot, Snapshot
     from .errors import (
+        InterruptedBySnapshot,
         MachineError,
         PollingConditionError,
         ProtocolError,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         RpcError,
         ScriptError,
         ServerGone,
+        SnapshotsUnsupported,
     )
     from .nixos.retrying import retry
 
@@ -33,9 +36,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CompletedCommand",
+    "InterruptedBySnapshot",
     "Lab",
     "Machine",
     "MachineError",
+    "MachineSnapshot",
     "PollingConditionError",
     "ProtocolError",
     "RequestedAssertionFailed",
@@ -43,6 +48,8 @@ __all__ = [
     "ScriptError",
     "ServerGone",
     "Session",
+    "Snapshot",
+    "SnapshotsUnsupported",
     "lab",
     "retry",
     "setup",
@@ -53,7 +60,9 @@ _PLACES = {
     "CompletedCommand": "._machine",
     "Lab": "._lab",
     "Machine": "._machine",
+    "MachineSnapshot": "._snapshots",
     "Session": "._session",
+    "Snapshot": "._snapshots",
     "lab": "._lab",
     "retry": ".nixos.retrying",
     "setup": "._marks",

@@ -7,10 +7,12 @@ import traceback
 
 from ._run import FAILED, INTERRUPTED, Outcome
 from .errors import (
+    InterruptedBySnapshot,
     MachineError,
     PollingConditionError,
     RequestedAssertionFailed,
     ScriptError,
+    SnapshotsUnsupported,
     TestScriptError,
 )
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _INTERNAL = "<frozen "
+#: Errors that are shown by their own names alone.
+_SHORT: tuple[type[BaseException], ...] = (
+    RequestedAssertionFailed,
+    MachineError,
+    InterruptedBySnapshot,
+    SnapshotsUnsupported,
+    ScriptError,
+)
 
 
 def describe(error: BaseException, name: str) -> Outcome:
@@ -58,8 +68,7 @@ def render(error: BaseException, name: str) -> list[str]:
 
 def _short_name(line: str) -> list[str]:
     """An error's name without this package's, with an empty line before it: as it always was."""
-    kind: type[BaseException]
-    for kind in (RequestedAssertionFailed, MachineError, ScriptError):
+    for kind in _SHORT:
         long_name = f"{kind.__module__}.{kind.__qualname__}"
         if line.startswith(long_name):
             short = kind.__name__ + line[len(long_name) :]

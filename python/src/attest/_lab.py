@@ -6,7 +6,8 @@ import os
 
 from ._machine import Machine
 from ._session import Session
-from .errors import MachineError, RpcError, ServerGone
+from ._snapshots import Snapshot, call
+from .errors import ServerGone
 from .nixos.driver import pythonize_name
 from .nixos.logger import Logger
 from .nixos.surroundings import Surroundings
@@ -53,12 +54,10 @@ def lab(
     if output is not None:
         params["output"] = os.path.abspath(os.fspath(output))
     try:
-        described = session.client.call("lab.open", params).result
-    except BaseException as error:
+        described = call(session.client, "lab.open", params)
+    except BaseException:
         if own:
             session.close()
-        if isinstance(error, RpcError):
-            raise MachineError(error.message) from None
         raise
     return Lab(session.client, described, session if own else None)
 
@@ -138,7 +137,39 @@ class Lab:
 
         Raises MachineError when one of them does not boot.
         """
-        self._call("lab.start")
+        call(self._client, "lab.start", {"lab": self._id})
+
+    def snapshot(self) -> Snapshot:
+        """Saves all machines and networks as they are at this moment; the lab goes on.
+
+        Raises InterruptedBySnapshot in commands, waits and copies that go on, SnapshotsUnsupported
+        when a machine's backend cannot be saved.
+        """
+        saved = call(self._client, "lab.snapshot", {"lab": self._id})
+        return Snapshot(self._client, saved, self)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Puts the lab back to where it was saved.
+
+        Connections between its machines live on. Raises InterruptedBySnapshot in commands, waits
+        and copies that go on.
+        """
+        call(self._client, "lab.restore", {"lab": self._id, "snapshot": snapshot._id})
+        for machine in self:
+            machine._was_put_back()
+
+    def fork(self) -> Lab:
+        """One more lab that begins as this one is now: ``with lab.fork() as other: …``.
+
+        It has the same names and addresses, and neither sees the other. It raises what `snapshot`
+        raises.
+        """
+        return self._fork({"lab": self._id})
+
+    def _fork(self, of: dict[str, Any]) -> Lab:
+        described = call(self._client, "lab.fork", of)
+        output = str(described.get("output") or self._output)
+        return Lab(self._client, described, None, Surroundings(self._client, self.log, output))
 
     def close(self) -> None:
         """Ends all machines. A lab that is closed already is left alone."""
@@ -147,19 +178,13 @@ class Lab:
         self._closed = True
         try:
             if not self._client.closed:
-                self._call("lab.close")
+                call(self._client, "lab.close", {"lab": self._id})
         except ServerGone:
             # With attest, its labs are gone.
             pass
         finally:
             if self._session is not None:
                 self._session.close()
-
-    def _call(self, method: str) -> None:
-        try:
-            self._client.call(method, {"lab": self._id})
-        except RpcError as error:
-            raise MachineError(error.message) from None
 
     def __enter__(self) -> Lab:
         return self

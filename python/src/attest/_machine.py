@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ._snapshots import MachineSnapshot, call
 from ._values import kind, quote, read_text, seconds, text
 from .errors import RequestedAssertionFailed
 from .nixos.qemu import QemuMachine
@@ -188,6 +189,29 @@ class Machine(QemuMachine):
             self._forget()
             self._console_from = 0
             self._console_rest = []
+
+    def snapshot(self) -> MachineSnapshot:
+        """Saves the machine as it is at this moment; it goes on.
+
+        What others know of it, as connections, is not saved: `Lab.snapshot` saves all machines.
+        Raises InterruptedBySnapshot in commands, waits and copies that go on, SnapshotsUnsupported
+        when its backend cannot be saved.
+        """
+        return MachineSnapshot(self._client, call(self._client, "machine.snapshot", self._params()))
+
+    def restore(self, snapshot: MachineSnapshot) -> None:
+        """Puts the machine back to where it was saved.
+
+        Raises InterruptedBySnapshot in commands, waits and copies that go on.
+        """
+        params = self._params({"snapshot": snapshot._id})
+        call(self._client, "machine.restore", params)
+        self._was_put_back()
+
+    def _was_put_back(self) -> None:
+        """What was known of the machine is not so any more."""
+        self._forget()
+        self._console_rest = []
 
     def sync(self) -> None:
         """Writes what the machine's file systems hold back to their disks."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 __all__ = [
+    "InterruptedBySnapshot",
     "MachineError",
     "PollingConditionError",
     "ProtocolError",
@@ -20,6 +21,7 @@ __all__ = [
     "RpcError",
     "ScriptError",
     "ServerGone",
+    "SnapshotsUnsupported",
     "TestScriptError",
 ]
 
@@ -49,6 +51,17 @@ class RequestedAssertionFailed(TestScriptError):
 
 class MachineError(TestScriptError):
     """A machine, or what it runs on, broke or does not have what was asked for."""
+
+
+class InterruptedBySnapshot(MachineError):
+    """A command, wait or copy was going on when its machine was saved or put back, which ended it.
+
+    Save a lab when nothing goes on in it, or try again.
+    """
+
+
+class SnapshotsUnsupported(MachineError):
+    """A machine's backend cannot save it: boot a fresh lab instead."""
 
 
 class PollingConditionError(Exception):

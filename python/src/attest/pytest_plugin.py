@@ -5,12 +5,17 @@ of the option ``attest_manifest`` in pytest's configuration, else the nearest ``
 the test. Each test has a lab of its own; ``@pytest.mark.lab(shared="module")`` (or ``"class"``,
 ``"package"``, ``"session"``) shares one. Each machine is a fixture of its own name.
 
+``@pytest.mark.lab(setup=function)`` brings a lab to a state once, by calling the function with it,
+and gives each test a fork of that: the fixture ``lab_state`` is what the function returned.
+
 What machines said on their consoles is part of the report of a test that fails.
 """
 
 from __future__ import annotations
 
+import copy
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -27,9 +32,10 @@ __tracebackhide__ = True
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from typing import Any
+    from typing import Any, Callable
 
     from ._machine import Machine
+    from ._snapshots import Snapshot
 
 MANIFEST = "attest.toml"
 #: How many of a console's last lines are part of a report.
@@ -67,8 +73,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Says which markers there are."""
     config.addinivalue_line(
         "markers",
-        "lab(manifest, shared=None, backend=None, start=True): the lab of a test; "
-        "shared: class, module, package or session",
+        "lab(manifest, shared=None, backend=None, start=True, setup=None): the lab of a test; "
+        "shared: class, module, package or session; setup: a function of a lab, which is called "
+        "once for those who share (by default those of a module), and each test has a fork",
     )
     config.stash[_LABS] = Labs(config)
 
@@ -88,11 +95,11 @@ class Wanted:
         options: dict[str, Any] = {}
         # The nearest marker comes first, and what it leaves open the next one may say.
         for marker in node.iter_markers("lab"):
-            unknown = set(marker.kwargs) - {"manifest", "shared", "backend", "start"}
+            unknown = set(marker.kwargs) - {"manifest", "shared", "backend", "start", "setup"}
             if unknown or len(marker.args) > 1:
                 raise pytest.UsageError(
-                    f"{node.nodeid}: the marker lab() takes a manifest, shared=, backend= and "
-                    f"start=, not {', '.join(sorted(unknown) or map(str, marker.args))}"
+                    f"{node.nodeid}: the marker lab() takes a manifest, shared=, backend=, start= "
+                    f"and setup=, not {', '.join(sorted(unknown) or map(str, marker.args))}"
                 )
             options = {**marker.kwargs, **options}
             if manifest is None and marker.args:
@@ -101,17 +108,22 @@ class Wanted:
         if manifest is None and named is not None:
             manifest = _beside(node, named)
         self.manifest: Path | None = manifest or _default(node)
-        self.shared: str | None = options.get("shared")
+        self.setup: Callable[[Lab], Any] | None = options.get("setup")
+        self.shared: str | None = options.get("shared") or (self.setup and "module")
         self.backend: str | None = options.get("backend")
         self.start: bool = bool(options.get("start", True))
         if self.shared is not None and self.shared not in _SCOPES:
             raise pytest.UsageError(
                 f"{node.nodeid}: lab(shared={self.shared!r}): it is one of {', '.join(_SCOPES)}"
             )
+        if self.setup is not None and not callable(self.setup):
+            raise pytest.UsageError(
+                f"{node.nodeid}: lab(setup={self.setup!r}): it is a function that takes a lab"
+            )
 
     def key(self, scope: pytest.Item | pytest.Collector) -> tuple[object, ...]:
         """What two tests must have in common to share a lab."""
-        return (scope.nodeid, self.manifest, self.backend, self.start)
+        return (scope.nodeid, self.manifest, self.backend, self.start, self.setup)
 
 
 def _beside(node: pytest.Item, path: str | os.PathLike[str]) -> Path:
@@ -138,8 +150,12 @@ class Labs:
         self._config = config
         self._session: Session | None = None
         self._shared: dict[tuple[object, ...], Lab] = {}
+        self._saved: dict[tuple[object, ...], SetUp] = {}
+        self._warned = False
         #: The lab of each test that runs.
         self.of_tests: dict[str, Lab] = {}
+        #: What its set-up returned.
+        self.states: dict[str, Any] = {}
 
     def close(self) -> None:
         if self._session is not None:
@@ -172,11 +188,7 @@ class Labs:
 
     def shared(self, wanted: Wanted, item: pytest.Item) -> Lab:
         """The lab that tests of one scope share, booted for the first of them."""
-        assert wanted.shared is not None
-        # What is in no class or package shares with what is in the same file, or in all.
-        scope = (
-            item.getparent(_SCOPES[wanted.shared]) or item.getparent(pytest.Module) or item.session
-        )
+        scope = _scope(wanted, item)
         key = wanted.key(scope)
         if key not in self._shared:
             made = self.open(wanted, scope.nodeid or "session")
@@ -189,6 +201,63 @@ class Labs:
             scope.addfinalizer(end)
         return self._shared[key]
 
+    def forked(self, wanted: Wanted, item: pytest.Item) -> Lab:
+        """A lab of the test's own that begins as the set-up left one."""
+        assert wanted.setup is not None
+        scope = _scope(wanted, item)
+        key = wanted.key(scope)
+        saved = self._saved.get(key)
+        if saved is not None and saved.snapshot is not None:
+            lab = saved.snapshot.fork()
+        else:
+            lab = self.open(wanted, item.nodeid)
+            try:
+                saved = self._set_up(wanted.setup, lab, saved)
+            except BaseException:
+                lab.close()
+                raise
+            if key not in self._saved:
+                scope.addfinalizer(lambda: self._forget(key))
+            self._saved[key] = saved
+        self.states[item.nodeid] = saved.state
+        return lab
+
+    def _set_up(self, setup: Callable[[Lab], Any], lab: Lab, before: SetUp | None) -> SetUp:
+        """Sets a lab up, and saves it for others unless that was tried before."""
+        state = setup(lab)
+        if before is not None:
+            return SetUp(state, None)
+        try:
+            return SetUp(state, lab.snapshot())
+        except errors.SnapshotsUnsupported as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    pytest.PytestWarning(f"each test sets up a lab of its own: {error}"),
+                    stacklevel=2,
+                )
+            return SetUp(state, None)
+
+    def _forget(self, key: tuple[object, ...]) -> None:
+        snapshot = self._saved.pop(key).snapshot
+        if snapshot is not None:
+            snapshot.drop()
+
+
+class SetUp:
+    """What a set-up left: what it returned, and the lab, where labs can be saved."""
+
+    def __init__(self, state: Any, snapshot: Snapshot | None) -> None:
+        self.state = state
+        self.snapshot = snapshot
+
+
+def _scope(wanted: Wanted, item: pytest.Item) -> pytest.Item | pytest.Collector:
+    """Those who share a lab, or a set-up."""
+    assert wanted.shared is not None
+    # What is in no class or package shares with what is in the same file, or in all.
+    return item.getparent(_SCOPES[wanted.shared]) or item.getparent(pytest.Module) or item.session
+
 
 _LABS: pytest.StashKey[Labs] = pytest.StashKey()
 
@@ -199,12 +268,25 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     item: pytest.Item = request.node
     labs = request.config.stash[_LABS]
     wanted = Wanted(item)
-    made = labs.open(wanted, item.nodeid) if wanted.shared is None else labs.shared(wanted, item)
+    is_own = wanted.shared is None or wanted.setup is not None
+    if wanted.setup is not None:
+        made = labs.forked(wanted, item)
+    elif is_own:
+        made = labs.open(wanted, item.nodeid)
+    else:
+        made = labs.shared(wanted, item)
     labs.of_tests[item.nodeid] = made
     yield made
     labs.of_tests.pop(item.nodeid, None)
-    if wanted.shared is None:
+    labs.states.pop(item.nodeid, None)
+    if is_own:
         made.close()
+
+
+@pytest.fixture
+def lab_state(request: pytest.FixtureRequest, lab: Lab) -> Any:
+    """What the set-up of the test's lab returned; a copy of its own."""
+    return copy.deepcopy(request.config.stash[_LABS].states.get(request.node.nodeid))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod doctor;
+mod entries;
 pub(crate) mod exec;
 pub(crate) mod generate;
 pub(crate) mod image;
@@ -10,6 +11,7 @@ pub(crate) mod plan;
 pub(crate) mod rpc;
 pub(crate) mod run;
 pub(crate) mod shell;
+pub(crate) mod snapshot;
 
 use std::process::ExitCode;
 

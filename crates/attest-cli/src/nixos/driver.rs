@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use attest::events::{EventKind, LogLevel, Summary, Verdict, nanoseconds};
 use attest::scripts::{AgentUse, ScriptsPlan, shared_directory};
-use attest::{Lab, LabContext, Recorder};
+use attest::{Lab, LabContext, Recorder, SnapshotUse};
 use attest_report::{NixosJunit, NixosTerminal, NixosXml, Readers};
 use attest_rpc::Session;
 use attest_rpc::types::{Description, Script, Surface};
@@ -208,6 +208,7 @@ async fn make_lab(
         recorder: recorder.clone(),
         output: consoles.to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     Lab::of_scripts(plan, context).await
 }

@@ -10,5 +10,6 @@ mod plan;
 mod rpc;
 mod runs;
 mod schedule;
+mod snapshot;
 mod support;
 mod wrong;

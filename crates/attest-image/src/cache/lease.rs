@@ -59,6 +59,11 @@ impl Lease {
         }))
     }
 
+    /// Whether the entry still has its name: otherwise it was set aside.
+    pub(super) fn is_current(&self) -> bool {
+        same(&self.file, &self.entry.join(DIGESTS))
+    }
+
     /// The directory of the entry.
     pub fn entry(&self) -> &Path {
         &self.entry

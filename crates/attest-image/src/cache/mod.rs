@@ -1,27 +1,34 @@
 //! The content-addressed cache: a directory per key, made whole or not at all.
 
+mod digest;
 mod entries;
+mod holds;
+mod identity;
 mod lease;
 mod lock;
+mod making;
 mod seal;
+mod trust;
 mod verify;
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 pub(crate) use entries::ABOUT;
-pub use entries::{CacheEntry, Keep};
+pub use entries::{CacheEntry, Caches, Keep};
+pub use holds::Holds;
 pub use lease::Lease;
+pub use making::{Unfinished, Wanted};
 pub use seal::SealedFile;
+pub use trust::{Broken, Trust};
 pub use verify::{Damage, Damaged};
 
 use crate::error::ImageError;
 use crate::progress::Step;
 use lock::Lock;
-use seal::{DIGESTS, seal, sync};
+use seal::DIGESTS;
 
 /// Names the cache directory.
 pub(crate) const CACHE_VARIABLE: &str = "ATTEST_CACHE";
@@ -35,6 +42,7 @@ const LOCK: &str = "lock";
 #[derive(Debug, Clone)]
 pub struct Cache {
     directory: PathBuf,
+    holds: Holds,
 }
 
 impl Cache {
@@ -59,6 +67,14 @@ impl Cache {
     /// # Errors
     /// The directory cannot be made, or others may write to it: what is booted is taken from it.
     pub fn open(directory: &Path) -> Result<Self, ImageError> {
+        Self::open_for(Holds::Images, directory)
+    }
+
+    /// The same for a cache that holds this. One directory holds one thing.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_for(holds: Holds, directory: &Path) -> Result<Self, ImageError> {
         let made = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -74,9 +90,14 @@ impl Cache {
         if metadata.mode() & 0o022 != 0 || (user != 0 && metadata.uid() != user) {
             return Err(ImageError::SharedCache { path: directory });
         }
-        let cache = Self { directory };
+        let cache = Self { directory, holds };
         cache.sweep()?;
         Ok(cache)
+    }
+
+    /// What is in it.
+    pub fn holds(&self) -> Holds {
+        self.holds
     }
 
     /// The directory.
@@ -98,34 +119,8 @@ impl Cache {
         progress: &mut dyn FnMut(Step),
         make: impl FnOnce(&Path, &mut dyn FnMut(Step)) -> Result<(), ImageError>,
     ) -> Result<PathBuf, ImageError> {
-        let name = format!("{kind}-{}", &key.to_hex()[..32]);
-        let entry = self.directory.join(&name);
-        if used(&entry) {
-            return Ok(entry);
-        }
-        let lock = self.directory.join(format!("{name}.{LOCK}"));
-        let attempt = Lock::attempt(&lock)?;
-        let _lock = if let Some(lock) = attempt {
-            lock
-        } else {
-            progress(Step::new(format!(
-                "waiting for another attest that builds the {kind}"
-            )));
-            Lock::wait(&lock)?
-        };
-        if !entry.join(DIGESTS).exists() {
-            // Only the holder of the lock is here: what lies there was left by a killed builder.
-            let unfinished = self.directory.join(format!("{name}.{UNFINISHED}"));
-            clear(&unfinished)?;
-            clear(&entry)?;
-            let built = build(&unfinished, &entry, |directory| make(directory, progress));
-            if built.is_err() {
-                // The first error says more than this one could.
-                let _ = clear(&unfinished);
-            }
-            built?;
-        }
-        Ok(entry)
+        let lease = self.hold(kind, key, progress, make)?;
+        Ok(lease.entry().to_owned())
     }
 
     /// As [`Cache::entry`], and the entry stays as long as the lease.
@@ -137,15 +132,25 @@ impl Cache {
         kind: &str,
         key: blake3::Hash,
         progress: &mut dyn FnMut(Step),
-        mut make: impl FnMut(&Path, &mut dyn FnMut(Step)) -> Result<(), ImageError>,
+        make: impl FnOnce(&Path, &mut dyn FnMut(Step)) -> Result<(), ImageError>,
     ) -> Result<Lease, ImageError> {
-        loop {
-            let entry = self.entry(kind, key, progress, &mut make)?;
-            // Between the two, it may be removed by one who clears the cache.
-            if let Some(lease) = Lease::take(&entry)? {
-                return Ok(lease);
+        match self.want(kind, key, progress)? {
+            Wanted::Ready(lease) => Ok(lease),
+            Wanted::Make(unfinished) => {
+                make(unfinished.directory(), progress)?;
+                unfinished.place()
             }
         }
+    }
+
+    /// Where an entry of this kind is under this key.
+    fn place_of(&self, kind: &str, key: blake3::Hash) -> PathBuf {
+        self.directory.join(Self::name_of(kind, key))
+    }
+
+    /// The name of an entry of this kind under this key.
+    pub(crate) fn name_of(kind: &str, key: blake3::Hash) -> String {
+        format!("{kind}-{}", &key.to_hex()[..32])
     }
 
     /// Remove what killed builds left: that whose lock nobody holds.
@@ -170,29 +175,6 @@ pub(crate) fn digest(entry: &Path) -> Result<blake3::Hash, ImageError> {
     let path = entry.join(DIGESTS);
     let digests = fs::read(&path).map_err(ImageError::file(&path, "it cannot be read"))?;
     Ok(blake3::hash(&digests))
-}
-
-/// Whether an entry is there; then it counts as used.
-fn used(entry: &Path) -> bool {
-    let Ok(file) = File::open(entry.join(DIGESTS)) else {
-        return false;
-    };
-    // Where that is not allowed, the entry only seems older than it is.
-    let _ = file.set_modified(SystemTime::now());
-    true
-}
-
-fn build(
-    unfinished: &Path,
-    entry: &Path,
-    make: impl FnOnce(&Path) -> Result<(), ImageError>,
-) -> Result<(), ImageError> {
-    fs::create_dir(unfinished).map_err(ImageError::file(unfinished, "it cannot be made"))?;
-    make(unfinished)?;
-    seal(unfinished)?;
-    fs::rename(unfinished, entry).map_err(ImageError::file(entry, "it cannot be put in place"))?;
-    let directory = entry.parent().unwrap_or(entry);
-    sync(directory)
 }
 
 fn clear(path: &Path) -> Result<(), ImageError> {

@@ -1,81 +1,155 @@
 //! The digests of an entry's files: written last, they say that the entry is whole.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 
+use super::digest::Form;
+use super::identity::{Identities, Identity};
 use super::list;
 use crate::error::ImageError;
 
 /// File with the digests of an entry's other files, a line each: `DIGEST  NAME`. Its time of
 /// modification is when the entry was last used, and who uses the entry holds a lock on it.
+///
+/// A digest is BLAKE3's of the file in hexadecimal digits; `sparse:` stands before that of a file
+/// with holes (see [`Form`]). The last line of a volatile entry is the digest of all lines before
+/// it, under this file's own name: a power cut may leave a part of them.
 pub(super) const DIGESTS: &str = "DIGESTS";
+
+/// How safely entries are put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    /// On disk before it counts as there: what is read later is whole, even after a power cut.
+    Durable,
+    /// Without waiting for a disk. A power cut may damage it, which its digests show.
+    Volatile,
+}
 
 /// A file of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SealedFile {
     /// Below the entry.
     pub name: String,
-    /// Of its contents, in hexadecimal digits (BLAKE3).
+    /// Of its contents, in hexadecimal digits (BLAKE3); of a file with holes `sparse:` and one of
+    /// its data and where it lies.
     pub digest: String,
     /// Its length.
     pub bytes: u64,
 }
 
-/// Write the digests of all files of an entry, safely on disk.
-pub(super) fn seal(entry: &Path) -> Result<(), ImageError> {
-    let mut digests = String::new();
-    seal_below(entry, entry, &mut digests)?;
-    let path = entry.join(DIGESTS);
-    let write = |text: &str| {
-        let mut file = File::create(&path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
+/// Write the digests of all files of an entry.
+pub(super) fn seal(entry: &Path, seal: Seal) -> Result<(), ImageError> {
+    let mut sealing = Sealing {
+        entry,
+        seal,
+        digests: String::new(),
+        identities: Identities::new(),
     };
-    write(&digests).map_err(ImageError::file(&path, "it cannot be written"))?;
-    sync(entry)
+    sealing.below(entry)?;
+    let mut text = sealing.digests;
+    if seal == Seal::Volatile {
+        let digest = blake3::hash(text.as_bytes()).to_hex();
+        text.extend([&*digest, "  ", DIGESTS, "\n"]);
+    }
+    let path = entry.join(DIGESTS);
+    let written = fs::write(&path, text);
+    written.map_err(ImageError::file(&path, "it cannot be written"))?;
+    match seal {
+        Seal::Durable => {
+            sync(&path)?;
+            sync(entry)
+        }
+        Seal::Volatile => sealing.identities.write(entry),
+    }
 }
 
-fn seal_below(entry: &Path, directory: &Path, digests: &mut String) -> Result<(), ImageError> {
-    for path in list(directory)? {
-        let metadata = path
-            .symlink_metadata()
-            .map_err(ImageError::file(&path, "it cannot be read"))?;
-        if metadata.is_dir() {
-            seal_below(entry, &path, digests)?;
-            sync(&path)?;
-        } else if metadata.is_file() {
-            let digest = digest(&path).map_err(ImageError::file(&path, "it cannot be read"))?;
-            sync(&path)?;
-            let name = path.strip_prefix(entry).unwrap_or(&path).to_string_lossy();
-            digests.extend([digest.to_hex().as_str(), "  ", &name, "\n"]);
+struct Sealing<'a> {
+    entry: &'a Path,
+    seal: Seal,
+    digests: String,
+    identities: Identities,
+}
+
+impl Sealing<'_> {
+    fn below(&mut self, directory: &Path) -> Result<(), ImageError> {
+        for path in list(directory)? {
+            let metadata = path
+                .symlink_metadata()
+                .map_err(ImageError::file(&path, "it cannot be read"))?;
+            if metadata.is_dir() {
+                self.below(&path)?;
+                self.settle(&path)?;
+            } else if metadata.is_file() {
+                self.file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) -> Result<(), ImageError> {
+        let read = || {
+            let file = File::open(path)?;
+            // Before it is read: a change meanwhile makes it another.
+            let identity = Identity::of(&file.metadata()?);
+            let digest = Form::of_file(&file)?.digest(&file, &mut |_| {})?;
+            io::Result::Ok((digest, identity))
+        };
+        let (digest, identity) = read().map_err(ImageError::file(path, "it cannot be read"))?;
+        self.settle(path)?;
+        let name = path.strip_prefix(self.entry).unwrap_or(path);
+        let name = name.to_string_lossy();
+        self.digests.extend([&digest, "  ", &*name, "\n"]);
+        self.identities.add(&name, identity);
+        Ok(())
+    }
+
+    fn settle(&self, path: &Path) -> Result<(), ImageError> {
+        match self.seal {
+            Seal::Durable => sync(path),
+            Seal::Volatile => Ok(()),
         }
     }
-    Ok(())
 }
 
-fn digest(path: &Path) -> io::Result<blake3::Hash> {
-    digest_of(File::open(path)?)
+/// What the digests of an entry say.
+pub(super) struct Sealed {
+    /// Its files.
+    pub(super) files: Vec<SealedFile>,
+    /// Whether the digests are what they were, where they say so themselves.
+    pub(super) is_whole: Option<bool>,
 }
 
-/// The digest of a file, which may be larger than memory.
-pub(super) fn digest_of(file: impl Read) -> io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(hasher.finalize())
+impl Sealed {
+    /// Of an entry; without files for what is none.
+    pub(super) fn read(entry: &Path) -> Self {
+        let text = fs::read(entry.join(DIGESTS)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let (mut files, mut is_whole) = (Vec::new(), None);
+        let mut before = 0;
+        for line in text.split_inclusive('\n') {
+            match line.trim_end_matches('\n').split_once("  ") {
+                Some((digest, DIGESTS)) => {
+                    let lines = blake3::hash(&text.as_bytes()[..before]);
+                    is_whole = Some(lines.to_hex().as_str() == digest);
+                }
+                Some((digest, name)) => files.push(SealedFile {
+                    name: name.to_owned(),
+                    digest: digest.to_owned(),
+                    // Nothing of what is missing.
+                    bytes: fs::metadata(entry.join(name)).map_or(0, |metadata| metadata.len()),
+                }),
+                None => {}
+            }
+            before += line.len();
+        }
+        Self { files, is_whole }
+    }
 }
 
 /// The files of an entry; none for what is no whole entry.
 pub(super) fn files(entry: &Path) -> Vec<SealedFile> {
-    let text = fs::read_to_string(entry.join(DIGESTS)).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| line.split_once("  "));
-    let files = lines.map(|(digest, name)| SealedFile {
-        name: name.to_owned(),
-        digest: digest.to_owned(),
-        // Nothing of what is missing.
-        bytes: fs::metadata(entry.join(name)).map_or(0, |metadata| metadata.len()),
-    });
-    files.collect()
+    Sealed::read(entry).files
 }
 
 pub(super) fn sync(path: &Path) -> Result<(), ImageError> {

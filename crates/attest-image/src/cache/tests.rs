@@ -1,10 +1,11 @@
+use std::fs::File;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
-fn key(text: &str) -> blake3::Hash {
+pub(crate) fn key(text: &str) -> blake3::Hash {
     blake3::hash(text.as_bytes())
 }
 
@@ -22,8 +23,13 @@ fn contents(entry: &Path) -> String {
     fs::read_to_string(entry.join("deep/file")).unwrap()
 }
 
+/// All of the cache.
+pub(super) fn all(cache: &Cache) -> Caches {
+    cache.clone().into()
+}
+
 /// The names in the cache directory.
-fn names(cache: &Cache) -> Vec<String> {
+pub(super) fn names(cache: &Cache) -> Vec<String> {
     let listed = list(cache.directory()).unwrap();
     listed
         .iter()
@@ -144,6 +150,7 @@ fn a_changed_or_missing_file_is_found() {
     let found = |damage| {
         let (entry, file) = (cache.ls().unwrap()[0].name.clone(), "deep/file".to_owned());
         Damaged {
+            of: Holds::Images,
             entry,
             file,
             damage,
@@ -161,19 +168,21 @@ fn to_verify_an_entry_is_not_to_use_it() {
     age(&entry(&cache, "contents").unwrap(), DAY);
     let before = cache.ls().unwrap();
     let mut steps = Vec::new();
-    let damaged = cache.verify(&before, &mut |step| steps.push(step));
+    let damaged = all(&cache).verify(&before, &mut |step| steps.push(step));
     assert_eq!(damaged.unwrap(), []);
     assert_eq!(cache.ls().unwrap(), before);
     let last = steps.last().unwrap().bytes.unwrap();
     assert_eq!((last.done, last.total), (8, 8));
     // What was removed since it was listed is not damaged.
-    cache.rm("test").unwrap();
-    assert_eq!(cache.verify(&before, &mut |_| {}).unwrap(), []);
+    all(&cache).rm("test").unwrap();
+    assert_eq!(all(&cache).verify(&before, &mut |_| {}).unwrap(), []);
 }
 
 /// What is damaged in the cache.
 fn damage(cache: &Cache) -> Vec<Damaged> {
-    cache.verify(&cache.ls().unwrap(), &mut |_| {}).unwrap()
+    all(cache)
+        .verify(&cache.ls().unwrap(), &mut |_| {})
+        .unwrap()
 }
 
 #[test]
@@ -272,7 +281,7 @@ fn entries_are_listed_with_what_they_are() {
     assert_eq!(entry.path, lease.entry());
     drop(lease);
     assert!(!cache.ls().unwrap()[0].in_use);
-    let (same, files) = cache.inspect("two-").unwrap();
+    let (same, files) = all(&cache).inspect("two-").unwrap();
     assert_eq!(same.name, entry.name);
     let names: Vec<_> = files
         .iter()
@@ -292,20 +301,20 @@ fn entries_are_named_by_what_tells_them_apart() {
             .unwrap();
     }
     assert!(matches!(
-        cache.inspect("test"),
+        all(&cache).inspect("test"),
         Err(ImageError::ManyEntries { count: 2, .. })
     ));
     for name in ["other", ""] {
         assert!(
-            matches!(cache.rm(name), Err(ImageError::NoEntry { .. })),
+            matches!(all(&cache).rm(name), Err(ImageError::NoEntry { .. })),
             "{name}"
         );
     }
     let listed = cache.ls().unwrap();
     let short = &listed[1].key()[..7];
-    assert_eq!(cache.inspect(short).unwrap().0.name, listed[1].name);
+    assert_eq!(all(&cache).inspect(short).unwrap().0.name, listed[1].name);
     let whole = listed[0].name.clone();
-    assert_eq!(cache.rm(&whole).unwrap().name, whole);
+    assert_eq!(all(&cache).rm(&whole).unwrap().name, whole);
     assert_eq!(cache.ls().unwrap().len(), 1);
 }
 
@@ -319,14 +328,18 @@ fn what_is_in_use_is_not_removed() {
     let second = lease.clone();
     drop(lease);
     age(second.entry(), DAY);
-    assert!(matches!(cache.rm("test"), Err(ImageError::InUse { .. })));
-    let all = Keep {
+    assert!(matches!(
+        all(&cache).rm("test"),
+        Err(ImageError::InUse { .. })
+    ));
+    let nothing = Keep {
         unused_for: Some(Duration::ZERO),
         bytes: Some(0),
+        ..Keep::default()
     };
-    assert_eq!(cache.gc(all, &mut |_| {}).unwrap(), []);
+    assert_eq!(all(&cache).gc(nothing, &mut |_| {}).unwrap(), []);
     drop(second);
-    assert_eq!(cache.gc(all, &mut |_| {}).unwrap().len(), 1);
+    assert_eq!(all(&cache).gc(nothing, &mut |_| {}).unwrap().len(), 1);
     assert_eq!(names(&cache), Vec::<String>::new());
 }
 
@@ -348,10 +361,13 @@ fn the_lease_of_a_killed_process_is_gone() {
     };
     let mut held = [0];
     io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
-    assert!(matches!(cache.rm("test"), Err(ImageError::InUse { .. })));
+    assert!(matches!(
+        all(&cache).rm("test"),
+        Err(ImageError::InUse { .. })
+    ));
     holder.kill().unwrap();
     holder.wait().unwrap();
-    assert!(cache.rm("test").is_ok());
+    assert!(all(&cache).rm("test").is_ok());
 }
 
 #[test]
@@ -370,34 +386,37 @@ fn the_oldest_go_first() {
     }
     let left = || -> Vec<bool> { entries.iter().map(|entry| entry.exists()).collect() };
     let each = cache.ls().unwrap()[0].bytes;
-    assert_eq!(cache.gc(Keep::default(), &mut |_| {}).unwrap(), []);
-    cache
+    assert_eq!(all(&cache).gc(Keep::default(), &mut |_| {}).unwrap(), []);
+    all(&cache)
         .gc(
             Keep {
                 unused_for: Some(DAY * 3),
                 bytes: None,
+                ..Keep::default()
             },
             &mut |_| {},
         )
         .unwrap();
     assert_eq!(left(), [true, true, true, false]);
-    cache
+    all(&cache)
         .gc(
             Keep {
                 unused_for: None,
                 bytes: Some(each * 2),
+                ..Keep::default()
             },
             &mut |_| {},
         )
         .unwrap();
     assert_eq!(left(), [true, true, false, false]);
     // To be used is to be young again.
-    assert!(used(&entries[1]));
-    cache
+    assert!(Lease::take(&entries[1]).unwrap().is_some());
+    all(&cache)
         .gc(
             Keep {
                 unused_for: None,
                 bytes: Some(0),
+                ..Keep::default()
             },
             &mut |_| {},
         )
@@ -413,7 +432,7 @@ fn what_was_removed_while_it_was_asked_for_is_made_anew() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::SeqCst) {
-                let _ = cache.rm("test");
+                let _ = all(&cache).rm("test");
             }
         });
         let held =
@@ -425,47 +444,4 @@ fn what_was_removed_while_it_was_asked_for_is_made_anew() {
             Ok(vec!["x".to_owned(); 50])
         );
     });
-}
-
-/// What [`a_builder_that_is_killed_leaves_nothing_that_is_taken_for_an_entry`] runs as another
-/// process: a build that does not end.
-#[test]
-#[ignore = "not a test by itself"]
-fn a_build_without_an_end() {
-    let Some(directory) = std::env::var_os("ATTEST_TEST_CACHE") else {
-        return;
-    };
-    let cache = Cache::open(Path::new(&directory)).unwrap();
-    let _ = cache.entry("test", key("a"), &mut |_| {}, |path, _| {
-        write(path, "half")?;
-        println!("half");
-        // Until it is killed.
-        let _ = io::Read::read(&mut io::stdin(), &mut [0]);
-        Err(ImageError::NoCacheDirectory)
-    });
-}
-
-#[test]
-fn a_builder_that_is_killed_leaves_nothing_that_is_taken_for_an_entry() {
-    use std::io::BufRead;
-    use std::process::{Command, Stdio};
-    let directory = tempfile::tempdir().unwrap();
-    let mut builder = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture"])
-        .arg("cache::tests::a_build_without_an_end")
-        .env("ATTEST_TEST_CACHE", directory.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let said = io::BufReader::new(builder.stdout.take().unwrap()).lines();
-    let mut said = said.map(Result::unwrap);
-    assert!(said.any(|line| line.ends_with("half")));
-    let cache = Cache::open(directory.path()).unwrap();
-    assert_eq!(cache.ls().unwrap(), [], "what is being built is no entry");
-    assert!(matches!(cache.rm("test"), Err(ImageError::NoEntry { .. })));
-    builder.kill().unwrap();
-    builder.wait().unwrap();
-    assert_eq!(contents(&entry(&cache, "whole").unwrap()), "whole");
-    assert_eq!(names(&cache).len(), 1, "{:?}", names(&cache));
 }

@@ -16,8 +16,8 @@ use crate::error::ImageError;
 use crate::key::Key;
 use crate::program;
 
-/// More than any test writes; it takes what is written. `e2fsck` never runs on it.
-const BYTES: u64 = 64 << 30;
+/// Bytes of [`writable`]: more than any test writes. It takes what is written. `e2fsck` never runs on it.
+pub const WRITABLE_BYTES: u64 = 64 << 30;
 const PROGRAM: &str = "mke2fs";
 /// In the entry of the cache: each piece that is no hole, behind its place and its length. So the
 /// cache need not hash 64 GiB of nothing.
@@ -49,7 +49,7 @@ const NUMBER: usize = 8;
 pub fn writable(cache: &Cache) -> Result<OwnedFd, ImageError> {
     let key = {
         let mut key = Key::new("empty-ext4", 2);
-        key.number(BYTES);
+        key.number(WRITABLE_BYTES);
         key.parts(OPTIONS);
         key.finish()
     };
@@ -59,7 +59,7 @@ pub fn writable(cache: &Cache) -> Result<OwnedFd, ImageError> {
     let path = entry.join(FILE);
     let pieces = fs::read(&path).map_err(ImageError::file(&path, "it cannot be read"))?;
     let to = nameless(cache)?;
-    lengthen(cache, &to, BYTES)?;
+    lengthen(cache, &to, WRITABLE_BYTES)?;
     write_pieces(&pieces, &to).map_err(ImageError::file(
         cache.directory(),
         "no empty file system can be written there",
@@ -77,7 +77,7 @@ fn make(directory: &Path) -> Result<(), ImageError> {
 }
 
 fn format(file: &File, path: &Path) -> Result<(), ImageError> {
-    file.set_len(BYTES)
+    file.set_len(WRITABLE_BYTES)
         .map_err(ImageError::file(path, "it cannot be so long"))?;
     let mut command = Command::new(PROGRAM);
     command.args(OPTIONS).arg(path);

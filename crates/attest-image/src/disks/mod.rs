@@ -5,7 +5,7 @@
 //!
 //! | function | what is written goes to |
 //! |---|---|
-//! | [`overlay`] | a qcow2 file over the image, whatever the image holds |
+//! | [`layer`] | a qcow2 file over the image, or over what was written before, whatever that holds |
 //! | [`reflink`] | a file that shares the image's blocks, where the file system can |
 //! | [`writable`] | an empty file system, for an overlay in the guest |
 //! | [`scratch`] | an empty disk |
@@ -18,9 +18,9 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-pub use filesystem::writable;
+pub use filesystem::{WRITABLE_BYTES, writable};
 pub use image::{DiskFormat, DiskImage};
-pub use qcow2::overlay;
+pub use qcow2::layer;
 
 use crate::cache::Cache;
 use crate::error::ImageError;

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{DiskImage, nameless};
+use super::nameless;
 use crate::cache::Cache;
 use crate::error::ImageError;
 
@@ -24,12 +24,11 @@ const REFERENCE_ORDER: u32 = 4;
 /// The feature of an image whose data is in another file.
 const EXTERNAL_DATA: u64 = 1 << 2;
 
-/// An empty overlay over this image. It does not name what lies below: QEMU is told.
+/// An empty overlay over a disk of so many bytes. It does not name what lies below: QEMU is told.
 ///
 /// # Errors
 /// The cache's file system takes no file; the disk is larger than any.
-pub fn overlay(cache: &Cache, image: &DiskImage) -> Result<OwnedFd, ImageError> {
-    let size = image.size();
+pub fn layer(cache: &Cache, size: u64) -> Result<OwnedFd, ImageError> {
     let entries = size.div_ceil(PER_ENTRY);
     let entries = u32::try_from(entries).map_err(|_| ImageError::DiskSize {
         bytes: size,

@@ -53,7 +53,7 @@ fn images_are_known_by_their_first_bytes() {
     assert!(DiskImage::open(directory.path()).is_err(), "a directory");
     assert!(DiskImage::open(&directory.path().join("missing")).is_err());
     // The overlay is itself an image.
-    let overlay = File::from(overlay(&cache, &raw).unwrap());
+    let overlay = File::from(layer(&cache, raw.size()).unwrap());
     let mut bytes = vec![0; 4 << 16];
     overlay.read_exact_at(&mut bytes, 0).unwrap();
     let own = image(directory.path(), &bytes).unwrap();
@@ -64,7 +64,7 @@ fn images_are_known_by_their_first_bytes() {
 fn qcow2_that_does_not_stand_alone_is_refused() {
     let (directory, cache) = cache();
     let raw = image(directory.path(), b"raw").unwrap();
-    let overlay = File::from(overlay(&cache, &raw).unwrap());
+    let overlay = File::from(layer(&cache, raw.size()).unwrap());
     let mut bytes = vec![0; 104];
     overlay.read_exact_at(&mut bytes, 0).unwrap();
     for (at, value, cause) in [
@@ -91,7 +91,7 @@ fn qemu_finds_nothing_wrong_with_overlays() {
         let path = directory.path().join("image");
         let sparse = File::create(&path).unwrap();
         sparse.set_len(size).unwrap();
-        let overlay = File::from(overlay(&cache, &DiskImage::open(&path).unwrap()).unwrap());
+        let overlay = File::from(layer(&cache, DiskImage::open(&path).unwrap().size()).unwrap());
         assert!(overlay.metadata().unwrap().blocks() * 512 <= 16 << 10);
         let copy = directory.path().join("overlay.qcow2");
         io::copy(&mut &overlay, &mut File::create(&copy).unwrap()).unwrap();

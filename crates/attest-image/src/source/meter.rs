@@ -21,7 +21,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 /// A reader that tells its progress.
-pub(crate) struct Told<'a, 'b, R> {
+pub(super) struct Told<'a, 'b, R> {
     reader: R,
     done: u64,
     progress: &'a mut Progress<'b>,
@@ -29,7 +29,7 @@ pub(crate) struct Told<'a, 'b, R> {
 
 impl<'a, 'b, R> Told<'a, 'b, R> {
     /// One before which so much was done.
-    pub(crate) fn new(reader: R, done: u64, progress: &'a mut Progress<'b>) -> Self {
+    pub(super) fn new(reader: R, done: u64, progress: &'a mut Progress<'b>) -> Self {
         Self {
             reader,
             done,

@@ -14,7 +14,6 @@ pub use debian::{Debian, DebianError, debian};
 pub use directory::directory;
 pub(crate) use directory::{file, temporary};
 pub(crate) use identity::identify;
-pub(crate) use meter::Told;
 pub use nix::{NixError, NixSystem, STORE, nix};
 pub use oci::{OciError, oci};
 pub use tar::TarError;

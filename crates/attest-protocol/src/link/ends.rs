@@ -15,6 +15,11 @@ pub struct HostLink {
 }
 
 impl HostLink {
+    /// Give the session up: whoever waits for something of it gets [`LinkError::Superseded`].
+    pub fn supersede(&self) {
+        self.core.end(LinkError::Superseded);
+    }
+
     /// Open a channel. Never waits for the other side.
     pub fn open(&self, request: &Request) -> Result<Channel, LinkError> {
         self.core.open(request)

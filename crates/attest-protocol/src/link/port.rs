@@ -14,7 +14,7 @@ use super::outbox::{Outbox, write_frames};
 use super::session::{Core, LinkError, Role};
 use crate::GENERATION;
 use crate::frame::{Decoder, Event, Frame, Kind};
-use crate::message::{Hello, Welcome};
+use crate::message::{Hello, KNOCK, Welcome};
 
 /// Room for one read: at least a page, as much as a virtio-serial port gives at once; at most two
 /// full frames, for more did not make a socket pair faster.
@@ -60,7 +60,34 @@ impl HostPort {
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
+        Self::start(reader, writer, Arc::default())
+    }
+
+    /// The same for an agent that has a session with another host, whose machine was saved and goes on here: it is
+    /// asked to begin anew. Agents before generation 3 do not hear it.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn knocking<R, W>(reader: R, writer: W) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let knock = Welcome {
+            generation: GENERATION,
+            nonce: KNOCK,
+        };
+        let knock = encode(&knock).expect("two numbers fit into a frame");
         let outbox = Arc::new(Outbox::default());
+        outbox.begin(0, Some(Frame::new(Kind::Welcome, 0, knock)));
+        Self::start(reader, writer, outbox)
+    }
+
+    fn start<R, W>(reader: R, writer: W, outbox: Arc<Outbox>) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, sessions) = watch::channel(None);
         let host = Host {
             outbox: Arc::clone(&outbox),
@@ -345,6 +372,10 @@ impl Side for Agent {
 
 impl Agent {
     fn welcome(&mut self, welcome: &Welcome) -> Result<(), LinkError> {
+        if welcome.nonce == KNOCK {
+            self.lost(LinkError::Closed);
+            return Ok(());
+        }
         let nonce = self.hello.borrow().as_ref().map(|hello| hello.nonce);
         let known = self.current.as_ref().map(|(_, nonce)| *nonce);
         if nonce != Some(welcome.nonce) || known == nonce {

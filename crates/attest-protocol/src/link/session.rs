@@ -28,6 +28,9 @@ pub enum LinkError {
     /// The other side closed the stream, or began a new session.
     #[error("the other side closed the connection")]
     Closed,
+    /// This side gave the session up: the machine was saved, or put back to what it was.
+    #[error("the machine was saved or put back meanwhile")]
+    Superseded,
     /// Reading or writing failed.
     #[error("the connection failed: {0}")]
     Io(String),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use attest::manifest::{Backend, Manifest};
 use attest::run::{OutputDirectory, Overrides};
 use attest::scripts::{ScriptKind, ScriptMachine};
-use attest::{Error, Lab, LabContext};
+use attest::{Error, Lab, LabContext, SnapshotUse};
 use bytes::Bytes;
 
 use crate::error::RpcError;
@@ -35,6 +35,7 @@ pub(crate) async fn open(
         recorder: session.recorder().clone(),
         output: output.into_path(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let lab = Lab::create(plan, context).await?;
     // The session has it before it boots: whoever gives the call up can still close it.

@@ -5,4 +5,5 @@ pub(crate) mod lab;
 pub(crate) mod log;
 pub(crate) mod machine;
 pub(crate) mod screen;
+pub(crate) mod snapshot;
 mod unit_by_shell;

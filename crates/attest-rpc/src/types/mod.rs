@@ -4,6 +4,7 @@ mod lab;
 mod log;
 mod machine;
 mod session;
+mod snapshot;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use self::session::{
     Cancel, Description, Hello, HelloAnswer, Part, PartKind, Script, ScriptEnd, ScriptOutcome,
     Surface,
 };
+pub use self::snapshot::{ForkLab, RestoreLab, SnapshotInfo, SnapshotRef};
 
 /// No parameters, or no result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

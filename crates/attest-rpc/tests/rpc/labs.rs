@@ -107,6 +107,36 @@ async fn calls_run_side_by_side_and_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn containers_are_not_saved() {
+    let Some((mut client, _directory)) = with_lab().await else {
+        return;
+    };
+    for (method, params) in [
+        ("lab.snapshot", json!({})),
+        ("lab.fork", json!({})),
+        ("machine.snapshot", of(json!({}))),
+    ] {
+        let error = client.call(method, params).await.unwrap_err();
+        assert_eq!(error["data"]["kind"], "unsupported", "{method}: {error}");
+        assert_eq!(error["data"]["machine"], "m", "{method}: {error}");
+    }
+    for (method, params) in [
+        ("lab.restore", json!({ "snapshot": 1 })),
+        ("lab.fork", json!({ "snapshot": 1 })),
+        ("machine.restore", of(json!({ "snapshot": 1 }))),
+        ("snapshot.drop", json!({ "snapshot": 1 })),
+    ] {
+        let error = client.call(method, params).await.unwrap_err();
+        assert_eq!(error["data"]["kind"], "usage", "{method}: {error}");
+        assert_eq!(error["message"], "there is no snapshot 1 in this session");
+    }
+    // The lab is none the worse for it.
+    let asked = of(json!({ "command": "true" }));
+    let done = client.call("machine.exec", asked).await.unwrap();
+    assert_eq!(done.json["code"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_vanishes_leaves_nothing() {
     let Some((mut client, _directory)) = with_lab().await else {
         return;

@@ -23,6 +23,10 @@ pub const PROGRAM: &str = "systemd-nspawn";
 const PACKAGES: &str = "install it: `apt install systemd-container` (Debian), `dnf install systemd-container` \
      (Fedora); Arch and NixOS have it";
 
+/// Why no container is saved.
+pub(crate) const CANNOT_BE_SAVED: &str = "processes of the host's kernel cannot be saved; a fresh container boots from the same \
+     image";
+
 /// Runs machines as containers of systemd-nspawn.
 #[derive(Debug, Default)]
 pub struct Nspawn;
@@ -54,6 +58,7 @@ impl Backend for Nspawn {
             Ability::Disks => Some("a container has no disks; choose the backend `qemu`"),
             Ability::Clock => Some("a container has the host's clock"),
             Ability::Pause => Some("a container cannot be paused"),
+            Ability::Snapshots => Some(CANNOT_BE_SAVED),
             Ability::Image
             | Ability::Size
             | Ability::Networks

@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::fs::FileType;
 
-use crate::{Accelerator, Card, Disk, DiskFile, DiskFormat, MachineType, VirtualConfig};
+use crate::{Accelerator, Card, Disk, DiskFile, DiskFormat, MachineType, Ram, VirtualConfig};
 
 /// Numbers of the descriptors under which QEMU finds its sockets.
 #[derive(Debug, Clone, Copy)]
@@ -77,12 +77,16 @@ pub(super) fn build(
         .extend(["-no-user-config", "-nodefaults"].map(OsString::from));
     builder.add("-display", "none");
     builder.add("-name", format!("guest=attest-{}", escaped(name)));
-    builder.add(
-        "-machine",
-        board_options(machine.qemu.machine, chosen.calibrates),
-    );
+    let mut board = board_options(machine.qemu.machine, chosen.calibrates);
+    board.push_str(add_ram(&mut builder, machine.memory, machine.ram, pass));
+    builder.add("-machine", board);
     add_processor(&mut builder, chosen.accelerator, machine.vcpus);
-    builder.add("-m", format!("{}M", machine.memory / (1024 * 1024)));
+    builder.add("-m", mebibytes(machine.memory));
+    if machine.waits {
+        builder.add("-incoming", "defer");
+        // Started by attest, with all others of the lab.
+        builder.args.push("-S".into());
+    }
     builder.add(
         "-action",
         "reboot=shutdown,shutdown=poweroff,panic=shutdown",
@@ -115,6 +119,38 @@ pub(super) fn build(
         add_disk(&mut builder, index, disk, pass);
     }
     builder.args
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{}M", bytes / (1024 * 1024))
+}
+
+/// What the board is to be told of it. A file needs no name: QEMU opens it anew, so that its place in it and its
+/// mode are its own. Everywhere the memory has the same name, for a state is loaded by names.
+fn add_ram(
+    builder: &mut Builder,
+    memory: u64,
+    ram: Ram,
+    pass: &mut dyn FnMut(OwnedFd) -> RawFd,
+) -> &'static str {
+    let mut file = |file, share: &str| {
+        let fd = pass(file);
+        (
+            "file",
+            format!(",mem-path=/proc/self/fd/{fd},share={share}"),
+        )
+    };
+    let (kind, place) = match ram {
+        Ram::Own => ("ram", String::new()),
+        Ram::Shared(shared) => file(shared, "on"),
+        Ram::Private(private) => file(private, "off"),
+    };
+    let size = mebibytes(memory);
+    builder.add(
+        "-object",
+        format!("memory-backend-{kind},id=ram,size={size}{place}"),
+    );
+    ",memory-backend=ram"
 }
 
 fn add_processor(builder: &mut Builder, accelerator: Accelerator, vcpus: u32) {
@@ -175,15 +211,22 @@ fn add_disk(
     disk: Disk,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
 ) {
-    let below = disk.below.map(|below| {
-        let node = format!("below{index}");
-        add_file(builder, 2 * index + 1, &node, below, "read-only=on", pass);
-        format!(",backing={node}")
-    });
+    let mut backing = String::new();
+    for (depth, below) in disk.below.into_iter().enumerate().rev() {
+        let node = format!("below{index}-{depth}");
+        add_file(
+            builder,
+            &node,
+            below,
+            &format!("read-only=on{backing}"),
+            pass,
+        );
+        backing = format!(",backing={node}");
+    }
     let read_only = if disk.read_only { "on" } else { "off" };
-    let options = format!("read-only={read_only}{}", below.unwrap_or_default());
+    let options = format!("read-only={read_only}{backing}");
     let node = format!("disk{index}");
-    add_file(builder, 2 * index, &node, disk.file, &options, pass);
+    add_file(builder, &node, disk.file, &options, pass);
     builder.virtio(
         "blk",
         &format!(",drive={node},serial={}", escaped(&disk.serial)),
@@ -194,7 +237,6 @@ fn add_disk(
 /// outlives the host.
 fn add_file(
     builder: &mut Builder,
-    set: usize,
     node: &str,
     disk: DiskFile,
     options: &str,
@@ -209,6 +251,8 @@ fn add_file(
         _ => "file",
     };
     let fd = pass(disk.file);
+    // The set has the number of the descriptor, which no other has.
+    let set = fd;
     builder.add("-add-fd", format!("fd={fd},set={set}"));
     builder.add(
         "-blockdev",
@@ -238,15 +282,22 @@ mod tests {
                 file: null(),
                 format,
             },
-            below: (format == DiskFormat::Qcow2).then(|| DiskFile {
-                file: null(),
-                format: DiskFormat::Raw,
-            }),
+            below: match format {
+                DiskFormat::Raw => Vec::new(),
+                DiskFormat::Qcow2 => [DiskFormat::Qcow2, DiskFormat::Raw]
+                    .map(|format| DiskFile {
+                        file: null(),
+                        format,
+                    })
+                    .into(),
+            },
             read_only,
             serial: serial.to_owned(),
         };
         let machine = VirtualConfig {
             memory: 256 << 20,
+            ram: if full { Ram::Private(null()) } else { Ram::Own },
+            waits: full,
             vcpus: 2,
             kernel: "/k/vmlinux".into(),
             initrd: "/k/initrd".into(),
@@ -296,12 +347,15 @@ mod tests {
         -nodefaults
         -display none
         -name guest=attest-web,,1
-        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off
+        -object memory-backend-file,id=ram,size=256M,mem-path=/proc/self/fd/6,share=off
+        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off,memory-backend=ram
         -accel tcg,thread=multi,tb-size=64
         -cpu qemu64,+arat
         -d cpu_reset
         -smp 2
         -m 256M
+        -incoming defer
+        -S
         -action reboot=shutdown,shutdown=poweroff,panic=shutdown
         -kernel /k/vmlinux
         -initrd /k/initrd
@@ -314,17 +368,19 @@ mod tests {
         -device virtio-serial-device
         -device virtserialport,chardev=agent,name=attest.0
         -device virtio-rng-device
-        -netdev tap,id=net0,fd=6,vhost=off
+        -netdev tap,id=net0,fd=7,vhost=off
         -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:ab
-        -netdev tap,id=net1,fd=7,vhost=off
+        -netdev tap,id=net1,fd=8,vhost=off
         -device virtio-net-device,netdev=net1,mac=02:00:00:00:00:ab
-        -add-fd fd=8,set=0
-        -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=9,set=9
+        -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/9,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-device,drive=disk0,serial=root
-        -add-fd fd=9,set=3
-        -blockdev raw,node-name=below1,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/3,file.locking=off,file.aio=threads,file.cache.no-flush=on
-        -add-fd fd=10,set=2
-        -blockdev qcow2,node-name=disk1,read-only=off,backing=below1,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=10,set=10
+        -blockdev raw,node-name=below1-1,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/10,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=11,set=11
+        -blockdev qcow2,node-name=below1-0,read-only=on,backing=below1-1,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/11,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=12,set=12
+        -blockdev qcow2,node-name=disk1,read-only=off,backing=below1-0,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/12,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-device,drive=disk1,serial=data
         ");
     }
@@ -336,12 +392,15 @@ mod tests {
         -nodefaults
         -display none
         -name guest=attest-web,,1
-        -machine q35,usb=off,vmport=off,smbus=off,sata=off
+        -object memory-backend-file,id=ram,size=256M,mem-path=/proc/self/fd/6,share=off
+        -machine q35,usb=off,vmport=off,smbus=off,sata=off,memory-backend=ram
         -accel tcg,thread=multi,tb-size=64
         -cpu qemu64,+arat
         -d cpu_reset
         -smp 2
         -m 256M
+        -incoming defer
+        -S
         -action reboot=shutdown,shutdown=poweroff,panic=shutdown
         -kernel /k/vmlinux
         -initrd /k/initrd
@@ -354,17 +413,19 @@ mod tests {
         -device virtio-serial-pci
         -device virtserialport,chardev=agent,name=attest.0
         -device virtio-rng-pci
-        -netdev tap,id=net0,fd=6,vhost=off
+        -netdev tap,id=net0,fd=7,vhost=off
         -device virtio-net-pci,netdev=net0,mac=02:00:00:00:00:ab,romfile=
-        -netdev tap,id=net1,fd=7,vhost=off
+        -netdev tap,id=net1,fd=8,vhost=off
         -device virtio-net-pci,netdev=net1,mac=02:00:00:00:00:ab,romfile=
-        -add-fd fd=8,set=0
-        -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/0,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=9,set=9
+        -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/9,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-pci,drive=disk0,serial=root
-        -add-fd fd=9,set=3
-        -blockdev raw,node-name=below1,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/3,file.locking=off,file.aio=threads,file.cache.no-flush=on
-        -add-fd fd=10,set=2
-        -blockdev qcow2,node-name=disk1,read-only=off,backing=below1,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/2,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=10,set=10
+        -blockdev raw,node-name=below1-1,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/10,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=11,set=11
+        -blockdev qcow2,node-name=below1-0,read-only=on,backing=below1-1,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/11,file.locking=off,file.aio=threads,file.cache.no-flush=on
+        -add-fd fd=12,set=12
+        -blockdev qcow2,node-name=disk1,read-only=off,backing=below1-0,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/12,file.locking=off,file.aio=threads,file.cache.no-flush=on
         -device virtio-blk-pci,drive=disk1,serial=data
         ");
     }
@@ -376,7 +437,8 @@ mod tests {
         -nodefaults
         -display none
         -name guest=attest-web,,1
-        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off
+        -object memory-backend-ram,id=ram,size=256M
+        -machine microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,auto-kernel-cmdline=off,x-option-roms=off,memory-backend=ram
         -accel kvm
         -cpu host
         -smp 2
@@ -403,7 +465,8 @@ mod tests {
         -nodefaults
         -display none
         -name guest=attest-web,,1
-        -machine q35,usb=off,vmport=off,smbus=off,sata=off
+        -object memory-backend-ram,id=ram,size=256M
+        -machine q35,usb=off,vmport=off,smbus=off,sata=off,memory-backend=ram
         -accel kvm
         -cpu host
         -smp 2

@@ -88,7 +88,8 @@ impl Backend for Qemu {
             | Ability::Clock
             | Ability::Reboot
             | Ability::PowerOff
-            | Ability::Pause => None,
+            | Ability::Pause
+            | Ability::Snapshots => None,
         }
     }
 
@@ -99,6 +100,13 @@ impl Backend for Qemu {
             source,
         })?;
         choices::accelerator(machine, wanted.accelerator, probe::kvm()).map(drop)
+    }
+
+    fn identity<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+    ) -> BoxFuture<'a, Result<Vec<(&'static str, String)>, VmmError>> {
+        Box::pin(self.identity_of(wanted))
     }
 
     fn start<'a>(
@@ -122,6 +130,40 @@ impl Drop for Unfinished {
 }
 
 impl Qemu {
+    async fn identity_of(&self, wanted: &Wanted) -> Result<Vec<(&'static str, String)>, VmmError> {
+        let machine = wanted.machine.as_str();
+        let found = version::find(None, &self.memo).map_err(|source| VmmError::Missing {
+            machine: machine.to_owned(),
+            source,
+        })?;
+        let (accelerator, _) = choices::accelerator(machine, wanted.accelerator, probe::kvm())?;
+        let version = found.version.map_or_else(
+            || "unknown".to_owned(),
+            |version| format!("{}.{}.{}", version.major, version.minor, version.micro),
+        );
+        let mut identity = vec![
+            ("QEMU", format!("{version} ({})", found.path.display())),
+            ("accelerator", accelerator.name().to_owned()),
+        ];
+        match accelerator {
+            // The guest's processor is the host's, and its kernel's part of it, too.
+            Accelerator::Kvm => {
+                identity.push(("processor of the host", probe::processor()));
+                identity.push(("kernel of the host", probe::kernel()));
+            }
+            // The guest was told the frequency of the host's counter, and sees that.
+            Accelerator::Tcg => {
+                let mhz = self
+                    .tsc_khz(accelerator)
+                    .await
+                    .map(|khz| (khz + 500) / 1000);
+                let mhz = mhz.map_or_else(|| "none".to_owned(), |mhz| format!("{mhz} MHz"));
+                identity.push(("time stamp counter of the host", mhz));
+            }
+        }
+        Ok(identity)
+    }
+
     async fn start_machine(
         &self,
         machine: MachineConfig,

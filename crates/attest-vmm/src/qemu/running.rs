@@ -13,7 +13,7 @@ use crate::control::{Control, Human};
 use crate::monitor::{Events, Monitor};
 use crate::output::Output;
 use crate::qmp::{Qmp, QmpEvent};
-use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL};
+use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL, Saves};
 
 /// How long a panicking kernel may take to print its trace and to reset, before it is taken for
 /// one that stays. With `panic=-1` it resets at once.
@@ -198,6 +198,10 @@ impl Running for Machine {
     }
 
     fn pause(&self) -> Option<&dyn Pause> {
+        Some(&self.control)
+    }
+
+    fn saves(&self) -> Option<&dyn Saves> {
         Some(&self.control)
     }
 

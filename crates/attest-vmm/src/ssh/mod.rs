@@ -69,6 +69,9 @@ impl Backend for Ssh {
             Ability::Networks => "the host has networks of its own; give it `networks = []`",
             Ability::Console => "its console is not reached by ssh",
             Ability::Reboot => "the connection would end with it",
+            Ability::Snapshots => {
+                "a host that runs already cannot be saved; run its tests one after the other"
+            }
         })
     }
 

@@ -38,6 +38,7 @@ impl Backend for ContainerScript {
             | Ability::Networks => Some("its start script decides what it is made of"),
             Ability::Clock => Some("a container has the host's clock"),
             Ability::Pause => Some("a container cannot be paused"),
+            Ability::Snapshots => Some(crate::nspawn::CANNOT_BE_SAVED),
             Ability::Console | Ability::Reboot | Ability::PowerOff => None,
         }
     }

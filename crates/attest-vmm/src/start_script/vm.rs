@@ -38,6 +38,7 @@ impl Backend for StartScript {
             | Ability::Disks
             | Ability::Networks => Some("its start script decides what it is made of"),
             Ability::Clock => Some("its clock and its entropy are its own"),
+            Ability::Snapshots => Some("its start script decides where its memory is"),
             Ability::Console | Ability::Reboot | Ability::PowerOff | Ability::Pause => None,
         }
     }

@@ -164,7 +164,7 @@ async fn disks_come_as_descriptors_without_names() {
         let shared = File::open(&path).unwrap();
         let cache = Cache::open(&directory.path().join("cache")).unwrap();
         let below = DiskImage::open(&path).unwrap();
-        let overlay = disks::overlay(&cache, &below).unwrap();
+        let overlay = disks::layer(&cache, below.size()).unwrap();
         std::fs::remove_file(&path).unwrap();
         let file = |file, format| DiskFile { file, format };
         let mut machine = machine(&kernel);
@@ -172,13 +172,13 @@ async fn disks_come_as_descriptors_without_names() {
         machine.disks = vec![
             Disk {
                 file: file(shared.into(), DiskFormat::Raw),
-                below: None,
+                below: Vec::new(),
                 read_only: true,
                 serial: "root".to_owned(),
             },
             Disk {
                 file: file(overlay, DiskFormat::Qcow2),
-                below: Some(file(below.into(), DiskFormat::Raw)),
+                below: vec![file(below.into(), DiskFormat::Raw)],
                 read_only: false,
                 serial: "data".to_owned(),
             },

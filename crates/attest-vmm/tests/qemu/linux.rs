@@ -26,7 +26,7 @@ while read -r line <&3; do eval "$line" >&3; done
 "#;
 
 /// The guest, or `None` with the reason told.
-fn guest() -> Option<BareGuest> {
+pub(crate) fn guest() -> Option<BareGuest> {
     if no_qemu() {
         return None;
     }

@@ -3,4 +3,5 @@
 mod bare_metal;
 mod faults;
 mod linux;
+mod snapshots;
 mod support;

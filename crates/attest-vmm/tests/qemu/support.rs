@@ -8,7 +8,7 @@ use std::sync::Arc;
 use attest_lab::{LabError, ProcessExit};
 use attest_vmm::{
     Accelerator, Backend, Body, BoxFuture, Ending, Launched, Launcher, MachineConfig, MachineType,
-    Program, Qemu, QemuOptions, Reboots, Started, VirtualConfig, VmmError,
+    Program, Qemu, QemuOptions, Ram, Reboots, Started, VirtualConfig, VmmError,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
@@ -99,6 +99,8 @@ pub(crate) fn no_qemu() -> bool {
 pub(crate) fn machine(kernel: &std::path::Path) -> VirtualConfig {
     VirtualConfig {
         memory: 128 << 20,
+        ram: Ram::Own,
+        waits: false,
         vcpus: 2,
         kernel: kernel.to_owned(),
         // QEMU wants one that is not empty; a bare-metal kernel does not look at it.

@@ -98,7 +98,7 @@ fn is_of_console(action: &ActionPlan) -> bool {
 }
 
 /// The accelerator that was asked for; `None`: a probe chooses.
-pub(super) fn accelerator(machine: &MachinePlan) -> Option<Accelerator> {
+pub(crate) fn accelerator(machine: &MachinePlan) -> Option<Accelerator> {
     match machine.accelerator {
         attest_manifest::Accelerator::Auto => None,
         attest_manifest::Accelerator::Kvm => Some(Accelerator::Kvm),

@@ -15,8 +15,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::mpsc;
 
 use super::backends::accelerator;
-use super::disks::{self, Disks};
-use super::{RootUse, Start};
+use super::disks::{self, Disks, WrittenDisk};
+use super::{Origin, RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
@@ -25,23 +25,33 @@ use crate::scripts::LabOfScripts;
 pub(super) async fn machine(
     inner: &Inner,
     lab: &Shared,
-    how: Start,
+    origin: Origin<'_>,
     tell: mpsc::UnboundedSender<Told>,
-) -> Result<MachineConfig> {
+) -> Result<(MachineConfig, Vec<WrittenDisk>)> {
     let plan = &inner.plan;
+    let how = match &origin {
+        Origin::Image(how, _) => *how,
+        Origin::Saved(..) => Start::FRESH,
+    };
+    let mut written = Vec::new();
     let body = match plan.backend {
         Backend::Nspawn => Body::Container(container(inner, lab, how.root).await?),
         Backend::Ssh => Body::Host(host(plan)?),
         Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
-        Backend::Qemu => Body::Virtual(Box::new(virtual_machine(plan, lab).await?)),
+        Backend::Qemu => {
+            let (machine, disks) = virtual_machine(plan, lab, origin).await?;
+            written = disks;
+            Body::Virtual(Box::new(machine))
+        }
     };
-    Ok(MachineConfig {
+    let config = MachineConfig {
         name: plan.name.clone(),
         body,
         log: Some(lab.output.join(format!("{}.vmm.log", plan.name))),
         tell,
-    })
+    };
+    Ok((config, written))
 }
 
 fn host(plan: &MachinePlan) -> Result<HostConfig> {
@@ -156,12 +166,22 @@ async fn agent(lab: &Shared) -> Result<PathBuf> {
     Ok(lab.process.file("agent", 0o755, file.as_fd()).await?)
 }
 
-async fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConfig> {
+async fn virtual_machine(
+    plan: &MachinePlan,
+    lab: &Shared,
+    origin: Origin<'_>,
+) -> Result<(VirtualConfig, Vec<WrittenDisk>)> {
     let first = lab.images.first_of(plan);
+    let (ram, saved) = match origin {
+        Origin::Image(_, ram) => (ram, None),
+        Origin::Saved(disks, ram) => (ram, Some(disks)),
+    };
     let Disks {
         disks,
         arguments: mut kernel_arguments,
-    } = Disks::of(plan, lab).await?;
+        written,
+        ..
+    } = Disks::of(plan, lab, saved.unwrap_or_default()).await?;
     kernel_arguments.extend_from_slice(&plan.kernel_arguments);
     let mut cards = Vec::with_capacity(plan.cards.len());
     for card in &plan.cards {
@@ -170,8 +190,10 @@ async fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConf
             tap: lab.process.tap(&card.network).await?,
         });
     }
-    Ok(VirtualConfig {
+    let config = VirtualConfig {
         memory: plan.memory,
+        ram,
+        waits: saved.is_some(),
         vcpus: plan.vcpus,
         kernel: first.kernel.clone(),
         initrd: first.initrd.clone(),
@@ -179,7 +201,8 @@ async fn virtual_machine(plan: &MachinePlan, lab: &Shared) -> Result<VirtualConf
         cards,
         disks,
         qemu: qemu_options(plan),
-    })
+    };
+    Ok((config, written))
 }
 
 fn qemu_options(plan: &MachinePlan) -> QemuOptions {

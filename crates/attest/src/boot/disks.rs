@@ -1,7 +1,9 @@
 //! The disks of virtual machines: the root with what keeps it from being changed, modules, and
 //! those of the user's. Nothing here copies an image, or takes longer for a larger one.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use attest_image::{Cache, disks};
@@ -11,7 +13,7 @@ use attest_vmm::{Disk, DiskFile, DiskFormat};
 
 use super::images::{Images, Root};
 use super::strategy::{self, Strategy};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lab::Shared;
 
 /// Serial numbers of disks, of which the agent is told by the kernel's command line.
@@ -20,65 +22,146 @@ const MODULES: &str = "modules";
 const WRITTEN: &str = "written";
 
 /// What a machine's processor finds: its disks, and what its agent is told of them.
-#[derive(Debug, Default)]
-pub(super) struct Disks {
+#[derive(Debug)]
+pub(super) struct Disks<'a> {
     pub(super) disks: Vec<Disk>,
     /// For the kernel's command line.
     pub(super) arguments: Vec<String>,
+    /// Those of `disks` that are written to, for who saves the machine.
+    pub(super) written: Vec<WrittenDisk>,
+    cache: &'a Cache,
+    /// What was written before the machine was saved.
+    saved: &'a [WrittenDisk],
 }
 
-impl Disks {
-    /// All of a virtual machine's.
-    pub(super) async fn of(plan: &MachinePlan, lab: &Shared) -> Result<Self> {
-        let mut all = Self::default();
-        let cache = lab.images.cache();
+/// A disk that its machine writes to, and what was written to it so far.
+#[derive(Debug)]
+pub(crate) struct WrittenDisk {
+    pub(crate) serial: String,
+    /// Bytes of the disk.
+    pub(crate) size: u64,
+    /// The last one first, each over the next; the last lies over the image, if there is one.
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// A file with a part of a disk.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) file: File,
+    pub(crate) format: DiskFormat,
+}
+
+impl Layer {
+    fn new(file: DiskFile) -> Self {
+        Self {
+            file: file.file.into(),
+            format: file.format,
+        }
+    }
+
+    /// For one more who reads it, or writes to it, too.
+    fn again(&self, writes: bool) -> Result<DiskFile> {
+        let file = open_again(&self.file, writes);
+        Ok(DiskFile {
+            file: file
+                .map_err(Error::io("a disk cannot be opened again"))?
+                .into(),
+            format: self.format,
+        })
+    }
+}
+
+/// An open file, opened once more: with a place in it and a mode of its own. It needs no name.
+pub(crate) fn open_again(file: &File, writes: bool) -> io::Result<File> {
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).write(writes).open(name)
+}
+
+impl WrittenDisk {
+    /// Whether it is no file, but a device of the host's.
+    pub(crate) fn is_device(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt;
+        let types = self
+            .layers
+            .iter()
+            .filter_map(|layer| layer.file.metadata().ok());
+        types
+            .map(|file| file.file_type())
+            .any(|kind| kind.is_block_device())
+    }
+
+    /// The same, for another owner.
+    pub(crate) fn again(&self) -> Result<Self> {
+        let layers = self
+            .layers
+            .iter()
+            .map(|layer| Ok(Layer::new(layer.again(false)?)));
+        Ok(Self {
+            serial: self.serial.clone(),
+            size: self.size,
+            layers: layers.collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl<'a> Disks<'a> {
+    /// All of a virtual machine's, with what was written to them before it was `saved`.
+    pub(super) async fn of(
+        plan: &MachinePlan,
+        lab: &'a Shared,
+        saved: &'a [WrittenDisk],
+    ) -> Result<Self> {
+        let mut all = Self {
+            disks: Vec::new(),
+            arguments: Vec::new(),
+            written: Vec::new(),
+            cache: lab.images.cache(),
+            saved,
+        };
         if let Some(root) = lab.images.root_of(plan) {
-            all.root(plan, root, cache, &lab.process).await?;
+            all.root(plan, root, &lab.process).await?;
         }
         if let Some(modules) = lab.images.modules_of(plan) {
-            let file = raw(disks::DiskImage::open(modules)?.into());
-            all.add(MODULES, file, None, Writes::Never);
+            all.read(MODULES, raw(disks::DiskImage::open(modules)?.into()));
             all.arguments.push(format!("attest.modules={MODULES}"));
         }
         for (index, disk) in plan.disks.iter().enumerate() {
-            all.of_the_user(disk, index, cache)?;
+            all.of_the_user(disk, index)?;
         }
         Ok(all)
     }
 
-    async fn root(
-        &mut self,
-        plan: &MachinePlan,
-        root: &Root,
-        cache: &Cache,
-        lab: &LabProcess,
-    ) -> Result<()> {
+    async fn root(&mut self, plan: &MachinePlan, root: &Root, lab: &LabProcess) -> Result<()> {
         let (strategy, _) = strategy::decide(plan, root.is_writable)?;
         let image = disks::DiskImage::open(&root.disk)?;
+        let cache = self.cache;
         let upper = match strategy {
             Strategy::Memory => {
-                self.add(ROOT, whole(image), None, Writes::Never);
+                self.read(ROOT, whole(image));
                 "memory"
             }
             Strategy::Disk => {
-                self.add(ROOT, whole(image), None, Writes::Never);
-                self.add(WRITTEN, raw(disks::writable(cache)?), None, Writes::Away);
+                self.read(ROOT, whole(image));
+                let written = || Ok(raw(disks::writable(cache)?));
+                self.write(WRITTEN, disks::WRITABLE_BYTES, None, written)?;
                 WRITTEN
             }
             Strategy::Qcow2 => {
-                self.overlay(ROOT, image, cache)?;
+                self.overlay(ROOT, image)?;
                 "root"
             }
             Strategy::Reflink => {
-                let file = raw(disks::reflink(cache, &image)?);
-                self.add(ROOT, file, None, Writes::Away);
+                let size = image.size();
+                let reflink = || Ok(raw(disks::reflink(cache, &image)?));
+                self.write(ROOT, size, None, reflink)?;
                 "root"
             }
             Strategy::DeviceMapper => {
+                let size = image.size();
                 let image = OwnedFd::from(image);
                 let changes = disks::scratch(cache, 512)?;
                 let device = lab.snapshot(image.as_fd(), changes.as_fd()).await?;
-                self.add(ROOT, raw(device), None, Writes::Away);
+                self.write(ROOT, size, None, || Ok(raw(device)))?;
                 "root"
             }
         };
@@ -93,54 +176,85 @@ impl Disks {
         Ok(())
     }
 
-    fn of_the_user(&mut self, plan: &DiskPlan, index: usize, cache: &Cache) -> Result<()> {
+    fn of_the_user(&mut self, plan: &DiskPlan, index: usize) -> Result<()> {
         let serial = format!("disk{index}");
+        let cache = self.cache;
         match &plan.content {
             DiskContent::Empty(bytes) => {
-                let writes = if plan.read_only {
-                    Writes::Never
+                let empty = || Ok(raw(disks::scratch(cache, *bytes)?));
+                if plan.read_only {
+                    self.read(&serial, empty()?);
                 } else {
-                    Writes::Away
-                };
-                self.add(&serial, raw(disks::scratch(cache, *bytes)?), None, writes);
+                    self.write(&serial, *bytes, None, empty)?;
+                }
             }
             DiskContent::Source(path) => {
                 let image = disks::DiskImage::open(path)?;
                 if plan.read_only {
-                    self.add(&serial, whole(image), None, Writes::Never);
+                    self.read(&serial, whole(image));
                 } else {
-                    self.overlay(&serial, image, cache)?;
+                    self.overlay(&serial, image)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn overlay(&mut self, serial: &str, image: disks::DiskImage, cache: &Cache) -> Result<()> {
-        let file = DiskFile {
-            file: disks::overlay(cache, &image)?,
-            format: DiskFormat::Qcow2,
-        };
-        self.add(serial, file, Some(whole(image)), Writes::Away);
-        Ok(())
+    fn overlay(&mut self, serial: &str, image: disks::DiskImage) -> Result<()> {
+        let (cache, size) = (self.cache, image.size());
+        self.write(serial, size, Some(whole(image)), || layer(cache, size))
     }
 
-    fn add(&mut self, serial: &str, file: DiskFile, below: Option<DiskFile>, writes: Writes) {
+    /// A disk that nothing writes to.
+    fn read(&mut self, serial: &str, file: DiskFile) {
         self.disks.push(Disk {
             file,
-            below,
-            read_only: writes == Writes::Never,
+            below: Vec::new(),
+            read_only: true,
             serial: serial.to_owned(),
         });
     }
+
+    /// A disk that the guest writes to: `fresh`, over this image, or over what was written before. All of it is
+    /// gone with the machine.
+    fn write(
+        &mut self,
+        serial: &str,
+        size: u64,
+        image: Option<DiskFile>,
+        fresh: impl FnOnce() -> Result<DiskFile>,
+    ) -> Result<()> {
+        let before = self.saved.iter().find(|disk| disk.serial == serial);
+        let (top, before) = match before {
+            Some(before) => (layer(self.cache, size)?, before.again()?.layers),
+            None => (fresh()?, Vec::new()),
+        };
+        let layers = std::iter::once(Layer::new(top)).chain(before);
+        let written = WrittenDisk {
+            serial: serial.to_owned(),
+            size,
+            layers: layers.collect(),
+        };
+        let (top, before) = written.layers.split_first().expect("the top is there");
+        let file = top.again(true)?;
+        let below = before.iter().map(|layer| layer.again(false));
+        let below = below.chain(image.map(Ok)).collect::<Result<_>>()?;
+        self.disks.push(Disk {
+            file,
+            below,
+            read_only: false,
+            serial: serial.to_owned(),
+        });
+        self.written.push(written);
+        Ok(())
+    }
 }
 
-/// What becomes of what the guest writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Writes {
-    Never,
-    /// It is gone with the machine.
-    Away,
+fn layer(cache: &Cache, size: u64) -> Result<DiskFile> {
+    Ok(DiskFile {
+        file: disks::layer(cache, size)?,
+        format: DiskFormat::Qcow2,
+    })
 }
 
 /// The image of a container, and the disk for what it writes, if that does not go into memory.

@@ -15,9 +15,20 @@ use crate::recorder::Recorder;
 use crate::session::{Ready, Session, State};
 use crate::setup;
 
+/// How a machine begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// Its guest boots.
+    Boots,
+    /// It goes on from where it was saved, and its agent with it.
+    GoesOn,
+}
+
 /// Follows one agent over all boots of its machine.
 pub(super) struct Follower {
     pub(super) port: HostPort,
+    /// Of its first session.
+    pub(super) begin: Begin,
     pub(super) session: Arc<Session>,
     pub(super) recorder: Recorder,
     pub(super) setup: Setup,
@@ -32,15 +43,10 @@ impl Follower {
         // The stream ends with the VMM; how that ended, the watcher of the VMM says.
         while let Ok((link, hello)) = self.port.accept().await {
             let name = self.session.machine.clone();
-            self.recorder
-                .machine_phase(&name, Phase::Boot, self.booting_since.elapsed());
-            self.recorder.record_machine(
-                &name,
-                EventKind::AgentUp {
-                    version: hello.version.clone(),
-                    generation: hello.generation,
-                },
-            );
+            let begin = std::mem::replace(&mut self.begin, Begin::Boots);
+            if begin == Begin::Boots {
+                self.has_booted(&hello);
+            }
             let up = Instant::now();
             self.session.state.send_if_modified(|state| {
                 let State::Booting(since) = *state else {
@@ -49,21 +55,54 @@ impl Follower {
                 *state = State::Up(since);
                 true
             });
-            let state = match self.set_up(&link, &hello).await {
+            let done = match begin {
+                Begin::Boots => self.set_up(&link, &hello).await,
+                Begin::GoesOn => self.wake_up(&link).await,
+            };
+            let state = match done {
                 Ok(()) => State::Ready(Arc::new(Ready {
                     link: link.clone(),
                     hello,
+                    goes_on: begin == Begin::GoesOn,
                 })),
                 Err(Some(error)) => State::Broken(Arc::new(error)),
                 Err(None) => State::Booting(self.booting_since),
             };
-            self.recorder
-                .machine_phase(&name, Phase::Agent, up.elapsed());
+            if begin == Begin::Boots {
+                self.recorder
+                    .machine_phase(&name, Phase::Agent, up.elapsed());
+            }
             self.become_state(state);
             let _ = link.ended().await;
             self.booting_since = Instant::now();
             self.become_state(State::Booting(self.booting_since));
         }
+    }
+
+    fn has_booted(&self, hello: &Hello) {
+        let name = &self.session.machine;
+        self.recorder
+            .machine_phase(name, Phase::Boot, self.booting_since.elapsed());
+        self.recorder.record_machine(
+            name,
+            EventKind::AgentUp {
+                version: hello.version.clone(),
+                generation: hello.generation,
+            },
+        );
+    }
+
+    /// What must not be as it was when the machine was saved: its clock, and what its kernel makes random numbers
+    /// of, for others go on from the same.
+    async fn wake_up(&self, link: &HostLink) -> Result<(), Option<Error>> {
+        let fresh = setup::freshen(Setup::default());
+        let entropy = fresh.entropy.unwrap_or_else(|| Vec::new().into());
+        let (reseed, clock) = (
+            Request::Reseed(entropy),
+            Request::SetClock(setup::wall_clock_ns()),
+        );
+        let (reseeded, set) = tokio::join!(self.request(link, &reseed), self.request(link, &clock));
+        reseeded.and(set)
     }
 
     /// An end that was seen meanwhile stays.

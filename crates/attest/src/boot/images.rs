@@ -151,12 +151,12 @@ impl Images {
     }
 
     /// The kernel and the initramfs of a virtual machine.
-    pub(super) fn first_of(&self, machine: &MachinePlan) -> &BareGuest {
+    pub(crate) fn first_of(&self, machine: &MachinePlan) -> &BareGuest {
         &self.first(machine).guest
     }
 
     /// The disk with the modules of a virtual machine's kernel, if its system needs one.
-    pub(super) fn modules_of(&self, machine: &MachinePlan) -> Option<&Path> {
+    pub(crate) fn modules_of(&self, machine: &MachinePlan) -> Option<&Path> {
         self.first(machine).modules.as_deref()
     }
 
@@ -167,7 +167,7 @@ impl Images {
     }
 
     /// The system of a machine that has one. Their names tell them apart.
-    pub(super) fn root_of(&self, machine: &MachinePlan) -> Option<&Root> {
+    pub(crate) fn root_of(&self, machine: &MachinePlan) -> Option<&Root> {
         let system = machine.image.system.as_ref()?;
         self.roots.iter().find(|root| root.plan.name == system.name)
     }
@@ -184,6 +184,14 @@ impl Images {
     /// Whether a machine's image has a file system that can be written to.
     pub(super) fn is_writable(&self, machine: &MachinePlan) -> bool {
         self.root_of(machine).is_some_and(|root| root.is_writable)
+    }
+
+    /// Whether what a machine writes goes to a device of the host's kernel, which ends with its machine.
+    pub(crate) fn writes_to_device(&self, machine: &MachinePlan) -> bool {
+        let strategy = self
+            .root_of(machine)
+            .map(|root| strategy::decide(machine, root.is_writable));
+        matches!(strategy, Some(Ok((strategy::Strategy::DeviceMapper, _))))
     }
 
     /// What was chosen for them, and why.

@@ -1,4 +1,4 @@
-//! From a plan to running machines: images, lab process, VMMs, agents.
+//! From a plan, or from what was saved, to running machines: images, lab process, VMMs, agents.
 
 mod backends;
 mod config;
@@ -8,21 +8,25 @@ mod images;
 mod spec;
 mod strategy;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use attest_events::{EventKind, Phase};
 use attest_manifest::LabPlan;
 use attest_protocol::link::HostPort;
-use attest_vmm::{Ability, Running};
+use attest_vmm::{Ability, Ram, Running, Started};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub(crate) use self::backends::Backends;
+pub(crate) use self::backends::{Backends, accelerator};
 pub(crate) use self::config::agent_to_push;
+pub(crate) use self::disks::{Layer, WrittenDisk};
+pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::{Images, Root};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
 use crate::recorder::Recorder;
@@ -30,10 +34,11 @@ use crate::runtime::Background;
 use crate::session::State;
 use crate::setup;
 
-/// What is known before anything is started.
+/// What is known before anything is started. Clones are the same.
+#[derive(Debug, Clone)]
 pub(crate) struct Prepared {
-    pub(crate) images: Images,
-    pub(crate) backends: Backends,
+    pub(crate) images: Arc<Images>,
+    pub(crate) backends: Arc<Backends>,
 }
 
 /// A machine that was started, and the tasks that follow it.
@@ -45,6 +50,10 @@ pub(crate) struct Live {
     ending: Option<Background>,
     console: Background,
     told: Background,
+    /// For who saves it.
+    pub(crate) written: Vec<WrittenDisk>,
+    /// What its memory is in, where that is a file that it writes to.
+    pub(crate) memory: Option<File>,
 }
 
 /// What a machine's root holds when it starts.
@@ -122,54 +131,121 @@ pub(crate) async fn prepare(
             reason: choice.reason.clone(),
         });
     }
-    Ok(Prepared { images, backends })
+    Ok(Prepared {
+        images: Arc::new(images),
+        backends: Arc::new(backends),
+    })
 }
 
 /// The same for a lab of start scripts, which bring all themselves.
 pub(crate) fn nothing_to_prepare(output: &Path) -> Prepared {
     Prepared {
-        images: Images::none(),
-        backends: Backends::new(output),
+        images: Arc::new(Images::none()),
+        backends: Arc::new(Backends::new(output)),
     }
+}
+
+/// What a machine is when it starts.
+#[derive(Debug)]
+pub(crate) enum Origin<'a> {
+    /// What its image makes of it, with the memory there.
+    Image(Start, Ram),
+    /// What it was when it was saved: what was written to its disks, and its memory.
+    Saved(&'a [WrittenDisk], Ram),
+}
+
+/// A machine whose VMM runs, before its guest does where that was saved.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    started: Started,
+    written: Vec<WrittenDisk>,
+    told: JoinHandle<()>,
 }
 
 /// Start one machine: its disks and network cards, its VMM, and the tasks that follow it.
 pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start) -> Result<Live> {
-    let name = inner.plan.name.as_str();
     let began = Instant::now();
-    let (tell, told) = mpsc::unbounded_channel();
-    // A start that fails leaves it to tell the rest.
-    let told = tokio::spawn(follow::tell(told, name.to_owned(), inner.recorder.clone()));
-    let config = config::machine(inner, lab, how, tell).await?;
-    inner.session.state.send_replace(State::Booting(began));
-    let backend = lab.backends.of(inner.plan.backend);
-    let started = match backend.start(config, &lab.process).await {
-        Ok(started) => started,
-        Err(error) => {
-            inner.session.state.send_replace(State::Off);
-            return Err(error.into());
-        }
+    let memory = inner.memory.lock().expect("nobody panics with it").take();
+    let ram = match &memory {
+        Some(memory) => Ram::Shared(open_again(memory)?.into()),
+        None => Ram::Own,
     };
-    for choice in started.chosen {
-        chosen(inner, choice.what, choice.choice, choice.reason);
-    }
-    if let Some(root) = lab.images.root_of(&inner.plan) {
-        let (strategy, reason) = strategy::decide(&inner.plan, root.is_writable)?;
-        let name = strategy.name().to_owned();
-        chosen(inner, "copy-on-write", name, reason.to_owned());
-    }
+    inner.session.state.send_replace(State::Booting(began));
+    let launched = launch(inner, lab, Origin::Image(how, ram)).await;
+    let launched = launched.inspect_err(|_| {
+        inner.session.state.send_replace(State::Off);
+    })?;
     inner
         .recorder
-        .machine_phase(name, Phase::Spawn, began.elapsed());
-    let console = inner
-        .session
-        .console
-        .follow(started.console, inner.recorder.clone())
-        .await?;
+        .machine_phase(&inner.plan.name, Phase::Spawn, began.elapsed());
+    follow(inner, lab, launched, Begin::Boots, memory).await
+}
+
+/// Start the VMM of one machine.
+pub(crate) async fn launch(inner: &Inner, lab: &Shared, origin: Origin<'_>) -> Result<Launched> {
+    let is_saved = matches!(origin, Origin::Saved(..));
+    let (tell, told) = mpsc::unbounded_channel();
+    // A start that fails leaves it to tell the rest.
+    let name = inner.plan.name.clone();
+    let told = tokio::spawn(follow::tell(told, name, inner.recorder.clone()));
+    let (config, written) = config::machine(inner, lab, origin, tell).await?;
+    let backend = lab.backends.of(inner.plan.backend);
+    let mut started = backend.start(config, &lab.process).await?;
+    let choices = std::mem::take(&mut started.chosen);
+    // They were made when it booted.
+    if !is_saved {
+        for choice in choices {
+            chosen(inner, choice.what, choice.choice, choice.reason);
+        }
+        if let Some(root) = lab.images.root_of(&inner.plan) {
+            let (strategy, reason) = strategy::decide(&inner.plan, root.is_writable)?;
+            let name = strategy.name().to_owned();
+            chosen(inner, "copy-on-write", name, reason.to_owned());
+        }
+    }
+    Ok(Launched {
+        started,
+        written,
+        told,
+    })
+}
+
+impl Launched {
+    /// What it runs as.
+    pub(crate) fn running(&self) -> &dyn Running {
+        &*self.started.running
+    }
+}
+
+/// Follow a machine whose VMM was started. `memory` is the file that its memory is in, where it is shared.
+pub(crate) async fn follow(
+    inner: &Inner,
+    lab: &Shared,
+    launched: Launched,
+    begin: Begin,
+    memory: Option<File>,
+) -> Result<Live> {
+    let Launched {
+        started,
+        written,
+        told,
+        ..
+    } = launched;
+    let console = inner.session.console.follow(
+        started.console,
+        inner.recorder.clone(),
+        begin == Begin::GoesOn,
+    );
+    let console = console.await?;
     let running: Arc<dyn Running> = Arc::from(started.running);
     let (reader, writer) = started.agent.into_split();
+    let backend = lab.backends.of(inner.plan.backend);
     let follower = Follower {
-        port: HostPort::new(reader, writer),
+        port: match begin {
+            Begin::Boots => HostPort::new(reader, writer),
+            Begin::GoesOn => HostPort::knocking(reader, writer),
+        },
+        begin,
         session: Arc::clone(&inner.session),
         recorder: inner.recorder.clone(),
         setup: setup::plan(&lab.plan, &inner.plan),
@@ -183,9 +259,21 @@ pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start) -> Result<Liv
         ending: None,
         console,
         told: told.into(),
+        written,
+        memory,
     };
     live.watch_end(inner);
     Ok(live)
+}
+
+/// An open file, for one more who only reads it.
+pub(crate) fn open_for_reading(file: &File) -> std::io::Result<File> {
+    disks::open_again(file, false)
+}
+
+/// An open file, for one more who writes to it.
+pub(crate) fn open_again(file: &File) -> Result<File> {
+    disks::open_again(file, true).map_err(Error::io("a machine's memory cannot be opened again"))
 }
 
 fn chosen(inner: &Inner, what: &str, choice: String, reason: String) {

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::schedule::Usage;
+use crate::snapshot::SnapshotUse;
 
 /// Runs tests on labs.
 #[derive(Debug)]
@@ -205,6 +206,7 @@ impl LabBench {
             recorder: attempt.recorder.clone(),
             output,
             cache: self.cache.clone(),
+            snapshots: SnapshotUse::default(),
         };
         self.labs.provide(stage, context).await
     }
@@ -325,10 +327,7 @@ mod tests {
 
     /// Tests find out, one after the other; gives what is told of each.
     fn told(failures: &[(Case, Option<usize>, bool)]) -> Vec<Option<String>> {
-        let labs = Labs {
-            scripts: None,
-            interrupted: watch::channel(false).1,
-        };
+        let labs = Labs::new(None, watch::channel(false).1);
         let bench = LabBench::new(labs, None, PathBuf::from("/out"));
         let recorder = Recorder::silent();
         let each = failures.iter().map(|(case, set_ups, is_last)| {

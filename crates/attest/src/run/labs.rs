@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::judge::detail_on;
+use super::levels::{self, Levels};
 use super::script_test::{self, ScriptPart, ScriptRunner};
 use super::stage::{Stage, StageKind, StageSetup};
 use super::steps;
@@ -15,14 +16,16 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::schedule::Usage;
+use crate::snapshot::MemoryUse;
 
 /// Makes labs for tests.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Labs {
     /// What runs set-ups that are scripts.
-    pub scripts: Option<Arc<dyn ScriptRunner>>,
+    pub(super) scripts: Option<Arc<dyn ScriptRunner>>,
     /// Becomes true when the user wants an orderly stop.
-    pub interrupted: watch::Receiver<bool>,
+    pub(super) interrupted: watch::Receiver<bool>,
+    levels: Levels,
 }
 
 /// A lab in the state that a test begins from.
@@ -35,31 +38,77 @@ pub struct Provided {
 }
 
 impl Labs {
-    /// A lab for one test.
+    /// `interrupted` becomes true when the user wants an orderly stop.
+    pub fn new(scripts: Option<Arc<dyn ScriptRunner>>, interrupted: watch::Receiver<bool>) -> Self {
+        Self {
+            scripts,
+            interrupted,
+            levels: Levels::default(),
+        }
+    }
+
+    /// A lab for one test: one that goes on from where such a lab was saved, or one that boots.
     ///
     /// # Errors
     /// [`Error::Stage`]: it did not come up, or a set-up failed; [`Error::Interrupted`]. The lab is
     /// gone then.
     pub async fn provide(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
-        let making = Lab::create((*stage.plan).clone(), context);
-        let made = self.unless_interrupted(making).await;
-        let lab = made.map_err(|error| match error {
-            Error::Interrupted => error,
-            error => failed(error.detail(), &error, None),
-        })?;
-        match self.set_up(&lab, stage).await {
+        let ground = self.levels.ground(&stage.plan, &context);
+        let ground = self.unless_interrupted(ground).await;
+        let ground = ground.map_err(not_up)?;
+        if ground.keeper.is_some() {
+            return self.forked(stage, context).await;
+        }
+        let making = Lab::create_prepared((*stage.plan).clone(), context, ground.prepared.clone());
+        let lab = self.unless_interrupted(making).await.map_err(not_up)?;
+        match self.boot_and_set_up(&lab, stage).await {
             Ok(value) => Ok(Provided { lab, value }),
-            Err((set_ups, error)) => {
-                let detail = detail_on(&lab, &error).await;
-                end(&lab).await;
-                let setup = set_ups.map(|place| &stage.setups[place]);
-                Err(failed(named(detail, setup), &error, set_ups))
-            }
+            Err((set_ups, error)) => Err(self.broken(&lab, stage, set_ups, error).await),
         }
     }
 
+    /// A lab that came to a set-up, or to none, and not further, ends.
+    pub(super) async fn broken(
+        &self,
+        lab: &Lab,
+        stage: &Stage,
+        set_ups: Option<usize>,
+        error: Error,
+    ) -> Error {
+        if matches!(error, Error::Stage { .. }) {
+            return error;
+        }
+        let detail = detail_on(lab, &error).await;
+        end(lab).await;
+        let setup = set_ups.map(|place| &stage.setups[place]);
+        failed(named(detail, setup), &error, set_ups)
+    }
+
+    async fn forked(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
+        let mut made = None;
+        let level = levels::level(self, stage, stage.setups.len(), &context, &mut made).await?;
+        let value = level.value.clone();
+        let lab = match made {
+            Some(lab) => lab,
+            None => {
+                context.recorder.enter(Phase::Restore);
+                let fork = level.snapshot.fork_in(context, MemoryUse::Private, None);
+                self.unless_interrupted(fork).await.map_err(not_up)?
+            }
+        };
+        Ok(Provided { lab, value })
+    }
+
+    pub(super) fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
     /// Boot it, and do all that is to be done; an error comes with the set-up's place.
-    async fn set_up(&self, lab: &Lab, stage: &Stage) -> Result<Value, (Option<usize>, Error)> {
+    async fn boot_and_set_up(
+        &self,
+        lab: &Lab,
+        stage: &Stage,
+    ) -> Result<Value, (Option<usize>, Error)> {
         let booted = self.unless_interrupted(lab.start_all()).await;
         booted.map_err(|error| (None, error))?;
         lab.recorder().enter(Phase::Test);
@@ -100,12 +149,23 @@ impl Labs {
         self.unless_interrupted(lab.lend(limit, work)).await?
     }
 
-    async fn unless_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(super) async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let mut interrupted = self.interrupted.clone();
         tokio::select! {
             done = work => done,
             () = is_true(&mut interrupted) => Err(Error::Interrupted),
         }
+    }
+}
+
+/// A lab that was never there.
+pub(super) fn not_up(error: Error) -> Error {
+    match error {
+        Error::Interrupted | Error::Stage { .. } => error,
+        error => failed(error.detail(), &error, None),
     }
 }
 

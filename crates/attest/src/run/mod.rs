@@ -5,6 +5,7 @@ mod engine;
 mod job;
 mod judge;
 mod labs;
+mod levels;
 mod options;
 mod output;
 mod rust_test;
@@ -117,10 +118,7 @@ impl Run {
     }
 
     fn engine(&self) -> Engine<LabBench> {
-        let labs = Labs {
-            scripts: self.scripts.clone(),
-            interrupted: self.interrupted.clone(),
-        };
+        let labs = Labs::new(self.scripts.clone(), self.interrupted.clone());
         let output = self.output.path().to_owned();
         Engine {
             bench: Arc::new(LabBench::new(labs, self.cache.clone(), output)),

@@ -208,6 +208,7 @@ impl Lab {
             agent: tokio::sync::OnceCell::new(),
             scripts: Some(scripts),
             recorder,
+            kept: std::sync::Mutex::new(None),
             output: context.output,
         }))
     }

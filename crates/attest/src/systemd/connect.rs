@@ -28,7 +28,7 @@ const SAID: usize = 64 * 1024;
 pub(crate) struct Managers(Mutex<HashMap<Whose, Manager>>);
 
 impl Managers {
-    pub(super) fn get(&self, machine: &Machine, whose: &Whose) -> Manager {
+    pub(crate) fn get(&self, machine: &Machine, whose: &Whose) -> Manager {
         let mut managers = self.0.lock().expect("not poisoned");
         if let Some(manager) = managers.get(whose) {
             return manager.clone();

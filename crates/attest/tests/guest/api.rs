@@ -1,6 +1,6 @@
 //! The faces of the API: attribute, builder, manifest, blocking calls.
 
-use attest::{Error, Lab, LabContext, Recorder, Run, wait_all};
+use attest::{Error, Lab, LabContext, Recorder, Run, SnapshotUse, wait_all};
 
 use crate::support::{one, text};
 
@@ -66,6 +66,7 @@ fn a_lab_of_a_program_ends_when_it_is_dropped() {
         recorder: Recorder::silent(),
         output: output.path().to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let lab = one().context(context).boot().run().unwrap();
     let unknown = lab.machine("b").unwrap_err();
@@ -106,6 +107,7 @@ fn a_manifest_makes_a_lab_without_the_attribute() {
         recorder: Recorder::silent(),
         output: output.path().to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     // Created, and only one of its machines started.
     let lab = Lab::create(plan, context).run().unwrap();

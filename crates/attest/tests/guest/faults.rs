@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use attest::events::MachineEnding;
-use attest::{Error, Lab, LabBuilder, LabContext, Machine, Recorder, Result};
+use attest::{Error, Lab, LabBuilder, LabContext, Machine, Recorder, Result, SnapshotUse};
 
 use crate::support::{LONG, failed, one, one_with_arguments};
 
@@ -14,6 +14,7 @@ fn context(output: &tempfile::TempDir) -> LabContext {
         recorder: Recorder::silent(),
         output: output.path().to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     }
 }
 

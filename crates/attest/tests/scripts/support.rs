@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use attest::events::EventKind;
 use attest::scripts::{AgentUse, ScriptKind, ScriptMachine, ScriptsPlan};
-use attest::{EventStream, Lab, LabContext, Recorder, Result};
+use attest::{EventStream, Lab, LabContext, Recorder, Result, SnapshotUse};
 use attest_fixture::{Fixture, Node};
 
 /// A lab of start scripts and the directories that it has.
@@ -35,6 +35,7 @@ impl Scene {
                 recorder,
                 output,
                 cache: None,
+                snapshots: SnapshotUse::default(),
             },
             events,
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use attest::manifest::{FileEntry, Image, Machine, ManifestFile, RootFormat};
-use attest::{Backend, EventStream, Lab, LabContext, Recorder, Result, Run};
+use attest::{Backend, EventStream, Lab, LabContext, Recorder, Result, Run, SnapshotUse};
 
 use crate::debian::{can_build, can_contain, debian};
 
@@ -59,6 +59,7 @@ fn on_machine(
         recorder,
         output: directory.path().to_owned(),
         cache: None,
+        snapshots: SnapshotUse::default(),
     };
     let work = async {
         let lab = Lab::create(file.plan()?, context).await?;

@@ -6,7 +6,12 @@ from time import monotonic
 
 from .._rpc import Reply
 from .._values import kind, quote, read_text, seconds, text
-from ..errors import MachineError, RequestedAssertionFailed, RpcError
+from ..errors import (
+    InterruptedBySnapshot,
+    MachineError,
+    RequestedAssertionFailed,
+    RpcError,
+)
 from .console import ConsoleMixin
 from .copies import CopiesMixin
 from .life import LifeMixin
@@ -104,7 +109,8 @@ class BaseMachine(LifeMixin, UnitsMixin, CopiesMixin, ConsoleMixin):
             message = error.message
             if self.name not in message:
                 message = f"machine `{self.name}`: {message}"
-            failure = MachineError(message)
+            is_cut = error.kind == "interrupted"
+            failure = (InterruptedBySnapshot if is_cut else MachineError)(message)
         failure.machine = self.name
         failure.last_seen = error.last_seen
         return failure

@@ -1,219 +1,66 @@
 //! `attest image`: what is in the cache.
 
-mod list;
-
 use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use attest::events;
-use attest::images::{Cache, CacheEntry, Damage, Keep, RootFacts, SealedFile};
-use attest::manifest::Size;
+use attest::images::{Cache, CacheEntry, RootFacts};
 use attest_report::sanitize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::CommandResult;
-use crate::arguments::{Format, Image, ImageBuild, ImageCommand, ImageGc, Verbosity};
+use super::entries::{Column, Entries, Shown, Sort, ago, used};
+use crate::arguments::{Image, ImageBuild, ImageCommand, Verbosity};
 use crate::failure::Failure;
-use crate::human::{age, count, size};
+use crate::human::{count, size};
 use crate::progress::Shower;
-
-/// What nobody used for so long goes, where nothing else is asked for.
-const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
 
 pub(crate) fn run(arguments: &Image, verbosity: &Verbosity) -> CommandResult {
     let cache = attest::images::cache(arguments.cache.as_deref())?;
-    let mut shower = Shower::new(verbosity);
-    let command = Command {
-        cache,
+    let shower = Shower::new(verbosity);
+    let shown = Shown {
         format: arguments.format,
         is_quiet: verbosity.quiet,
     };
-    let (text, code) = match &arguments.command {
-        ImageCommand::Build(build) => {
-            (command.build(build, &mut shower)?, events::ExitCode::Passed)
-        }
-        ImageCommand::Ls => (command.ls()?, events::ExitCode::Passed),
-        ImageCommand::Inspect(inspect) => {
-            (command.inspect(&inspect.name)?, events::ExitCode::Passed)
-        }
-        ImageCommand::Rm(rm) => return command.rm(&rm.names),
-        ImageCommand::Gc(gc) => (command.gc(gc, &mut shower)?, events::ExitCode::Passed),
-        ImageCommand::Verify(verify) => command.verify(&verify.names, &mut shower)?,
+    let entries = Entries {
+        caches: cache.clone().into(),
+        sort: Images,
+        shown,
     };
+    match &arguments.command {
+        ImageCommand::Build(arguments) => build(&cache, arguments, shown, shower),
+        ImageCommand::Ls => entries.ls(),
+        ImageCommand::Inspect(entry) => entries.inspect(entry),
+        ImageCommand::Rm(chosen) => entries.rm(&chosen.names),
+        ImageCommand::Gc(gc) => entries.gc(&gc.clearing, shower),
+        ImageCommand::Verify(chosen) => entries.verify(&chosen.names, shower),
+    }
+}
+
+fn build(cache: &Cache, arguments: &ImageBuild, shown: Shown, mut shower: Shower) -> CommandResult {
+    let (manifest, names) = (&arguments.manifest, &arguments.names);
+    let ready = attest::images::build(cache, manifest, names, &mut |step| {
+        shower.show(&step);
+    })?;
     drop(shower);
-    print(&text)?;
-    Ok(ExitCode::from(code.code()))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    // A reader that has seen enough is no error.
-    match anstream::AutoStream::auto(stdout()).write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            Failure::infrastructure(format!("error: stdout cannot be written: {error}")),
-        ),
-        _ => Ok(()),
-    }
-}
-
-struct Command {
-    cache: Cache,
-    format: Format,
-    is_quiet: bool,
-}
-
-impl Command {
-    fn build(&self, arguments: &ImageBuild, shower: &mut Shower) -> Result<String, Failure> {
-        let (manifest, names) = (&arguments.manifest, &arguments.names);
-        let ready = attest::images::build(&self.cache, manifest, names, &mut |step| {
-            shower.show(&step);
-        })?;
-        Ok(match self.format {
-            Format::Json => json_lines(ready.iter().map(|image| {
-                json!({ "image": image.name, "path": image.path, "bytes": image.bytes, "entry": image.entry().map(name_of) })
-            })),
-            Format::Human if self.is_quiet => String::new(),
-            Format::Human => {
-                let mut text = String::new();
-                for image in &ready {
-                    let place = image.entry().map_or(
-                        "a disk that is ready",
-                        name_of,
-                    );
-                    let (name, size) = (&image.name, size(image.bytes));
-                    let _ = writeln!(text, "{name}  {size}  {}", sanitize(place));
-                }
-                if ready.is_empty() {
-                    text.push_str("the manifest declares no images\n");
-                }
-                text
-            }
-        })
-    }
-
-    fn ls(&self) -> Result<String, Failure> {
-        let mut entries = self.cache.ls()?;
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
-        Ok(match self.format {
-            Format::Json => json_lines(entries.iter().map(as_json)),
-            Format::Human => {
-                let mut text = list::table(&entries, SystemTime::now());
-                if !self.is_quiet {
-                    let _ = writeln!(text, "{} in {}", sum(&entries), self.place());
-                }
-                text
-            }
-        })
-    }
-
-    fn inspect(&self, name: &str) -> Result<String, Failure> {
-        let (entry, files) = self.cache.inspect(name)?;
-        Ok(match self.format {
-            Format::Json => {
-                let mut object = as_json(&entry);
-                let files = files.iter().map(
-                    |file| json!({ "name": file.name, "bytes": file.bytes, "blake3": file.digest }),
-                );
-                object["files"] = files.collect();
-                object["root"] = json!(RootFacts::of_entry(&entry.path)?);
-                json_lines([object].into_iter())
-            }
-            Format::Human => {
-                let mut text = inspected(&entry, &files);
-                if let Some(facts) = RootFacts::of_entry(&entry.path)? {
-                    text.push_str(&root(&facts));
-                }
-                text
-            }
-        })
-    }
-
-    fn rm(&self, names: &[String]) -> CommandResult {
-        for name in names {
-            let entry = self.cache.rm(name)?;
-            // Said at once: the next may fail.
-            print(&self.removed(&[entry]))?;
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    fn gc(&self, arguments: &ImageGc, shower: &mut Shower) -> Result<String, Failure> {
-        let bytes = arguments.max_size.map(Size::bytes);
-        let unused_for = arguments.unused_for;
-        let keep = Keep {
-            unused_for: unused_for.or_else(|| bytes.is_none().then_some(UNUSED_FOR)),
-            bytes,
-        };
-        let removed = self.cache.gc(keep, &mut |step| shower.show(&step))?;
-        let mut text = self.removed(&removed);
-        if self.format == Format::Human && !self.is_quiet {
-            let left = self.cache.ls()?;
-            let (removed, left) = (sum(&removed), sum(&left));
-            let _ = writeln!(text, "{removed} removed, {left} left in {}", self.place());
-        }
-        Ok(text)
-    }
-
-    fn verify(
-        &self,
-        names: &[String],
-        shower: &mut Shower,
-    ) -> Result<(String, events::ExitCode), Failure> {
-        let chosen = names.iter().map(|name| Ok(self.cache.inspect(name)?.0));
-        let entries = match names {
-            [] => self.cache.ls()?,
-            _ => chosen.collect::<Result<_, Failure>>()?,
-        };
-        let damaged = self
-            .cache
-            .verify(&entries, &mut |step| shower.show(&step))?;
+    let human = || {
         let mut text = String::new();
-        match self.format {
-            Format::Json => {
-                let lines = damaged.iter().map(|damaged| {
-                    let damage = match damaged.damage {
-                        Damage::Changed => "changed",
-                        Damage::Missing => "missing",
-                    };
-                    json!({ "entry": damaged.entry, "file": damaged.file, "damage": damage })
-                });
-                text = json_lines(lines);
-            }
-            Format::Human => {
-                for damaged in &damaged {
-                    let _ = writeln!(text, "{}", sanitize(&damaged.to_string()));
-                }
-                if damaged.is_empty() && !self.is_quiet {
-                    let _ = writeln!(text, "{}: nothing is damaged", sum(&entries));
-                }
-            }
+        for image in ready.iter().filter(|_| !shown.is_quiet) {
+            let place = image.entry().map_or("a disk that is ready", name_of);
+            let (name, size) = (&image.name, size(image.bytes));
+            let _ = writeln!(text, "{name}  {size}  {}", sanitize(place));
         }
-        let code = if damaged.is_empty() {
-            events::ExitCode::Passed
-        } else {
-            events::ExitCode::Infrastructure
-        };
-        Ok((text, code))
-    }
-
-    fn removed(&self, entries: &[CacheEntry]) -> String {
-        match self.format {
-            Format::Json => json_lines(entries.iter().map(as_json)),
-            Format::Human if self.is_quiet => String::new(),
-            Format::Human => {
-                let lines = entries
-                    .iter()
-                    .map(|entry| format!("removed {}, {}\n", entry.name, size(entry.bytes)));
-                lines.collect()
-            }
+        if ready.is_empty() && !shown.is_quiet {
+            text.push_str("the manifest declares no images\n");
         }
-    }
-
-    fn place(&self) -> String {
-        sanitize(&self.cache.directory().to_string_lossy())
-    }
+        text
+    };
+    let objects = ready.iter().map(|image| {
+        json!({ "image": image.name, "path": image.path, "bytes": image.bytes, "entry": image.entry().map(name_of) })
+    });
+    shown.print(human, objects)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Of an entry's directory.
@@ -222,93 +69,51 @@ fn name_of(entry: &Path) -> &str {
     name.unwrap_or_default()
 }
 
-fn sum(entries: &[CacheEntry]) -> String {
-    let bytes = entries.iter().map(|entry| entry.bytes).sum();
-    let entries = count(entries.len(), "entry", "entries");
-    format!("{entries}, {}", size(bytes))
-}
+/// Images, and what else is built.
+struct Images;
 
-fn json_lines(objects: impl Iterator<Item = serde_json::Value>) -> String {
-    let mut text = String::new();
-    for object in objects {
-        let _ = writeln!(text, "{object}");
-    }
-    text
-}
-
-fn as_json(entry: &CacheEntry) -> serde_json::Value {
-    let time = |time: SystemTime| humantime::format_rfc3339_seconds(time).to_string();
-    json!({
-        "name": entry.name,
-        "kind": entry.kind,
-        "key": entry.key(),
-        "about": entry.about,
-        "path": entry.path,
-        "bytes": entry.bytes,
-        "created": time(entry.created),
-        "used": time(entry.used),
-        "in_use": entry.in_use,
-    })
-}
-
-fn inspected(entry: &CacheEntry, files: &[SealedFile]) -> String {
-    let when = |time: SystemTime| {
-        let ago = SystemTime::now().duration_since(time).unwrap_or_default();
-        let time = humantime::format_rfc3339_seconds(time);
-        format!("{time} ({})", age(ago))
-    };
-    let in_use = if entry.in_use { "yes" } else { "no" };
-    let lines = [
-        ("name", entry.name.clone()),
-        (
-            "about",
-            entry.about.clone().unwrap_or_else(|| "-".to_owned()),
-        ),
-        ("path", entry.path.display().to_string()),
-        ("size", size(entry.bytes)),
-        ("made", when(entry.created)),
-        ("used", when(entry.used)),
-        ("in use", in_use.to_owned()),
-        ("files", files.len().to_string()),
+impl Sort for Images {
+    const COLUMNS: &'static [Column] = &[
+        Column::Right("SIZE"),
+        Column::Left("MADE"),
+        Column::Left("USED"),
+        Column::Left("ABOUT"),
     ];
-    let mut text = String::new();
-    for (what, value) in lines {
-        let _ = writeln!(text, "{what:<11}{}", sanitize(&value));
+
+    fn cells(&self, entry: &CacheEntry, now: SystemTime) -> Vec<String> {
+        vec![
+            size(entry.bytes),
+            ago(entry.created, now),
+            used(entry, now),
+            entry.about.clone().unwrap_or_default(),
+        ]
     }
-    for file in files {
-        let name = sanitize(&file.name);
-        let _ = writeln!(text, "  {}  {:>7}  {name}", file.digest, size(file.bytes));
+
+    fn lines(&self, entry: &CacheEntry) -> Result<Vec<(String, String)>, Failure> {
+        let facts = RootFacts::of_entry(&entry.path)?;
+        Ok(facts.map(|facts| root(&facts)).unwrap_or_default())
     }
-    text
+
+    fn object(&self, entry: &CacheEntry) -> Result<(&'static str, Value), Failure> {
+        Ok(("root", json!(RootFacts::of_entry(&entry.path)?)))
+    }
 }
 
 /// What a root says of itself.
-fn root(facts: &RootFacts) -> String {
+fn root(facts: &RootFacts) -> Vec<(String, String)> {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let nodes = usize::try_from(facts.nodes).unwrap_or(usize::MAX);
+    let files = count(nodes, "file", "files");
     let lines = [
-        (
-            "system",
-            facts.system.clone().unwrap_or_else(|| "-".to_owned()),
-        ),
-        ("init", facts.init.clone().unwrap_or_else(|| "-".to_owned())),
-        (
-            "holds",
-            format!(
-                "{}, {}",
-                count(
-                    usize::try_from(facts.nodes).unwrap_or(usize::MAX),
-                    "file",
-                    "files"
-                ),
-                size(facts.bytes)
-            ),
-        ),
+        ("system", or_none(&facts.system)),
+        ("init", or_none(&facts.init)),
+        ("holds", format!("{files}, {}", size(facts.bytes))),
         ("enabled", facts.enabled.join(" ")),
         ("masked", facts.masked.join(" ")),
         ("on demand", facts.on_demand.join(" ")),
     ];
-    let mut text = String::new();
-    for (what, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(text, "{what:<11}{}", sanitize(value));
-    }
-    text
+    let lines = lines.into_iter().filter(|(_, value)| !value.is_empty());
+    lines
+        .map(|(what, value)| (what.to_owned(), value))
+        .collect()
 }

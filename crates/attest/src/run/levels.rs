@@ -1,0 +1,231 @@
+//! The states that tests begin from, as a tree: the lab that has booted, and one more for each set-up. Each is made
+//! once, saved, and gone on from any number of times, by this run and by later ones.
+
+use std::sync::{Arc, Mutex};
+
+use attest_events::Phase;
+use attest_manifest::{Isolation, LabPlan};
+use attest_vmm::BoxFuture;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use super::labs::{Labs, not_up};
+use super::stage::{Stage, StageKind, StageSetup};
+use crate::boot::{self, Prepared};
+use crate::error::Result;
+use crate::lab::{Lab, LabContext};
+use crate::snapshot::{Fields, Keeper, Making, MemoryUse, SetupKey, Snapshot, SnapshotUse, Wanted};
+
+/// What all labs of a plan share.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) prepared: Prepared,
+    fields: Fields,
+    /// `None` where every lab boots.
+    pub(super) keeper: Option<Keeper>,
+}
+
+/// A state that a lab came to.
+#[derive(Debug)]
+pub(super) struct Level {
+    pub(super) snapshot: Snapshot,
+    /// What the last set-up returned.
+    pub(super) value: Value,
+}
+
+/// All that were wanted in this run.
+#[derive(Debug, Default)]
+pub(super) struct Levels {
+    grounds: Known<Arc<LabPlan>, Ground>,
+    levels: Known<Stage, Level>,
+}
+
+/// What is made once for each key.
+#[derive(Debug)]
+struct Known<K, V>(Mutex<Vec<(K, Arc<OnceCell<Arc<V>>>)>>);
+
+impl<K, V> Default for Known<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: PartialEq, V> Known<K, V> {
+    fn cell(&self, key: K) -> Arc<OnceCell<Arc<V>>> {
+        let mut known = self.0.lock().expect("not poisoned");
+        if let Some((_, cell)) = known.iter().find(|(known, _)| *known == key) {
+            return Arc::clone(cell);
+        }
+        let cell = Arc::default();
+        known.push((key, Arc::clone(&cell)));
+        cell
+    }
+}
+
+impl Levels {
+    /// The images of a plan, and whether its labs are saved.
+    pub(super) async fn ground(
+        &self,
+        plan: &Arc<LabPlan>,
+        context: &LabContext,
+    ) -> Result<Arc<Ground>> {
+        let recorder = &context.recorder;
+        recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
+        let cell = self.grounds.cell(Arc::clone(plan));
+        let ground = cell.get_or_try_init(|| async {
+            let prepared = boot::prepare(plan, recorder, context.cache.as_deref()).await?;
+            let forks = match plan.isolation {
+                Isolation::Auto | Isolation::Fork | Isolation::Shared => context.snapshots,
+                Isolation::Boot => SnapshotUse::Never,
+            };
+            let context = LabContext {
+                snapshots: forks,
+                ..context.clone()
+            };
+            let keeper = Keeper::open(plan, &prepared, &context).await;
+            let fields = match keeper {
+                Some(_) => Fields::of(plan, &prepared).await?,
+                None => Fields::default(),
+            };
+            Ok(Arc::new(Ground {
+                prepared,
+                fields,
+                keeper,
+            }))
+        });
+        ground.await.cloned()
+    }
+}
+
+/// The state after so many set-ups of a stage. Who makes it also gets the lab that was saved.
+pub(super) fn level<'a>(
+    labs: &'a Labs,
+    stage: &'a Stage,
+    depth: usize,
+    context: &'a LabContext,
+    made: &'a mut Option<Lab>,
+) -> BoxFuture<'a, Result<Arc<Level>>> {
+    Box::pin(async move {
+        let key = Stage {
+            plan: Arc::clone(&stage.plan),
+            setups: stage.setups[..depth].to_vec(),
+        };
+        let cell = labs.levels().levels.cell(key);
+        let level = cell.get_or_try_init(|| async {
+            let maker = Maker {
+                labs,
+                stage,
+                depth,
+                context,
+            };
+            Ok(Arc::new(maker.make(made).await?))
+        });
+        level.await.cloned()
+    })
+}
+
+struct Maker<'a> {
+    labs: &'a Labs,
+    stage: &'a Stage,
+    depth: usize,
+    context: &'a LabContext,
+}
+
+impl Maker<'_> {
+    async fn make(&self, made: &mut Option<Lab>) -> Result<Level> {
+        let plan = &self.stage.plan;
+        let ground = self.labs.levels().ground(plan, self.context).await;
+        let ground = ground.map_err(not_up)?;
+        let setups = &self.stage.setups[..self.depth];
+        let fields = setups.iter().fold(ground.fields.clone(), |fields, setup| {
+            fields.after(&key(setup))
+        });
+        let keeper = ground
+            .keeper
+            .as_ref()
+            .expect("only asked where there is one");
+        let wanted = keeper.want(plan, &ground.prepared, &fields, self.context);
+        let wanted = async { Ok(wanted.await) };
+        match self.labs.unless_interrupted(wanted).await? {
+            Wanted::Ready(snapshot, value) => Ok(Level { snapshot, value }),
+            Wanted::Make(making) => {
+                let (lab, level) = self.lab(&ground, Some(&making)).await?;
+                let point = setups
+                    .last()
+                    .map_or_else(|| "ready".to_owned(), ToString::to_string);
+                making.keep(&lab, &level.snapshot, &point, level.value.clone());
+                *made = Some(lab);
+                Ok(level)
+            }
+            Wanted::None => {
+                let (lab, level) = self.lab(&ground, None).await?;
+                *made = Some(lab);
+                Ok(level)
+            }
+        }
+    }
+
+    /// A lab that comes to this state, and is saved there.
+    async fn lab(&self, ground: &Ground, making: Option<&Making>) -> Result<(Lab, Level)> {
+        let labs = self.labs;
+        let Some(last) = self.depth.checked_sub(1) else {
+            return self.booted(ground, making).await;
+        };
+        let mut before = None;
+        let level = level(labs, self.stage, last, self.context, &mut before).await?;
+        if let Some(before) = before {
+            // Its memory is its own; one that is to be saved has it in a file.
+            before.shutdown().await;
+        }
+        let recorder = &self.context.recorder;
+        recorder.enter(Phase::Restore);
+        let directory = making.map(Making::directory);
+        let fork = level
+            .snapshot
+            .fork_in(self.context.clone(), MemoryUse::Copied, directory);
+        let lab = labs.unless_interrupted(fork).await.map_err(not_up)?;
+        recorder.enter(Phase::Test);
+        let setup = &self.stage.setups[last];
+        let done = async {
+            let value = labs.run(&lab, setup, level.value.clone()).await?;
+            recorder.enter(Phase::Snapshot);
+            let snapshot = labs.unless_interrupted(lab.snapshot()).await?;
+            Ok(Level { snapshot, value })
+        };
+        match done.await {
+            Ok(level) => Ok((lab, level)),
+            Err(error) => Err(labs.broken(&lab, self.stage, Some(last), error).await),
+        }
+    }
+
+    async fn booted(&self, ground: &Ground, making: Option<&Making>) -> Result<(Lab, Level)> {
+        let plan = (*self.stage.plan).clone();
+        let prepared = ground.prepared.clone();
+        let created = Lab::create_prepared(plan, self.context.clone(), prepared);
+        let lab = self
+            .labs
+            .unless_interrupted(created)
+            .await
+            .map_err(not_up)?;
+        let directory = making.map(Making::directory);
+        let booted = self.labs.unless_interrupted(lab.boot_and_save(directory));
+        match booted.await {
+            Ok(snapshot) => {
+                let value = Value::Null;
+                Ok((lab, Level { snapshot, value }))
+            }
+            Err(error) => Err(self.labs.broken(&lab, self.stage, None, error).await),
+        }
+    }
+}
+
+fn key(setup: &StageSetup) -> SetupKey {
+    match &setup.kind {
+        StageKind::Steps(steps) => SetupKey::of_steps(&setup.name, steps),
+        StageKind::Script(script) => SetupKey::of_file(&setup.name, script),
+        StageKind::Function { key, .. } => SetupKey {
+            name: setup.name.clone(),
+            code: key.clone(),
+        },
+    }
+}

@@ -1,0 +1,183 @@
+//! Machines that go on from where they, or others, were saved.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::sync::Arc;
+
+use attest_vmm::{Ram, Saved, VmmError};
+use tokio::sync::OwnedMutexGuard;
+
+use super::SavedMachine;
+use super::save::{all, memory_file};
+use crate::boot::{self, Begin, Live, Origin, open_again};
+use crate::error::{Error, Result};
+use crate::lab::Shared;
+use crate::machine::Machine;
+use crate::runtime::wait_all;
+use crate::session::State;
+use crate::systemd::observe;
+
+/// What becomes of what a machine writes to its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryUse {
+    /// It is its VMM's own; all else is shared with all that go on from the same.
+    Private,
+    /// It has a copy of all of it in a file: so it is saved again without a copy.
+    Copied,
+}
+
+/// A machine whose VMM waits for what it is to be.
+pub(super) struct Waiting {
+    pub(super) machine: Machine,
+    /// Nobody starts or ends it meanwhile.
+    pub(super) live: OwnedMutexGuard<Option<Live>>,
+    pub(super) launched: boot::Launched,
+    /// The file that its memory is in, where that is its own.
+    pub(super) memory: Option<File>,
+}
+
+/// Let these machines go on from where they were saved; whatever runs them now ends.
+pub(super) async fn go_on(
+    machines: &[(Machine, &SavedMachine)],
+    lab: &Arc<Shared>,
+    memory: MemoryUse,
+) -> Result<()> {
+    let launched = machines
+        .iter()
+        .map(|(machine, saved)| launch(machine, saved, lab, memory));
+    let launched: Vec<_> = launched.collect();
+    let waiting: Result<Vec<_>> = wait_all(launched).await.into_iter().collect();
+    let waiting = waiting?;
+    let saved: Vec<_> = machines.iter().map(|(_, saved)| *saved).collect();
+    load_all(&waiting, saved).await?;
+    resume_all(&waiting).await?;
+    follow_all(waiting, lab).await
+}
+
+async fn launch(
+    machine: &Machine,
+    saved: &SavedMachine,
+    lab: &Arc<Shared>,
+    memory: MemoryUse,
+) -> Result<Waiting> {
+    let mut live = Arc::clone(&machine.inner.live).lock_owned().await;
+    if let Some(was) = live.take() {
+        machine.replace(was).await;
+    }
+    machine
+        .session()
+        .state
+        .send_replace(State::Booting(tokio::time::Instant::now()));
+    let own = match memory {
+        MemoryUse::Private => None,
+        MemoryUse::Copied => Some(copied(machine, saved).await?),
+    };
+    let ram = match &own {
+        Some(own) => Ram::Shared(open_again(own)?.into()),
+        None => Ram::Private(open_again(&saved.memory)?.into()),
+    };
+    let origin = Origin::Saved(&saved.disks, ram);
+    let launched = boot::launch(&machine.inner, lab, origin).await;
+    let launched = launched.inspect_err(|_| {
+        machine.session().state.send_replace(State::Off);
+    })?;
+    Ok(Waiting {
+        machine: machine.clone(),
+        live,
+        launched,
+        memory: own,
+    })
+}
+
+/// Where the memory of its next start is to be, with what it was when it was saved.
+async fn copied(machine: &Machine, saved: &SavedMachine) -> Result<File> {
+    let place = machine.inner.memory.lock().expect("not poisoned").take();
+    let to = match place {
+        Some(place) => place,
+        None => memory_file(machine, machine.plan().memory)?,
+    };
+    let from = open_again(&saved.memory)?;
+    let name = machine.name().to_owned();
+    let copying = tokio::task::spawn_blocking(move || copy_data(&from, &to).map(|()| to));
+    let copied = copying.await.expect("copying does not panic");
+    copied.map_err(Error::io(format!("{name}: its memory cannot be copied")))
+}
+
+/// All of a file that is no hole.
+pub(super) fn copy_data(from: &File, to: &File) -> io::Result<()> {
+    use rustix::fs::SeekFrom as Place;
+    let mut at = 0;
+    loop {
+        let start = match rustix::fs::seek(from, Place::Data(at)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        at = rustix::fs::seek(from, Place::Hole(start))?;
+        (&mut &*from).seek(SeekFrom::Start(start))?;
+        (&mut &*to).seek(SeekFrom::Start(start))?;
+        io::copy(&mut io::Read::take(from, at - start), &mut &*to)?;
+    }
+}
+
+/// Let them become what was saved.
+pub(super) async fn load_all(
+    waiting: &[Waiting],
+    saved: impl IntoIterator<Item = impl std::borrow::Borrow<SavedMachine>>,
+) -> Result<()> {
+    let saved: Vec<_> = saved.into_iter().collect();
+    let loading = waiting.iter().zip(&saved);
+    let loading = loading.map(|(waiting, saved)| waiting.load(saved.borrow()));
+    all(loading.collect()).await
+}
+
+/// Let all run, as far as possible at once.
+pub(super) async fn resume_all(waiting: &[Waiting]) -> Result<()> {
+    all(waiting.iter().map(Waiting::resume).collect()).await
+}
+
+/// Wait until they answer.
+pub(super) async fn follow_all(waiting: Vec<Waiting>, lab: &Arc<Shared>) -> Result<()> {
+    let follow = waiting.into_iter().map(|waiting| waiting.follow(lab));
+    all(follow.collect()).await
+}
+
+impl Waiting {
+    async fn load(&self, saved: &SavedMachine) -> Result<()> {
+        let running = self.launched.running();
+        let saves = running.saves().ok_or_else(|| self.machine.off())?;
+        let devices = open_again(&saved.devices)?;
+        let loaded = saves.load(devices.into(), Saved::Devices).await;
+        match loaded {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.why_not(error).await),
+        }
+    }
+
+    /// A QEMU that cannot become what was saved says so, and ends.
+    async fn why_not(&self, error: VmmError) -> Error {
+        let ended = self.launched.running().ended().await;
+        self.machine.session().state.send_replace(State::Off);
+        Error::GoOn {
+            machine: self.machine.name().to_owned(),
+            words: ended.detail,
+            source: Box::new(error),
+        }
+    }
+
+    async fn resume(&self) -> Result<()> {
+        match self.launched.running().pause() {
+            Some(pause) => Ok(pause.resume().await?),
+            None => Err(self.machine.off()),
+        }
+    }
+
+    async fn follow(mut self, lab: &Arc<Shared>) -> Result<()> {
+        let inner = &self.machine.inner;
+        let live = boot::follow(inner, lab, self.launched, Begin::GoesOn, self.memory).await?;
+        *self.live = Some(live);
+        drop(self.live);
+        self.machine.set_observer(observe(inner));
+        self.machine.ready().await
+    }
+}

@@ -1,0 +1,400 @@
+//! Snapshots that are kept: a lab boots once, and later ones go on from there.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use attest_events::{EventKind, Phase};
+use attest_image::store::{SnapshotError, SnapshotSettings, SnapshotStore};
+use attest_image::{Lease, Unfinished, Wanted as WantedEntry};
+use attest_manifest::LabPlan;
+use attest_vmm::Ability;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::files::{self, Title};
+use super::{Fields, Inner, MemoryUse, Snapshot};
+use crate::boot::{self, Prepared};
+use crate::error::{Error, Result};
+use crate::lab::{Lab, LabContext};
+use crate::recorder::Recorder;
+use crate::runtime::wait_all;
+use crate::systemd::Whose;
+
+/// Names in the environment what is done with snapshots where nothing else says so: `auto`, `never` or `rebuild`.
+const VARIABLE: &str = "ATTEST_SNAPSHOTS";
+
+/// Whether labs go on from where equal ones had booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotUse {
+    /// Where there is a snapshot; else it is made, once the lab has booted.
+    Auto,
+    /// Every lab boots, and none is saved.
+    Never,
+    /// As [`SnapshotUse::Auto`], but what is there is made anew.
+    Rebuild,
+}
+
+impl Default for SnapshotUse {
+    /// As `$ATTEST_SNAPSHOTS` says: `never`, `rebuild`, or else [`SnapshotUse::Auto`].
+    fn default() -> Self {
+        match std::env::var(VARIABLE).as_deref() {
+            Ok("never") => Self::Never,
+            Ok("rebuild") => Self::Rebuild,
+            _ => Self::Auto,
+        }
+    }
+}
+
+/// A lab with all machines ready: one that goes on from where an equal one had booted, or one that boots, and is saved
+/// for the next.
+pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
+    let recorder = context.recorder.clone();
+    recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
+    let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
+    let keeper = Keeper::open(&plan, &prepared, &context).await;
+    let Some(keeper) = keeper else {
+        return boot_all(Lab::create_prepared(plan, context, prepared).await?).await;
+    };
+    let fields = Fields::of(&plan, &prepared).await?;
+    match keeper.want(&plan, &prepared, &fields, &context).await {
+        Wanted::Ready(snapshot, _) => {
+            recorder.enter(Phase::Restore);
+            snapshot.fork_in(context, MemoryUse::Private, None).await
+        }
+        Wanted::Make(making) => {
+            let lab = Lab::create_prepared(plan, context, prepared).await?;
+            match lab.boot_and_save(Some(making.directory())).await {
+                Ok(snapshot) => making.keep(&lab, &snapshot, "ready", Value::Null),
+                Err(error) => {
+                    lab.shutdown().await;
+                    return Err(error);
+                }
+            }
+            Ok(lab)
+        }
+        Wanted::None => boot_all(Lab::create_prepared(plan, context, prepared).await?).await,
+    }
+}
+
+async fn boot_all(lab: Lab) -> Result<Lab> {
+    match lab.start_all().await {
+        Ok(()) => Ok(lab),
+        Err(error) => {
+            lab.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+/// Whether every machine of the lab can be saved.
+pub(crate) fn can_be_saved(plan: &LabPlan, prepared: &Prepared) -> bool {
+    let can = |machine: &attest_manifest::MachinePlan| {
+        let backend = prepared.backends.of(machine.backend);
+        backend.lacks(Ability::Snapshots).is_none() && !prepared.images.writes_to_device(machine)
+    };
+    !plan.machines.is_empty() && plan.machines.iter().all(can)
+}
+
+/// Keeps snapshots, and finds them again.
+#[derive(Debug, Clone)]
+pub(crate) struct Keeper {
+    store: Arc<SnapshotStore>,
+    rebuild: bool,
+}
+
+/// What becomes of a lab that is wanted.
+pub(crate) enum Wanted {
+    /// It goes on from here, where this was returned by the last set-up.
+    Ready(Snapshot, Value),
+    /// It is to be made, and kept.
+    Make(Making),
+    /// It cannot be kept.
+    None,
+}
+
+impl Keeper {
+    /// `None` where snapshots are not wanted, not possible, or have no place; that is told.
+    pub(crate) async fn open(
+        plan: &LabPlan,
+        prepared: &Prepared,
+        context: &LabContext,
+    ) -> Option<Self> {
+        if context.snapshots == SnapshotUse::Never || !can_be_saved(plan, prepared) {
+            return None;
+        }
+        let cache = crate::images::place(context.cache.as_deref()).ok()?;
+        let settings = SnapshotSettings::from_environment(cache, None);
+        let opened = blocking(move || SnapshotStore::open(&settings)).await;
+        match opened {
+            Ok(store) => Some(Self {
+                store: Arc::new(store),
+                rebuild: context.snapshots == SnapshotUse::Rebuild,
+            }),
+            Err(error) => {
+                warn(&context.recorder, &error);
+                None
+            }
+        }
+    }
+
+    /// The snapshot of what has these fields, or the making of it. Waits while another makes it.
+    pub(crate) async fn want(
+        &self,
+        plan: &LabPlan,
+        prepared: &Prepared,
+        fields: &Fields,
+        context: &LabContext,
+    ) -> Wanted {
+        let recorder = &context.recorder;
+        let wanted = self.entry(plan, fields, recorder).await;
+        let (wanted, reason) = match wanted {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                warn(recorder, &error);
+                return Wanted::None;
+            }
+        };
+        let (choice, reason, found) = match wanted {
+            WantedEntry::Ready(lease) => {
+                let directory = lease.entry().to_owned();
+                let read = blocking(move || files::read(&directory)).await;
+                match read {
+                    Ok((machines, value)) => {
+                        let inner = Inner::new(plan, prepared, context.clone(), machines);
+                        let snapshot = Snapshot {
+                            inner: Arc::new(inner),
+                        };
+                        snapshot.hold(lease);
+                        ("go on", reason, Wanted::Ready(snapshot, value))
+                    }
+                    Err(error) => {
+                        let message = format!(
+                            "the snapshot {} cannot be read: {error}; it is not used",
+                            lease.entry().display()
+                        );
+                        recorder.record(EventKind::Warning { message });
+                        return Wanted::None;
+                    }
+                }
+            }
+            WantedEntry::Make(unfinished) => {
+                let why = self.why_none(plan, fields).await;
+                let reason = format!("{why}; it is made {reason}");
+                let making = Making {
+                    unfinished,
+                    store: Arc::clone(&self.store),
+                    fields: fields.clone(),
+                    recorder: recorder.clone(),
+                };
+                ("boot", reason, Wanted::Make(making))
+            }
+        };
+        recorder.record(EventKind::Chosen {
+            what: "snapshot".to_owned(),
+            choice: choice.to_owned(),
+            reason,
+        });
+        found
+    }
+
+    async fn entry(
+        &self,
+        plan: &LabPlan,
+        fields: &Fields,
+        recorder: &Recorder,
+    ) -> Result<(WantedEntry, String), SnapshotError> {
+        let (store, key, rebuild) = (Arc::clone(&self.store), fields.key(), self.rebuild);
+        let expected = plan.machines.iter().map(|machine| machine.memory).sum();
+        let recorder = recorder.clone();
+        blocking(move || {
+            if rebuild {
+                // One that is in use stays, and is used.
+                let _ = store.discard(key);
+            }
+            let mut progress = |step: attest_image::Step| {
+                let text = step.to_string();
+                recorder.record(EventKind::Progress { text });
+            };
+            let wanted = store.want(key, expected, &mut progress)?;
+            for broken in wanted.broken {
+                let message = broken.to_string();
+                recorder.record(EventKind::Warning { message });
+            }
+            Ok((wanted.wanted, wanted.reason))
+        })
+        .await
+    }
+
+    /// Why there is no snapshot: what is other than in the last one of the same lab.
+    async fn why_none(&self, plan: &LabPlan, fields: &Fields) -> String {
+        if self.rebuild {
+            return "it is to be made anew".to_owned();
+        }
+        let (store, key, lab) = (Arc::clone(&self.store), fields.key(), plan.name.clone());
+        let fields = fields.clone();
+        let last = blocking(move || {
+            let mut others = store.nearest(&lab, key).ok()?;
+            // Those of other set-ups of the lab, or of some of its machines, differ in more than a value.
+            let (_, about) = others.next()?;
+            fields.difference(&about["fields"])
+        });
+        match last.await {
+            Some(difference) => format!("the last one differs: {difference}"),
+            None => "there is none yet".to_owned(),
+        }
+    }
+}
+
+fn warn(recorder: &Recorder, error: &SnapshotError) {
+    let message = crate::chain(error);
+    recorder.record(EventKind::Warning { message });
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.expect("the work of snapshots does not panic")
+}
+
+/// A snapshot that is being made, to be kept.
+#[derive(Debug)]
+pub(crate) struct Making {
+    unfinished: Unfinished,
+    store: Arc<SnapshotStore>,
+    fields: Fields,
+    recorder: Recorder,
+}
+
+impl Making {
+    /// Where memory is to be written by the machines themselves.
+    pub(crate) fn directory(&self) -> &Path {
+        self.unfinished.directory()
+    }
+
+    /// Write what is missing, beside the lab, which goes on.
+    pub(crate) fn keep(self, lab: &Lab, snapshot: &Snapshot, point: &str, value: Value) {
+        let inner = Arc::clone(&snapshot.inner);
+        let (lab_name, point) = (lab.shared.plan.name.clone(), point.to_owned());
+        let recorder = self.recorder.clone();
+        let writing = tokio::task::spawn_blocking(move || {
+            if let Err(error) = self.write(&inner, &lab_name, &point, &value) {
+                warn(&recorder, &error);
+            }
+        });
+        let kept = Kept {
+            writing: Some(writing),
+            _snapshot: snapshot.clone(),
+        };
+        *lab.shared.kept.lock().expect("not poisoned") = Some(kept);
+    }
+
+    fn write(
+        self,
+        inner: &Inner,
+        lab: &str,
+        point: &str,
+        value: &Value,
+    ) -> Result<(), SnapshotError> {
+        let plans = &inner.shared.plan.machines;
+        let title = Title {
+            lab,
+            point,
+            fields: &self.fields,
+            value,
+            vcpus: &|name| {
+                let plan = plans.iter().find(|plan| plan.name == name);
+                plan.map_or(0, |plan| plan.vcpus)
+            },
+        };
+        let directory = self.unfinished.directory().to_owned();
+        files::write(&directory, &inner.machines, &title).map_err(|source| {
+            SnapshotError::from(attest_image::ImageError::file(
+                &directory,
+                "it cannot be written",
+            )(source))
+        })?;
+        let about = format!("{lab}, {point}");
+        let kept = self.store.finish(self.unfinished, &about, &mut |_| {})?;
+        if let Some(over) = kept.over {
+            let message = over.to_string();
+            self.recorder.record(EventKind::Warning { message });
+        }
+        inner.hold(kept.lease);
+        Ok(())
+    }
+}
+
+/// What a lab holds of snapshots.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Until it is written.
+    writing: Option<JoinHandle<()>>,
+    /// In use as long as the lab.
+    _snapshot: Snapshot,
+}
+
+impl Kept {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            writing: None,
+            _snapshot: snapshot.clone(),
+        }
+    }
+
+    /// Wait until it is there for others.
+    pub(crate) async fn written(self) {
+        if let Some(writing) = self.writing {
+            // It has told what went wrong itself.
+            let _ = writing.await;
+        }
+    }
+}
+
+impl Lab {
+    /// Boot a lab whose machines are off, wait until their systems are up, and save it; what is in their memory is in
+    /// this directory then.
+    pub(crate) async fn boot_and_save(&self, directory: Option<&Path>) -> Result<Snapshot> {
+        if let Some(directory) = directory {
+            self.keep_memory(directory)?;
+        }
+        self.start_all().await?;
+        systems_up(self).await;
+        self.recorder().enter(Phase::Snapshot);
+        self.snapshot().await
+    }
+}
+
+/// How long systems may take from a machine that answers to one that is up, before they are saved as they are.
+const UP: Duration = Duration::from_secs(60);
+
+/// Wait until systems have done what they do at their start: else each that goes on would do it again.
+async fn systems_up(lab: &Lab) {
+    let machines = lab.machines().iter();
+    let systems = machines.filter(|machine| machine.plan().image.system.is_some());
+    let up = systems.map(|machine| async {
+        let manager = machine.inner.managers.get(machine, &Whose::System);
+        // One without systemd, or that never ends to start, is saved as it is.
+        let _ = tokio::time::timeout(UP, manager.wait_for_startup()).await;
+    });
+    wait_all(up.collect::<Vec<_>>()).await;
+}
+
+impl Inner {
+    /// It stays where it is kept as long as this.
+    fn hold(&self, lease: Lease) {
+        // There is one at most.
+        let _ = self.lease.set(lease);
+    }
+}
+
+impl Snapshot {
+    fn hold(&self, lease: Lease) {
+        self.inner.hold(lease);
+    }
+}
+
+impl From<SnapshotError> for Error {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshots(Box::new(error))
+    }
+}
