@@ -11,7 +11,7 @@ use super::judge::detail_on;
 use super::levels::{self, Levels};
 use super::script_test::{self, ScriptPart, ScriptRunner};
 use super::stage::{Stage, StageKind, StageSetup};
-use super::steps;
+use super::{steps, usage};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
@@ -181,11 +181,12 @@ pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
     }
 }
 
-/// End a lab, in its phase; gives what it used. Nobody measures that yet.
+/// End a lab, in its phase; gives what it used.
 pub(super) async fn end(lab: &Lab) -> Usage {
     lab.recorder().enter(Phase::Shutdown);
+    let used = usage::of_processes(lab.pid());
     lab.shutdown().await;
-    Usage::default()
+    used
 }
 
 /// The set-up that it happened in goes before what happened.
