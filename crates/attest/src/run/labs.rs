@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use attest_events::{EventKind, FailureDetail, Phase};
-use attest_manifest::Backend;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -12,7 +11,7 @@ use super::judge::detail_on;
 use super::levels::{self, Levels};
 use super::script_test::{self, ScriptPart, ScriptRunner};
 use super::stage::{Stage, StageKind, StageSetup};
-use super::steps;
+use super::{steps, usage};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
@@ -182,20 +181,12 @@ pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
     }
 }
 
-/// End a lab, in its phase; gives what its virtual machines used.
+/// End a lab, in its phase; gives what it used.
 pub(super) async fn end(lab: &Lab) -> Usage {
     lab.recorder().enter(Phase::Shutdown);
-    let mut used = None;
-    for machine in lab.machines() {
-        // Of a container it is not known, and so not of the lab.
-        let of_machine = match machine.vmm_pid().await {
-            Some(pid) if machine.plan().backend == Backend::Qemu => Usage::of_process(pid),
-            _ => Usage::default(),
-        };
-        used = Some(used.map_or(of_machine, |used: Usage| used.and(of_machine)));
-    }
+    let used = usage::of_processes(lab.pid());
     lab.shutdown().await;
-    used.unwrap_or_default()
+    used
 }
 
 /// The set-up that it happened in goes before what happened.

@@ -13,6 +13,7 @@ mod script_test;
 mod select;
 mod stage;
 mod steps;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use attest_events::{EventKind, ExitCode, Summary, Verdict};
 use tokio::sync::watch;
 
 use crate::recorder::Recorder;
-use crate::schedule::{Budget, History, Measured, Order, spare_memory};
+use crate::schedule::{Budget, History, Measured, Order, Usage, spare_memory};
 use bench::LabBench;
 use engine::{Ended, Engine};
 use job::{Job, Jobs};
@@ -162,14 +163,14 @@ fn names(job: &Job) -> (String, Vec<String>) {
     (job.source.plan.name.clone(), tests.collect())
 }
 
-/// What was not run took no time.
+/// What was not run took no time, and what broke off did not use all that it would have.
 fn learn(took: &mut History, named: &[(String, Vec<String>)], ended: &Ended) {
-    if !matches!(ended.verdict, Verdict::Interrupted | Verdict::Skipped) {
-        let (lab, tests) = &named[ended.job];
-        took.set(
-            lab,
-            &tests[ended.case],
-            Measured::of(ended.took, ended.usage),
-        );
-    }
+    let usage = match ended.verdict {
+        Verdict::Interrupted | Verdict::Skipped => return,
+        Verdict::Passed => ended.usage,
+        _ => Usage::default(),
+    };
+    let (lab, tests) = &named[ended.job];
+    let measured = Measured::of(ended.took, usage);
+    took.set(lab, &tests[ended.case], measured);
 }

@@ -19,7 +19,7 @@ pub(crate) struct Budget {
 pub(crate) struct Need {
     /// Bytes.
     pub(crate) memory: u64,
-    /// Thousandths of a CPU; less than one counts as one, more than there are as all.
+    /// Thousandths of a CPU; it counts for at least one job, and at most for all.
     pub(crate) cpu: u32,
 }
 
@@ -153,10 +153,15 @@ impl Admission {
     }
 
     fn has_cpu(&self, need: Need) -> bool {
-        let all = self.budget.jobs.saturating_mul(CPU);
-        let weigh = |need: Need| need.cpu.max(CPU).min(all);
-        let taken: u32 = self.running.values().map(|need| weigh(*need)).sum();
-        taken + weigh(need) <= all
+        let taken: u32 = self.running.values().map(|need| self.weight(*need)).sum();
+        taken + self.weight(need) <= self.budget.jobs
+    }
+
+    /// How many jobs it counts for: the nearest number of CPUs, for a little too much at once loses
+    /// less time than a CPU that has nothing to do.
+    fn weight(&self, need: Need) -> u32 {
+        let cpus = need.cpu.saturating_add(CPU / 2) / CPU;
+        cpus.clamp(1, self.budget.jobs)
     }
 }
 
@@ -230,7 +235,7 @@ mod tests {
             jobs: 3,
             memory: None,
         };
-        let needs = [2000, 2000, 100].map(|cpu| Need { memory: 0, cpu });
+        let needs = [1600, 2400, 1400].map(|cpu| Need { memory: 0, cpu });
         let mut admission = Admission::new(budget, needs.into_iter().enumerate());
         assert_eq!(admission.next(None), start(0));
         assert_eq!(admission.next(None), start(2));

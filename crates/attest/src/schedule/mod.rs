@@ -7,7 +7,6 @@ mod history;
 mod host;
 mod order;
 mod shard;
-mod usage;
 
 pub(crate) use admission::{Admission, Budget, Need, Next};
 pub use history::{History, HistoryError, Measured, Usage};

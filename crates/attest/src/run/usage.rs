@@ -1,0 +1,100 @@
+//! What a lab uses of the host: its processes are asked, at its end.
+
+use std::fs;
+
+use crate::schedule::Usage;
+
+/// Ticks of a second in proc_pid_stat(5): `USER_HZ`, which the kernel's interface fixes
+/// (include/asm-generic/param.h).
+const TICKS: u64 = 100;
+
+/// What the processes below this one, and itself, have used until now. Memory that several of them
+/// share, also with other labs, is each one's part of it (proc_pid_smaps(5), `Pss`). What a guest
+/// has touched stays its own, so that the end is about the most.
+pub(super) fn of_processes(pid: u32) -> Usage {
+    let mut left = vec![pid];
+    let mut usage = Usage::default();
+    while let Some(pid) = left.pop() {
+        left.extend(children(pid));
+        usage.memory = sum(usage.memory, memory(pid));
+        usage.cpu_ms = sum(usage.cpu_ms, cpu_ms(pid));
+    }
+    usage
+}
+
+/// One that cannot be asked is left out.
+fn sum(all: Option<u64>, one: Option<u64>) -> Option<u64> {
+    match (all, one) {
+        (Some(all), Some(one)) => Some(all.saturating_add(one)),
+        (all, one) => all.or(one),
+    }
+}
+
+/// Children of all threads; none where the kernel does not list them, or the process has gone.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let lists = threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| {
+            let words = list.split_ascii_whitespace();
+            words.flat_map(str::parse).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Bytes.
+fn memory(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
+/// CPU time of the process and of its children that were waited for, milliseconds.
+fn cpu_ms(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Its name, in brackets, may have anything in it.
+    let (_, numbers) = text.rsplit_once(')')?;
+    // The first behind the name is the third of the manual; the times are the 14th to the 17th.
+    let times = numbers.split_ascii_whitespace().skip(14 - 3).take(4);
+    let ticks: u64 = times.flat_map(str::parse::<u64>).sum();
+    Some(ticks.saturating_mul(1000) / TICKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn processes_and_what_they_started_are_asked() {
+        // It takes some time of the CPU, starts one that stays, and says so.
+        let script = "i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done; sleep 1000 & echo; wait";
+        let mut shell = Command::new("sh")
+            .args(["-c", script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut said = BufReader::new(shell.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let below = children(shell.id());
+        let usage = of_processes(shell.id());
+        let alone = below.iter().map(|pid| memory(*pid).unwrap()).sum::<u64>();
+        for pid in below.iter().copied().chain([shell.id()]) {
+            let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        shell.wait().unwrap();
+        assert_eq!(below.len(), 1);
+        assert!(alone > 0 && usage.memory > Some(alone), "{usage:?}");
+        assert!(usage.cpu_ms > Some(0), "{usage:?}");
+        assert_eq!(of_processes(shell.id()), Usage::default());
+    }
+}
