@@ -1,22 +1,28 @@
-//! What `#[attest::test]` expands to: a lab around a test function.
+//! What `#[attest::test]` and `#[attest::setup]` expand to: a lab around a test function.
 
-use std::any::Any;
-use std::error::Error as StdError;
 use std::io::Write;
-use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attest_events::{EventKind, FailureDetail, Phase, Verdict, nanoseconds};
 use attest_manifest::{LabPlan, Manifest};
-use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::watch;
 
-use crate::error::{Error, Result};
+pub use crate::run::{AnyError, SetupFunction};
+
+use crate::error::Result;
 use crate::lab::{Lab, LabBuilder, LabContext};
 use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
-use crate::run::{EVENTS_VARIABLE, OutputDirectory, TIMEOUT_VARIABLE, add_tails};
+use crate::run::{
+    EVENTS_VARIABLE, Judged, Labs, OutputDirectory, Provided, RustSetup, Stage, StageKind,
+    StageSetup, TIMEOUT_VARIABLE, guarded, judge,
+};
 use crate::runtime::Run;
 use crate::snapshot::SnapshotUse;
 
@@ -36,27 +42,107 @@ impl Source {
             Self::Builder(builder) => builder.plan(),
         }
     }
+
+    fn snapshots(&self) -> Option<SnapshotUse> {
+        match self {
+            Self::Manifest(_) => None,
+            Self::Builder(builder) => builder.snapshots,
+        }
+    }
 }
 
-/// What a test function may return.
+/// A lab, and the set-ups that bring it to the state that a test begins from.
+#[derive(Debug)]
+pub struct Chain {
+    source: Source,
+    setups: Vec<(&'static str, SetupFunction)>,
+}
+
+impl Chain {
+    /// The lab as it has booted.
+    pub fn of(source: Source) -> Self {
+        Self {
+            source,
+            setups: Vec::new(),
+        }
+    }
+
+    /// The same after one more set-up, with its name, of which there is no other in the program.
+    #[must_use]
+    pub fn then(mut self, name: &'static str, function: SetupFunction) -> Self {
+        self.setups.push((name, function));
+        self
+    }
+
+    fn stage(&self) -> Result<Stage> {
+        let plan = self.source.plan()?;
+        let timeout = plan.timeouts.test;
+        let setup = |&(name, function): &(&str, SetupFunction)| StageSetup {
+            name: name.to_owned(),
+            timeout,
+            kind: StageKind::Rust(RustSetup(function)),
+        };
+        Ok(Stage {
+            plan: Arc::new(plan),
+            setups: self.setups.iter().map(setup).collect(),
+        })
+    }
+}
+
+/// What `#[attest::setup]` makes of a function: a type of the same name, for what begins from there.
+pub trait Setup {
+    /// What it returns.
+    type State: Serialize + DeserializeOwned;
+    /// As messages name it: the function's path.
+    const NAME: &'static str;
+    /// How many set-ups lead to this state, itself included: those that go in a circle have no such number, and do
+    /// not compile.
+    const DEPTH: usize;
+    /// Those set-ups.
+    fn chain() -> Chain;
+}
+
+/// What a test or a set-up may return: nothing, or a result with any error.
 pub trait Outcome {
+    /// What it is when all is well.
+    type Value;
     /// As a result with any error.
-    fn outcome(self) -> Result<(), Box<dyn StdError + Send + Sync>>;
+    fn outcome(self) -> Result<Self::Value, AnyError>;
 }
 
 impl Outcome for () {
-    fn outcome(self) -> Result<(), Box<dyn StdError + Send + Sync>> {
+    type Value = ();
+
+    fn outcome(self) -> Result<(), AnyError> {
         Ok(())
     }
 }
 
-impl<E: Into<Box<dyn StdError + Send + Sync>>> Outcome for std::result::Result<(), E> {
-    fn outcome(self) -> Result<(), Box<dyn StdError + Send + Sync>> {
+impl<T, E: Into<AnyError>> Outcome for Result<T, E> {
+    type Value = T;
+
+    fn outcome(self) -> Result<T, AnyError> {
         self.map_err(Into::into)
     }
 }
 
-/// Run a test function that is not `async`, on a thread where [`Run::run`] works.
+/// What a set-up returned, as it is kept.
+pub fn kept<T: Serialize>(outcome: impl Outcome<Value = T>) -> Result<Value, AnyError> {
+    let state = outcome.outcome()?;
+    serde_json::to_value(state)
+        .map_err(|error| format!("what it returned cannot be kept as JSON: {error}").into())
+}
+
+/// The same for who goes on from there.
+pub fn state<S: Setup>(value: Value) -> Result<S::State, AnyError> {
+    serde_json::from_value(value).map_err(|error| {
+        let name = S::NAME;
+        format!("what set-up `{name}` returned is not what its type reads from JSON: {error}")
+            .into()
+    })
+}
+
+/// Run a function that is not `async`, on a thread where [`Run::run`] works.
 pub async fn blocking<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(test).await {
         Ok(value) => value,
@@ -65,132 +151,96 @@ pub async fn blocking<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'stat
 }
 
 /// The result of a test function.
-pub type TestResult = std::result::Result<(), Box<dyn StdError + Send + Sync>>;
+pub type TestResult = Result<(), AnyError>;
 
-/// Boot the lab, run the test on it, shut the lab down, and panic when the test did not pass.
+/// Provide the lab, run the test on it with what the last set-up returned, shut the lab down, and panic when the test
+/// did not pass. `snapshots` goes before what the lab's builder says, and that before the environment.
 ///
 /// # Panics
 /// When the test did not pass; that is how a Rust test fails.
 pub fn run(
     name: &str,
-    source: Source,
-    test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
+    chain: Chain,
+    snapshots: Option<SnapshotUse>,
+    test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
 ) {
-    let verdict = run_async(name, source, test).run();
-    if let Err(failure) = verdict {
+    let judged = run_async(name, &chain, snapshots, test).run();
+    if let Some(failure) = judged.failure {
+        show(&failure);
         panic!("{}", failure.message);
     }
 }
 
 async fn run_async(
     name: &str,
-    source: Source,
-    test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
-) -> std::result::Result<(), FailureDetail> {
+    chain: &Chain,
+    snapshots: Option<SnapshotUse>,
+    test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
+) -> Judged {
     let (recorder, events) = Recorder::new(Instant::now());
     let writing = tokio::spawn(write_events(events));
     recorder.enter(Phase::Plan);
-    let mut took = Duration::ZERO;
-    let outcome = in_lab(name, source, test, &recorder, &mut took).await;
-    let (verdict, failure) = match outcome {
-        Ok(()) => (Verdict::Passed, None),
-        Err((verdict, detail)) => (verdict, Some(detail)),
+    let judged = match OutputDirectory::create_for_test(name) {
+        Ok(output) => {
+            let snapshots = snapshots.or(chain.source.snapshots()).unwrap_or_default();
+            let context = LabContext {
+                recorder: recorder.clone(),
+                output: output.path().to_owned(),
+                cache: None,
+                snapshots,
+            };
+            let judged = on_lab(chain, context, test).await;
+            if judged.verdict == Verdict::Passed {
+                output.remove();
+            }
+            judged
+        }
+        Err(error) => judge(Err(error), None, Duration::ZERO).await,
     };
     recorder.record(EventKind::TestEnded {
-        verdict,
-        duration_ns: nanoseconds(took),
-        failure: failure.clone(),
+        verdict: judged.verdict,
+        duration_ns: nanoseconds(judged.duration),
+        failure: judged.failure.clone(),
         tries: 1,
     });
     drop(recorder);
     let _ = writing.await;
-    if let Some(detail) = failure {
-        show(&detail);
-        return Err(detail);
-    }
-    Ok(())
+    judged
 }
 
-type Judged = std::result::Result<(), (Verdict, FailureDetail)>;
-
-async fn in_lab(
-    name: &str,
-    source: Source,
-    test: impl FnOnce(Lab) -> LocalBoxFuture<'static, TestResult>,
-    recorder: &Recorder,
-    took: &mut Duration,
+async fn on_lab(
+    chain: &Chain,
+    context: LabContext,
+    test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
 ) -> Judged {
-    let judge = |error: Error| (error.verdict(), error.detail());
-    let plan = source.plan().map_err(judge)?;
-    let timeout = timeout_of_run().unwrap_or(plan.timeouts.test);
-    let output = OutputDirectory::create_for_test(name).map_err(judge)?;
-    let context = LabContext {
-        recorder: recorder.clone(),
-        output: output.path().to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
+    let recorder = context.recorder.clone();
+    let provided = async {
+        let stage = chain.stage()?;
+        let timeout = timeout_of_run().unwrap_or(stage.plan.timeouts.test);
+        // A signal ends the whole process.
+        let (_, interrupted) = watch::channel(false);
+        let labs = Labs::new(None, interrupted);
+        Ok((labs.provide(&stage, context).await?, timeout))
     };
-    let lab = Lab::create(plan, context).await.map_err(judge)?;
-    let booted = lab.start_all().await;
+    let (Provided { lab, value }, timeout) = match provided.await {
+        Ok(provided) => provided,
+        Err(error) => return judge(Err(error), None, Duration::ZERO).await,
+    };
     recorder.enter(Phase::Test);
-    let outcome = match booted {
-        Ok(()) => {
-            let guarded = AssertUnwindSafe(test(lab.clone())).catch_unwind();
-            let began = Instant::now();
-            let outcome = lab.lend(Limit::of_test(timeout), guarded).await;
-            *took = began.elapsed();
-            match outcome {
-                Ok(Ok(outcome)) => outcome.map_err(judge_any),
-                Ok(Err(panic)) => Err((Verdict::Failed, panicked(&*panic))),
-                Err(error) => Err(judge(error)),
-            }
-        }
-        Err(error) => Err(judge(error)),
-    };
-    let outcome = match outcome {
-        Ok(()) => Ok(()),
-        Err((verdict, mut detail)) => {
-            add_tails(&mut detail, &lab).await;
-            Err((verdict, detail))
-        }
-    };
+    let began = Instant::now();
+    let work = guarded(test(lab.clone(), value));
+    let outcome = lab.lend(Limit::of_test(timeout), work).await;
+    let took = began.elapsed();
+    let judged = judge(outcome.flatten(), Some(&lab), took).await;
     recorder.enter(Phase::Shutdown);
     lab.shutdown().await;
-    if outcome.is_ok() {
-        output.remove();
-    }
-    outcome
+    judged
 }
 
 /// The time that the run which started this test gives it.
 fn timeout_of_run() -> Option<Duration> {
     let milliseconds = std::env::var(TIMEOUT_VARIABLE).ok()?.parse().ok()?;
     Some(Duration::from_millis(milliseconds))
-}
-
-fn judge_any(error: Box<dyn StdError + Send + Sync>) -> (Verdict, FailureDetail) {
-    match error.downcast::<Error>() {
-        Ok(error) => (error.verdict(), error.detail()),
-        Err(other) => (
-            Verdict::Failed,
-            FailureDetail {
-                message: other.to_string(),
-                ..FailureDetail::default()
-            },
-        ),
-    }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> FailureDetail {
-    let message = panic
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .unwrap_or_else(|| "the test panicked".to_owned());
-    FailureDetail {
-        message,
-        ..FailureDetail::default()
-    }
 }
 
 /// To the run that started this test, where there is one; nowhere else.

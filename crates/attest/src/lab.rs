@@ -90,6 +90,18 @@ pub struct LabContext {
     pub snapshots: SnapshotUse,
 }
 
+impl LabContext {
+    /// No events, and a fresh directory.
+    fn silent() -> Result<Self> {
+        Ok(Self {
+            recorder: Recorder::silent(),
+            output: OutputDirectory::create_default()?.into_path(),
+            cache: None,
+            snapshots: SnapshotUse::default(),
+        })
+    }
+}
+
 impl Lab {
     /// Declare a lab in code.
     pub fn builder() -> LabBuilder {
@@ -110,12 +122,7 @@ impl Lab {
     pub async fn boot(plan: LabPlan, context: Option<LabContext>) -> Result<Self> {
         let context = match context {
             Some(context) => context,
-            None => LabContext {
-                recorder: Recorder::silent(),
-                output: OutputDirectory::create_default()?.into_path(),
-                cache: None,
-                snapshots: SnapshotUse::default(),
-            },
+            None => LabContext::silent()?,
         };
         snapshot::booted(plan, context).await
     }
@@ -337,6 +344,7 @@ pub(crate) fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan)
 pub struct LabBuilder {
     file: ManifestFile,
     context: Option<LabContext>,
+    pub(crate) snapshots: Option<SnapshotUse>,
 }
 
 impl LabBuilder {
@@ -389,14 +397,34 @@ impl LabBuilder {
         self
     }
 
+    /// Whether it may go on from where an equal one had booted, whatever its context or `$ATTEST_SNAPSHOTS` says.
+    ///
+    /// ```no_run
+    /// # async fn f() -> attest::Result<()> {
+    /// use attest::{Lab, SnapshotUse};
+    ///
+    /// let fresh = Lab::builder().machine("a").snapshots(SnapshotUse::Never).boot().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn snapshots(mut self, snapshots: SnapshotUse) -> Self {
+        self.snapshots = Some(snapshots);
+        self
+    }
+
     /// Check it and give its plan.
     pub fn plan(&self) -> Result<LabPlan> {
         Ok(self.file.clone().plan()?)
     }
 
-    /// Check it, make it, and boot all machines.
+    /// Check it, make it, and boot all machines; or let it go on from where an equal one had booted, see
+    /// [`SnapshotUse`].
     pub async fn boot(self) -> Result<Lab> {
         let plan = self.plan()?;
-        Lab::boot(plan, self.context).await
+        let mut context = match self.context {
+            Some(context) => context,
+            None => LabContext::silent()?,
+        };
+        context.snapshots = self.snapshots.unwrap_or(context.snapshots);
+        Lab::boot(plan, Some(context)).await
     }
 }

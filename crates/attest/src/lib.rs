@@ -59,7 +59,7 @@ pub mod systemd;
 mod wait;
 
 pub use attest_events as events;
-pub use attest_macros::test;
+pub use attest_macros::{setup, test};
 pub use attest_manifest as manifest;
 pub use attest_manifest::{Accelerator, Backend};
 pub use attest_protocol::chain;

@@ -71,7 +71,7 @@ pub(crate) async fn detail_on(lab: &Lab, error: &Error) -> FailureDetail {
 }
 
 /// Add what the machines said last.
-pub(crate) async fn add_tails(detail: &mut FailureDetail, lab: &Lab) {
+async fn add_tails(detail: &mut FailureDetail, lab: &Lab) {
     detail.consoles = console_tails(lab, detail.machine.as_deref());
     let journals = journal_tails(lab, &detail.journals).await;
     detail.journals.extend(journals);

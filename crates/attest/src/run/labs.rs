@@ -143,6 +143,7 @@ impl Labs {
                 StageKind::Function { script, .. } => {
                     script_test::run_part(scripts, lab, script, &part(value), &artifacts).await
                 }
+                StageKind::Rust(setup) => setup.run(lab.clone(), value).await,
             }
         };
         let limit = Limit::of_setup(setup.timeout);

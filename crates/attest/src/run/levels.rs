@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::labs::{Labs, not_up};
+use super::rust_function::RustSetup;
 use super::stage::{Stage, StageKind, StageSetup};
 use crate::boot::{self, Prepared};
 use crate::error::Result;
@@ -226,6 +227,7 @@ fn key(setup: &StageSetup) -> SetupKey {
     match &setup.kind {
         StageKind::Steps(steps) => SetupKey::of_steps(&setup.name, steps),
         StageKind::Script(script) => SetupKey::of_file(&setup.name, script),
+        StageKind::Rust(_) => RustSetup::key(&setup.name),
         StageKind::Function { key, .. } => SetupKey {
             name: setup.name.clone(),
             code: key.clone(),

@@ -8,6 +8,7 @@ mod labs;
 mod levels;
 mod options;
 mod output;
+mod rust_function;
 mod rust_test;
 mod script_test;
 mod select;
@@ -28,10 +29,12 @@ use bench::LabBench;
 use engine::{Ended, Engine};
 use job::{Job, Jobs};
 
-pub(crate) use judge::add_tails;
+pub(crate) use judge::{Judged, judge};
 pub use labs::{Labs, Provided};
 pub use options::{Options, Repeat};
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
+pub(crate) use rust_function::guarded;
+pub use rust_function::{AnyError, RustSetup, SetupFunction};
 pub use script_test::{
     ScriptOutline, ScriptPart, ScriptRunner, ScriptSetup, ScriptTest, ScriptVerdict,
 };

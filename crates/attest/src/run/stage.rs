@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use attest_manifest::{LabPlan, SetupKind, SetupPlan, StepPlan};
 
+use super::rust_function::RustSetup;
 use super::script_test::{ScriptOutline, ScriptSetup};
 
 /// The state of a lab that a test begins from.
@@ -43,6 +44,8 @@ pub enum StageKind {
         /// Digest of the code that makes this state.
         key: String,
     },
+    /// A function of this program, of which the same is true.
+    Rust(RustSetup),
 }
 
 impl fmt::Display for StageSetup {
