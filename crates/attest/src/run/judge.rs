@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use attest_events::{ConsoleTail, FailureDetail, Verdict};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::lab::Lab;
 use crate::systemd::journal_tails;
 
@@ -28,6 +28,15 @@ impl Judged {
         }
     }
 
+    /// It began, and did not pass.
+    pub(crate) fn not_passed(error: &Error, failure: FailureDetail, duration: Duration) -> Self {
+        Self {
+            verdict: error.verdict(),
+            failure: Some(failure),
+            duration,
+        }
+    }
+
     /// It did not begin, with why.
     pub(crate) fn not_begun(verdict: Verdict, message: String) -> Self {
         let failure = FailureDetail {
@@ -39,22 +48,6 @@ impl Judged {
             failure: Some(failure),
             duration: Duration::ZERO,
         }
-    }
-}
-
-pub(crate) async fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
-    let Err(error) = outcome else {
-        return Judged::passed(duration);
-    };
-    let verdict = error.verdict();
-    let failure = match lab {
-        Some(lab) => detail_on(lab, &error).await,
-        None => error.detail(),
-    };
-    Judged {
-        verdict,
-        failure: Some(failure),
-        duration,
     }
 }
 
