@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use attest::SnapshotUse;
 use attest::manifest::Size;
 use attest::schedule::{Order, Shard};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -119,6 +120,8 @@ Examples:
   attest run examples/web/attest.toml
   attest run examples/web examples/dns ping
   attest run --backend nspawn examples/web
+  attest run --snapshots never
+  attest run --keep failed
   attest run -j1 --fail-fast
   attest run --order random --repeat 20
   attest run --until-failure flaky
@@ -136,6 +139,12 @@ pub(crate) struct Run {
     pub(crate) junit: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) lab: Lab,
+    #[command(flatten)]
+    pub(crate) saved: Saved,
+    /// Keep the labs of tests that do not pass, each as it was at that moment, for `attest shell
+    /// --snapshot` [default: never]
+    #[arg(long, value_enum, value_name = "WHICH", env = "ATTEST_KEEP")]
+    pub(crate) keep: Option<Keep>,
     // Last, for its heading is that of whatever comes after it.
     #[command(flatten)]
     pub(crate) schedule: Schedule,
@@ -211,6 +220,45 @@ pub(crate) struct Lab {
     pub(crate) cache: Option<PathBuf>,
 }
 
+/// Whether labs boot.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Saved {
+    /// Whether labs go on from where equal ones had booted [default: auto]
+    #[arg(long, value_enum, value_name = "USE", env = "ATTEST_SNAPSHOTS")]
+    pub(crate) snapshots: Option<Snapshots>,
+}
+
+impl Saved {
+    pub(crate) fn snapshots(&self) -> SnapshotUse {
+        match self.snapshots {
+            None => SnapshotUse::default(),
+            Some(Snapshots::Auto) => SnapshotUse::Auto,
+            Some(Snapshots::Never) => SnapshotUse::Never,
+            Some(Snapshots::Rebuild) => SnapshotUse::Rebuild,
+        }
+    }
+}
+
+/// Which lab, for one who wants to be in it.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The lab's manifest
+    #[arg(short, long, default_value = ".", value_name = "PATH")]
+    pub(crate) manifest: PathBuf,
+    /// In place of the manifest's lab, one that was kept of a failed test: as `attest run --keep
+    /// failed` named it
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["manifest", "kernel", "accel", "backend", "snapshots"]
+    )]
+    pub(crate) snapshot: Option<String>,
+    #[command(flatten)]
+    pub(crate) lab: Lab,
+    #[command(flatten)]
+    pub(crate) saved: Saved,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Clients start this themselves, as the Python package does: they make a pair of sockets, and let
@@ -235,15 +283,16 @@ pub(crate) struct Doctor {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Leave the shell with `exit` or Ctrl-D; the lab ends with it. The shell's exit code becomes
-attest's own.")]
+attest's own. A lab that was kept stays as it was: what is done here, is done in a fork of it.
+
+Examples:
+  attest shell server
+  attest shell --snapshot 3fa1b2c4 server")]
 pub(crate) struct Shell {
     /// The machine; may be left out when there is one
     pub(crate) machine: Option<String>,
-    /// The lab's manifest
-    #[arg(short, long, default_value = ".", value_name = "PATH")]
-    pub(crate) manifest: PathBuf,
     #[command(flatten)]
-    pub(crate) lab: Lab,
+    pub(crate) place: Place,
 }
 
 #[derive(Debug, Args)]
@@ -254,6 +303,7 @@ Examples:
   attest exec server uname -a
   attest exec server -- ls -l /etc
   attest exec -m examples/web client 'wget -qO- http://server/ | wc -c'
+  attest exec --snapshot 3fa1b2c4 server -- dmesg
   tar -c src | attest exec server -- tar -x -C /tmp")]
 pub(crate) struct Exec {
     /// The machine
@@ -261,14 +311,11 @@ pub(crate) struct Exec {
     /// One word: a shell command, under `set -euo pipefail`; several: program and arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-    /// The lab's manifest
-    #[arg(short, long, default_value = ".", value_name = "PATH")]
-    pub(crate) manifest: PathBuf,
     /// End the command after this long, as 30s or 5m
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub(crate) timeout: Option<Duration>,
     #[command(flatten)]
-    pub(crate) lab: Lab,
+    pub(crate) place: Place,
 }
 
 #[derive(Debug, Args)]
@@ -481,6 +528,24 @@ pub(crate) enum Backend {
     Nspawn,
     /// Hosts that run already
     Ssh,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Snapshots {
+    /// Where there is a snapshot; else one is made
+    Auto,
+    /// They boot, and none is made
+    Never,
+    /// They boot, and it is made anew
+    Rebuild,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Keep {
+    /// None
+    Never,
+    /// Those of tests that fail, run out of time, or whose lab breaks
+    Failed,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

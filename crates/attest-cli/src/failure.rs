@@ -79,9 +79,9 @@ impl From<attest::Error> for Failure {
                 // It draws its own source lines, with the offending text underlined.
                 return Self::usage(manifest.render(crate::terminal::stderr_has_color()));
             }
-            attest::Error::UnknownMachine { .. } | attest::Error::UnknownImage { .. } => {
-                events::ExitCode::Usage
-            }
+            attest::Error::UnknownMachine { .. }
+            | attest::Error::UnknownImage { .. }
+            | attest::Error::UnknownKept { .. } => events::ExitCode::Usage,
             attest::Error::Interrupted => events::ExitCode::Interrupted,
             error if error.verdict() == events::Verdict::TimedOut => events::ExitCode::TimedOut,
             error if error.verdict() == events::Verdict::Failed => events::ExitCode::TestFailed,

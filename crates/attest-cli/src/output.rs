@@ -1,12 +1,11 @@
 //! From a run's events to what the user sees, and labs for the interactive subcommands.
 
-use std::path::Path;
 use std::time::Instant;
 
 use attest::events::EventKind;
 use attest::manifest::{LabPlan, Manifest};
 use attest::run::{OutputDirectory, Overrides};
-use attest::{EventStream, Lab, LabContext, Machine, Recorder, SnapshotUse};
+use attest::{EventStream, Lab, LabContext, Machine, Recorder, Snapshot};
 use attest_report::{Look, Reader, Readers, Terminal, Verbosity as Level};
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
@@ -101,39 +100,57 @@ pub(crate) struct LabSession {
 }
 
 impl LabSession {
-    /// Boot the lab of a manifest for one of its machines, showing how it goes.
-    pub(crate) async fn boot(
-        manifest: &Path,
+    /// The lab of a manifest, or one that was kept, for one of its machines; shows how it comes to be there.
+    pub(crate) async fn open(
+        place: &arguments::Place,
         machine: Option<&str>,
-        options: &arguments::Lab,
         verbosity: &arguments::Verbosity,
     ) -> Result<Self, Failure> {
-        let mut plan = Manifest::load(manifest)
-            .map_err(attest::Error::from)?
-            .plan()
-            .map_err(attest::Error::from)?;
-        let machine = named(&plan, machine)?;
-        Overrides::from(options).apply(&mut plan);
         let (recorder, events) = Recorder::new(Instant::now());
         let mut readers = Readers::new();
         readers.add(terminal(verbosity));
-        let booting = async {
-            let context = LabContext {
-                recorder,
-                output: OutputDirectory::create_default()?.into_path(),
-                cache: options.cache.clone(),
-                snapshots: SnapshotUse::default(),
-            };
-            let lab = Lab::create(plan, context).await?;
-            lab.start_all().await?;
-            Ok::<_, attest::Error>(lab)
+        let opening = async {
+            match &place.snapshot {
+                Some(name) => Self::kept(name, place, machine, recorder).await,
+                None => Self::boot(place, machine, recorder).await,
+            }
         };
         // From then on the terminal is the command's.
-        let (lab, shown) = show_during(booting, events, readers).await;
-        let lab = lab?;
+        let (session, shown) = show_during(opening, events, readers).await;
+        let session = session?;
         shown.map_err(|error| {
             Failure::infrastructure(format!("error: stderr cannot be written: {error}"))
         })?;
+        Ok(session)
+    }
+
+    async fn boot(
+        place: &arguments::Place,
+        machine: Option<&str>,
+        recorder: Recorder,
+    ) -> Result<Self, Failure> {
+        let manifest = Manifest::load(&place.manifest).map_err(attest::Error::from)?;
+        let mut plan = manifest.plan().map_err(attest::Error::from)?;
+        let machine = named(&plan, machine)?;
+        Overrides::from(&place.lab).apply(&mut plan);
+        let context = context(place, recorder)?;
+        let lab = Lab::boot(plan, Some(context)).await?;
+        Ok(Self {
+            machine: lab.machine(&machine)?,
+            lab,
+        })
+    }
+
+    /// A fork of a lab that was kept.
+    async fn kept(
+        name: &str,
+        place: &arguments::Place,
+        machine: Option<&str>,
+        recorder: Recorder,
+    ) -> Result<Self, Failure> {
+        let snapshot = Snapshot::of_failed(name, context(place, recorder)?).await?;
+        let machine = named(snapshot.plan(), machine)?;
+        let lab = snapshot.fork().await?;
         Ok(Self {
             machine: lab.machine(&machine)?,
             lab,
@@ -144,6 +161,15 @@ impl LabSession {
     pub(crate) async fn end(self) {
         self.lab.shutdown().await;
     }
+}
+
+fn context(place: &arguments::Place, recorder: Recorder) -> Result<LabContext, Failure> {
+    Ok(LabContext {
+        recorder,
+        output: OutputDirectory::create_default()?.into_path(),
+        cache: place.lab.cache.clone(),
+        snapshots: place.saved.snapshots(),
+    })
 }
 
 /// The machine of this name, or the only one.

@@ -233,6 +233,15 @@ pub enum EventKind {
         /// One line.
         message: String,
     },
+    /// A lab was saved as it was; labs that begin from there need not come to it any more.
+    LabSaved {
+        /// Its name.
+        lab: String,
+        /// What was done to it last: `ready`, or a set-up.
+        point: String,
+        /// How long it took to come to there, nanoseconds.
+        duration_ns: u64,
+    },
     /// The lab is gone.
     LabEnded,
     /// The run ended. Always the last event.
@@ -375,6 +384,9 @@ pub struct FailureDetail {
     /// The last lines of the journals of units that the test had to do with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub journals: Vec<JournalTail>,
+    /// The command that goes on from the lab as it was then, where it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
 }
 
 /// The end of a console.

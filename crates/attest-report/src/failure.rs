@@ -111,6 +111,9 @@ pub(crate) fn render(failure: &Failure, look: Look, palette: Palette) -> String 
         let lines = console.lines.iter().map(|line| sanitize(line));
         section(&mut text, &title, lines, look.width, palette);
     }
+    if let Some(command) = &detail.kept {
+        let _ = writeln!(text, "  kept: {}", sanitize(command));
+    }
     text
 }
 

@@ -111,8 +111,7 @@ impl<W: Write> Reader for Junit<W> {
                 let mut case = TestCase::new(short, status);
                 case.set_classname(suite);
                 case.set_time(Duration::from_nanos(*duration_ns));
-                if let Some(stdout) = output(failure.as_ref(), |failure| failure.stdout.as_deref())
-                {
+                if let Some(stdout) = system_out(failure.as_ref()) {
                     case.set_system_out(stdout);
                 }
                 if let Some(stderr) = output(failure.as_ref(), |failure| failure.stderr.as_deref())
@@ -155,7 +154,7 @@ fn rerun(verdict: Verdict, duration_ns: u64, failure: Option<&FailureDetail>) ->
         rerun.set_message(gist(&failure.message));
         rerun.set_description(description(failure));
     }
-    if let Some(stdout) = output(failure, |failure| failure.stdout.as_deref()) {
+    if let Some(stdout) = system_out(failure) {
         rerun.set_system_out(stdout);
     }
     if let Some(stderr) = output(failure, |failure| failure.stderr.as_deref()) {
@@ -231,6 +230,17 @@ fn description(failure: &FailureDetail) -> String {
     // Readers of XML drop what is white at its end.
     text.truncate(text.trim_end().len());
     text
+}
+
+/// The output of the failed command, and where its lab was kept.
+fn system_out(failure: Option<&FailureDetail>) -> Option<String> {
+    let stdout = output(failure, |failure| failure.stdout.as_deref());
+    let kept = failure.and_then(|failure| failure.kept.as_deref());
+    let kept = kept.map(|command| format!("kept: {}", sanitize(command)));
+    match (stdout, kept) {
+        (Some(stdout), Some(kept)) => Some(format!("{stdout}\n{kept}")),
+        (stdout, kept) => stdout.or(kept),
+    }
 }
 
 /// An output of the failed command, clean; nothing where there is none.

@@ -364,6 +364,7 @@ fn failed() -> FailureDetail {
                 format!("12.401003 error: {HOSTILE}"),
             ],
         }],
+        kept: Some(format!("attest shell --snapshot 3fa1b2c4 client{HOSTILE}")),
     }
 }
 

@@ -176,6 +176,21 @@ impl<W: Write> Terminal<W> {
                 let what = text.split(" (").next().unwrap_or(text);
                 self.once(format!("{faint}{}{faint:#}\n", sanitize(what)))
             }
+            EventKind::LabSaved {
+                lab,
+                point,
+                duration_ns,
+            } => {
+                let (lab, took) = (sanitize(lab), duration(*duration_ns));
+                let what = match point.as_str() {
+                    "ready" => "booted".to_owned(),
+                    set_up => format!("{} done", sanitize(set_up)),
+                };
+                let later = "later runs go on from there";
+                self.once(format!(
+                    "{faint}{lab}: {what} in {took} and saved; {later}{faint:#}\n"
+                ))
+            }
             EventKind::Warning { message } => {
                 let about = machine.map(|name| format!("{name}: ")).unwrap_or_default();
                 format!(

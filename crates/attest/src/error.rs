@@ -121,6 +121,24 @@ pub enum Error {
     /// What keeps snapshots failed.
     #[error("the snapshots cannot be used")]
     Snapshots(#[source] Box<attest_image::store::SnapshotError>),
+    /// There is no lab of such a name that was kept of a failed test, or there are more.
+    #[error("{} is kept of a failed test as `{name}`; {}", if *count == 0 { "no lab" } else { "more than one lab" }, known_text(known))]
+    UnknownKept {
+        /// As asked for.
+        name: String,
+        /// How many have such a name.
+        count: usize,
+        /// Those that there are, with what they are of.
+        known: Vec<String>,
+    },
+    /// A lab that was kept of a failed test cannot go on: what it needs is not what it was.
+    #[error("the lab that was kept as `{name}` cannot go on here: {reason}")]
+    KeptElsewhere {
+        /// Its name.
+        name: String,
+        /// What is other than it was.
+        reason: String,
+    },
     /// A machine cannot be saved as it is now.
     #[error("{machine}: it cannot be saved: {reason}")]
     Unsavable {
@@ -461,6 +479,13 @@ impl Error {
         }
         detail
     }
+}
+
+fn known_text(known: &[String]) -> String {
+    if known.is_empty() {
+        return "none is kept: `attest run --keep failed` keeps them".to_owned();
+    }
+    format!("there are: {}", known.join("; "))
 }
 
 /// `exit code 3` or `signal 9`.

@@ -76,5 +76,5 @@ pub use life::Session;
 pub use machine::Machine;
 pub use recorder::{EventStream, Recorder};
 pub use runtime::{Run, wait_all};
-pub use snapshot::{MachineSnapshot, Snapshot, SnapshotUse};
+pub use snapshot::{MachineSnapshot, Snapshot, SnapshotUse, SnapshotUseError};
 pub use wait::{Met, Wait};

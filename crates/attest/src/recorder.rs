@@ -244,6 +244,11 @@ impl Recorder {
         *self.scope.test.lock().expect("not poisoned") = test.map(str::to_owned);
     }
 
+    /// The test that events belong to.
+    pub(crate) fn test(&self) -> Option<String> {
+        self.scope.test.lock().expect("not poisoned").clone()
+    }
+
     /// The test has to do with this unit.
     pub(crate) fn touch(&self, machine: &str, whose: Whose, unit: String) {
         let mut touched = self.scope.touched.lock().expect("not poisoned");

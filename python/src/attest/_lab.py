@@ -31,6 +31,7 @@ def lab(
     backend: str | None = None,
     output: str | os.PathLike[str] | None = None,
     start: bool = True,
+    snapshots: str | None = None,
     session: Session | None = None,
 ) -> Lab:
     """Makes the lab of a manifest.
@@ -38,7 +39,9 @@ def lab(
     ``manifest`` is the path of an ``attest.toml``, or of the directory that holds one (the
     current directory). ``backend`` takes the place of the manifest's backends, such as ``"qemu"``;
     ``output`` is the directory of results (attest makes one by default). The machines have booted
-    and are ready when this returns, unless ``start`` is false.
+    and are ready when this returns, unless ``start`` is false. They go on from where an equal lab
+    had booted before, where it was saved: ``snapshots="never"`` lets them boot, ``"rebuild"`` saves
+    them anew (otherwise, as ``ATTEST_SNAPSHOTS`` says).
 
     The lab has an ``attest`` of its own unless a ``session`` is given. It ends with `Lab.close`,
     at the end of ``with``, or with this process.
@@ -51,6 +54,8 @@ def lab(
     params: dict[str, Any] = {"manifest": os.path.abspath(os.fspath(manifest)), "start": start}
     if backend is not None:
         params["backend"] = backend
+    if snapshots is not None:
+        params["snapshots"] = snapshots
     if output is not None:
         params["output"] = os.path.abspath(os.fspath(output))
     try:

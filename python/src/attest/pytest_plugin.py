@@ -41,6 +41,8 @@ MANIFEST = "attest.toml"
 #: How many of a console's last lines are part of a report.
 TAIL = 60
 
+#: What the marker `lab` takes by name.
+_OPTIONS = {"manifest", "shared", "backend", "start", "snapshots", "setup"}
 _SCOPES: dict[str, Any] = {
     "class": pytest.Class,
     "module": pytest.Module,
@@ -73,8 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Says which markers there are."""
     config.addinivalue_line(
         "markers",
-        "lab(manifest, shared=None, backend=None, start=True, setup=None): the lab of a test; "
-        "shared: class, module, package or session; setup: a function of a lab, which is called "
+        "lab(manifest, shared=None, backend=None, start=True, snapshots=None, setup=None): the "
+        "lab of a test; shared: class, module, package or session; setup: a function of a lab, which is called "
         "once for those who share (by default those of a module), and each test has a fork",
     )
     config.stash[_LABS] = Labs(config)
@@ -95,11 +97,11 @@ class Wanted:
         options: dict[str, Any] = {}
         # The nearest marker comes first, and what it leaves open the next one may say.
         for marker in node.iter_markers("lab"):
-            unknown = set(marker.kwargs) - {"manifest", "shared", "backend", "start", "setup"}
+            unknown = set(marker.kwargs) - _OPTIONS
             if unknown or len(marker.args) > 1:
                 raise pytest.UsageError(
-                    f"{node.nodeid}: the marker lab() takes a manifest, shared=, backend=, start= "
-                    f"and setup=, not {', '.join(sorted(unknown) or map(str, marker.args))}"
+                    f"{node.nodeid}: the marker lab() takes a manifest, shared=, backend=, start=, "
+                    f"snapshots= and setup=, not {', '.join(sorted(unknown) or map(str, marker.args))}"
                 )
             options = {**marker.kwargs, **options}
             if manifest is None and marker.args:
@@ -112,6 +114,7 @@ class Wanted:
         self.shared: str | None = options.get("shared") or (self.setup and "module")
         self.backend: str | None = options.get("backend")
         self.start: bool = bool(options.get("start", True))
+        self.snapshots: str | None = options.get("snapshots")
         if self.shared is not None and self.shared not in _SCOPES:
             raise pytest.UsageError(
                 f"{node.nodeid}: lab(shared={self.shared!r}): it is one of {', '.join(_SCOPES)}"
@@ -123,7 +126,7 @@ class Wanted:
 
     def key(self, scope: pytest.Item | pytest.Collector) -> tuple[object, ...]:
         """What two tests must have in common to share a lab."""
-        return (scope.nodeid, self.manifest, self.backend, self.start, self.setup)
+        return (scope.nodeid, self.manifest, self.backend, self.start, self.snapshots, self.setup)
 
 
 def _beside(node: pytest.Item, path: str | os.PathLike[str]) -> Path:
@@ -177,6 +180,7 @@ class Labs:
             backend=self._config.getoption("--attest-backend") or wanted.backend,
             output=None if output is None else os.path.join(output, self._directory(name)),
             start=wanted.start,
+            snapshots=wanted.snapshots,
             session=self._session,
         )
 

@@ -16,13 +16,7 @@ const CHUNK: usize = 32 * 1024;
 
 pub(crate) fn run(arguments: &Exec, verbosity: &Verbosity) -> CommandResult {
     super::runtime()?.block_on(async {
-        let session = LabSession::boot(
-            &arguments.manifest,
-            Some(&arguments.machine),
-            &arguments.lab,
-            verbosity,
-        )
-        .await?;
+        let session = LabSession::open(&arguments.place, Some(&arguments.machine), verbosity).await?;
         let mut interrupted = interrupt::watch_signals().map_err(|error| Failure::infrastructure(error.to_string()))?;
         let status = tokio::select! {
             status = talk(&session.machine, arguments) => status,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use attest::Recorder;
-use attest::run::{Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection};
+use attest::run::{
+    Keep, Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection,
+};
 use attest::schedule::History;
 use attest_report::{JsonLines, Junit, Readers};
 
@@ -60,7 +62,7 @@ pub(crate) fn run(
             cache: arguments.lab.cache.clone(),
             interrupted,
             scripts: Some(scripts),
-            options: options(&arguments.schedule, history),
+            options: options(arguments, history),
         };
         let code = run.run(selection).await;
         let written = pumping.await.expect("readers do not panic");
@@ -87,7 +89,8 @@ fn history(arguments: &arguments::Run) -> Result<History, Failure> {
         .unwrap_or_default())
 }
 
-fn options(schedule: &arguments::Schedule, history: History) -> Options {
+fn options(arguments: &arguments::Run, history: History) -> Options {
+    let schedule = &arguments.schedule;
     let usual = Options::default();
     Options {
         jobs: schedule.jobs.unwrap_or(usual.jobs),
@@ -100,6 +103,11 @@ fn options(schedule: &arguments::Schedule, history: History) -> Options {
         },
         fail_fast: schedule.fail_fast,
         history,
+        snapshots: arguments.saved.snapshots(),
+        keep: match arguments.keep {
+            None | Some(arguments::Keep::Never) => Keep::Never,
+            Some(arguments::Keep::Failed) => Keep::Failed,
+        },
     }
 }
 

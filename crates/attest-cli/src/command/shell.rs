@@ -23,13 +23,8 @@ pub(crate) fn run(arguments: &Shell, verbosity: &Verbosity) -> CommandResult {
     }
     let runtime = super::runtime()?;
     let code = runtime.block_on(async {
-        let session = LabSession::boot(
-            &arguments.manifest,
-            arguments.machine.as_deref(),
-            &arguments.lab,
-            verbosity,
-        )
-        .await?;
+        let session =
+            LabSession::open(&arguments.place, arguments.machine.as_deref(), verbosity).await?;
         let status = attach(&session.machine).await;
         session.end().await;
         status.map(super::exit_code)

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::entries::CacheEntry;
 use super::lease::Lease;
 use super::lock::Lock;
 use super::seal::{Seal, seal, sync};
@@ -68,6 +69,11 @@ impl Cache {
     /// The entry of this kind under this key, where it is there.
     pub(crate) fn take(&self, kind: &str, key: blake3::Hash) -> Result<Option<Lease>, ImageError> {
         Lease::take(&self.place_of(kind, key))
+    }
+
+    /// An entry that was listed, where it is still there.
+    pub(crate) fn take_listed(&self, entry: &CacheEntry) -> Result<Option<Lease>, ImageError> {
+        Lease::take(&self.directory().join(&entry.name))
     }
 
     /// Whether somebody may be making or removing it, or was killed over that.

@@ -210,6 +210,27 @@ impl SnapshotStore {
         Ok((None, found))
     }
 
+    /// A snapshot that was listed; nothing where it is gone meanwhile. `progress` hears how far it is, where it has
+    /// to be read.
+    ///
+    /// # Errors
+    /// As for [`SnapshotStore::find`].
+    pub fn take(
+        &self,
+        entry: &CacheEntry,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Option<Trust>, SnapshotError> {
+        let directory = parent(&entry.path);
+        let mut places = self.places();
+        let Some(place) = places.find(|place| place.cache.directory() == directory) else {
+            return Ok(None);
+        };
+        match place.cache.take_listed(entry)? {
+            Some(lease) => Ok(Some(place.cache.trusted(lease, progress)?)),
+            None => Ok(None),
+        }
+    }
+
     /// The snapshot under this key, or the making of it, in the place that suits what it is
     /// expected to take. While another makes the same, this waits, and `progress` hears of it.
     ///

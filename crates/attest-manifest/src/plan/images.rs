@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::FilePlan;
 use super::planner::{Planner, shortened};
 use crate::model::{Debian, ImageDefinition, Kernel, Profile, RootFormat, Units, User};
@@ -17,7 +19,7 @@ pub(super) const BARE: &str = "bare";
 const ID_MAX: u32 = u32::MAX - 1;
 
 /// A system, ready to be built, or ready-made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SystemPlan {
     /// As in the manifest.
     pub name: String,
@@ -44,7 +46,7 @@ pub struct SystemPlan {
 }
 
 /// Where a system comes from. Paths are absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SourcePlan {
     /// `mmdebstrap`.
     Debian(DebianPlan),
@@ -61,7 +63,7 @@ pub enum SourcePlan {
 }
 
 /// A Debian.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebianPlan {
     /// The release's name.
     pub suite: String,
@@ -74,7 +76,7 @@ pub struct DebianPlan {
 }
 
 /// Which kernel a system runs on in a virtual machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KernelPlan {
     /// The host's, or one that is fetched.
     #[default]

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Accelerator, Backend, CopyOnWrite, Isolation, MachineType};
 pub use groups::{MachineGroup, MachineUse};
@@ -62,7 +63,7 @@ impl LabPlan {
 }
 
 /// How long things may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimeoutPlan {
     /// From the start of a machine until its agent answers.
     pub boot: Duration,
@@ -89,7 +90,7 @@ impl Default for TimeoutPlan {
 }
 
 /// An Ethernet segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkPlan {
     /// As in the manifest.
     pub name: String,
@@ -102,7 +103,7 @@ pub struct NetworkPlan {
 }
 
 /// A machine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MachinePlan {
     /// Its host name.
     pub name: String,
@@ -141,18 +142,19 @@ pub struct MachinePlan {
 }
 
 /// What a machine boots.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ImagePlan {
     /// What a virtual machine's processor begins with.
     pub kernel: KernelPlan,
     /// Absolute path of an initramfs of the user's own.
     pub initrd: Option<PathBuf>,
     /// The system; `None`: the built-in bare guest.
+    #[serde(with = "shared")]
     pub system: Option<Arc<SystemPlan>>,
 }
 
 /// A host that runs already.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SshPlan {
     /// Name, address, or alias.
     pub host: String,
@@ -167,7 +169,7 @@ pub struct SshPlan {
 }
 
 /// A network card.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CardPlan {
     /// The network's name.
     pub network: String,
@@ -179,7 +181,7 @@ pub struct CardPlan {
 }
 
 /// A file to put into a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilePlan {
     /// Absolute path in the machine.
     pub path: PathBuf,
@@ -190,7 +192,7 @@ pub struct FilePlan {
 }
 
 /// What is in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileContent {
     /// This text.
     Text(String),
@@ -199,7 +201,7 @@ pub enum FileContent {
 }
 
 /// A disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskPlan {
     /// What is on it.
     pub content: DiskContent,
@@ -208,7 +210,7 @@ pub struct DiskPlan {
 }
 
 /// What is on a disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DiskContent {
     /// Nothing; this many bytes of zeros.
     Empty(u64),
@@ -431,4 +433,24 @@ pub enum WaitTarget {
     },
     /// A regular expression for the console's output.
     Console(String),
+}
+
+/// What machines share is written with each of them.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Arc<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
+    }
 }

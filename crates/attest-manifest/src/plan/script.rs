@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
 use super::{ImagePlan, MachinePlan};
 use crate::model::{Accelerator, Backend, CopyOnWrite, MachineType};
 
 /// A machine by a start script of its own. All paths are absolute.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptPlan {
     /// A program with its arguments, for `sh -c`.
     pub command: String,

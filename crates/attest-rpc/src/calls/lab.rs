@@ -35,18 +35,24 @@ pub(crate) async fn open(
         recorder: session.recorder().clone(),
         output: output.into_path(),
         cache: None,
-        snapshots: SnapshotUse::default(),
+        snapshots: asked
+            .snapshots
+            .as_deref()
+            .map_or(Ok(SnapshotUse::default()), snapshots)?,
     };
-    let lab = Lab::create(plan, context).await?;
-    // The session has it before it boots: whoever gives the call up can still close it.
+    // One that is given up over this ends with the call.
+    let lab = if asked.start {
+        Lab::boot(plan, Some(context)).await?
+    } else {
+        Lab::create(plan, context).await?
+    };
     let number = session.add(lab.clone());
-    if asked.start
-        && let Err(error) = lab.start_all().await
-    {
-        session.take_lab(number)?.shutdown().await;
-        return Err(error.into());
-    }
     Ok(lab_info(number, &lab))
+}
+
+fn snapshots(name: &str) -> Result<SnapshotUse, RpcError> {
+    name.parse()
+        .map_err(|error| RpcError::usage(format!("`snapshots`: {error}")))
 }
 
 fn backend(name: &str) -> Result<Backend, RpcError> {

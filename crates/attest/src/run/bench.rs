@@ -10,7 +10,7 @@ use attest_vmm::BoxFuture;
 use serde_json::Value;
 
 use super::engine::{Attempt, Bench};
-use super::judge::{Judged, judge};
+use super::judge::Judged;
 use super::labs::{self, Labs, Provided};
 use super::script_test::{self, ScriptPart};
 use super::select::SelectedTest;
@@ -29,6 +29,7 @@ pub(super) struct LabBench {
     cache: Option<PathBuf>,
     /// The run's own: Rust tests make theirs in it.
     output: PathBuf,
+    snapshots: SnapshotUse,
     broken: Mutex<Vec<Broken>>,
 }
 
@@ -104,8 +105,12 @@ impl Bench for LabBench {
                     if let Some(skipped) = self.remember(attempt, &error) {
                         return skipped;
                     }
-                    let lab = place.as_ref().map(|place| &place.lab);
-                    judge(Err(error), lab, ran.duration()).await
+                    let duration = ran.duration();
+                    let failure = match place {
+                        Some(place) => self.labs.detail_on(&place.lab, &error).await,
+                        None => error.detail(),
+                    };
+                    Judged::not_passed(&error, failure, duration)
                 }
             }
         })
@@ -122,11 +127,17 @@ impl Bench for LabBench {
 }
 
 impl LabBench {
-    pub(super) fn new(labs: Labs, cache: Option<PathBuf>, output: PathBuf) -> Self {
+    pub(super) fn new(
+        labs: Labs,
+        cache: Option<PathBuf>,
+        output: PathBuf,
+        snapshots: SnapshotUse,
+    ) -> Self {
         Self {
             labs,
             cache,
             output,
+            snapshots,
             broken: Mutex::default(),
         }
     }
@@ -206,7 +217,7 @@ impl LabBench {
             recorder: attempt.recorder.clone(),
             output,
             cache: self.cache.clone(),
-            snapshots: SnapshotUse::default(),
+            snapshots: self.snapshots,
         };
         self.labs.provide(stage, context).await
     }
@@ -240,7 +251,12 @@ impl LabBench {
         ran.start();
         let limit = Limit::of_test(longest).or_before(ran.run);
         let mut interrupted = self.labs.interrupted.clone();
-        let work = rust_test::run(test, self.output.clone(), attempt.recorder.clone());
+        let told = rust_test::Told {
+            output: self.output.clone(),
+            snapshots: self.snapshots,
+            keep: self.labs.keep(),
+        };
+        let work = rust_test::run(test, told, attempt.recorder.clone());
         tokio::select! {
             outcome = tokio::time::timeout_at(limit.at, work) => {
                 outcome.map_err(|_| limit.passed(attempt.recorder))?
@@ -328,7 +344,7 @@ mod tests {
     /// Tests find out, one after the other; gives what is told of each.
     fn told(failures: &[(Case, Option<usize>, bool)]) -> Vec<Option<String>> {
         let labs = Labs::new(None, watch::channel(false).1);
-        let bench = LabBench::new(labs, None, PathBuf::from("/out"));
+        let bench = LabBench::new(labs, None, PathBuf::from("/out"), SnapshotUse::Never);
         let recorder = Recorder::silent();
         let each = failures.iter().map(|(case, set_ups, is_last)| {
             let source = Source::new(Arc::clone(&case.test.stage().plan));

@@ -28,6 +28,15 @@ impl Judged {
         }
     }
 
+    /// It began, and did not pass.
+    pub(crate) fn not_passed(error: &Error, failure: FailureDetail, duration: Duration) -> Self {
+        Self {
+            verdict: error.verdict(),
+            failure: Some(failure),
+            duration,
+        }
+    }
+
     /// It did not begin, with why.
     pub(crate) fn not_begun(verdict: Verdict, message: String) -> Self {
         let failure = FailureDetail {
@@ -46,16 +55,11 @@ pub(crate) async fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Dura
     let Err(error) = outcome else {
         return Judged::passed(duration);
     };
-    let verdict = error.verdict();
     let failure = match lab {
         Some(lab) => detail_on(lab, &error).await,
         None => error.detail(),
     };
-    Judged {
-        verdict,
-        failure: Some(failure),
-        duration,
-    }
+    Judged::not_passed(&error, failure, duration)
 }
 
 /// What is known of an error that happened on a lab, with what the machines said last.

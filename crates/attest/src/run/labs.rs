@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::judge::detail_on;
 use super::levels::{self, Levels};
+use super::options::Keep;
 use super::script_test::{self, ScriptPart, ScriptRunner};
 use super::stage::{Stage, StageKind, StageSetup};
 use super::{steps, usage};
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::schedule::Usage;
-use crate::snapshot::MemoryUse;
+use crate::snapshot::{FailedLabs, MemoryUse};
 
 /// Makes labs for tests.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Labs {
     /// Becomes true when the user wants an orderly stop.
     pub(super) interrupted: watch::Receiver<bool>,
     levels: Levels,
+    /// Keeps labs of failed tests, where that is wanted.
+    pub(super) failed: Option<FailedLabs>,
 }
 
 /// A lab in the state that a test begins from.
@@ -44,6 +47,7 @@ impl Labs {
             scripts,
             interrupted,
             levels: Levels::default(),
+            failed: None,
         }
     }
 
@@ -79,10 +83,28 @@ impl Labs {
         if matches!(error, Error::Stage { .. }) {
             return error;
         }
-        let detail = detail_on(lab, &error).await;
+        let detail = match set_ups {
+            // What never came up cannot be saved, either.
+            None => detail_on(lab, &error).await,
+            Some(_) => self.detail_on(lab, &error).await,
+        };
         end(lab).await;
         let setup = set_ups.map(|place| &stage.setups[place]);
         failed(named(detail, setup), &error, set_ups)
+    }
+
+    /// What is known of an error that happened on a lab which was up. It is kept first, where that is wanted: what is
+    /// asked of its machines then would change them.
+    pub(super) async fn detail_on(&self, lab: &Lab, error: &Error) -> FailureDetail {
+        let kept = match &self.failed {
+            Some(failed) => failed.keep(lab, error).await,
+            None => None,
+        };
+        let detail = detail_on(lab, error).await;
+        FailureDetail {
+            kept: kept.or(detail.kept),
+            ..detail
+        }
     }
 
     async fn forked(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
@@ -97,6 +119,14 @@ impl Labs {
             }
         };
         Ok(Provided { lab, value })
+    }
+
+    /// Whether they are kept.
+    pub(super) fn keep(&self) -> Keep {
+        match self.failed {
+            Some(_) => Keep::Failed,
+            None => Keep::Never,
+        }
     }
 
     pub(super) fn levels(&self) -> &Levels {

@@ -25,13 +25,14 @@ use tokio::sync::watch;
 
 use crate::recorder::Recorder;
 use crate::schedule::{Budget, History, Measured, Order, Usage, spare_memory};
+use crate::snapshot::FailedLabs;
 use bench::LabBench;
 use engine::{Ended, Engine};
 use job::{Job, Jobs};
 
 pub(crate) use judge::{Judged, judge};
 pub use labs::{Labs, Provided};
-pub use options::{Options, Repeat};
+pub use options::{Keep, Options, Repeat};
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
 pub(crate) use rust_function::guarded;
 pub use rust_function::{AnyError, RustSetup, SetupFunction};
@@ -43,6 +44,9 @@ pub use stage::{Stage, StageKind, StageSetup};
 
 /// Names the pipe to which a Rust test writes its events, for the run that started it.
 pub const EVENTS_VARIABLE: &str = "ATTEST_EVENTS";
+
+/// Says which labs are kept after their tests, as [`Keep`] is written.
+pub const KEEP_VARIABLE: &str = "ATTEST_KEEP";
 
 /// Gives a Rust test its time, in milliseconds, without the boot of its lab.
 pub const TIMEOUT_VARIABLE: &str = "ATTEST_TEST_TIMEOUT_MS";
@@ -122,10 +126,15 @@ impl Run {
     }
 
     fn engine(&self) -> Engine<LabBench> {
-        let labs = Labs::new(self.scripts.clone(), self.interrupted.clone());
+        let mut labs = Labs::new(self.scripts.clone(), self.interrupted.clone());
+        if self.options.keep == Keep::Failed {
+            labs.failed = Some(FailedLabs::new(self.cache.clone()));
+        }
         let output = self.output.path().to_owned();
+        let snapshots = self.options.snapshots;
+        let bench = LabBench::new(labs, self.cache.clone(), output, snapshots);
         Engine {
-            bench: Arc::new(LabBench::new(labs, self.cache.clone(), output)),
+            bench: Arc::new(bench),
             recorder: self.recorder.clone(),
             interrupted: self.interrupted.clone(),
             budget: Budget {

@@ -1,6 +1,7 @@
 //! How the tests of a run are run.
 
 use crate::schedule::{History, Order, default_jobs};
+use crate::snapshot::SnapshotUse;
 
 /// How the tests of a run are run.
 #[derive(Debug, Clone)]
@@ -17,6 +18,30 @@ pub struct Options {
     pub fail_fast: bool,
     /// What earlier runs took.
     pub history: History,
+    /// Whether tests begin from labs that were saved before. Default: as `$ATTEST_SNAPSHOTS` says.
+    pub snapshots: SnapshotUse,
+    /// Which labs are kept after their tests. Default: none.
+    pub keep: Keep,
+}
+
+/// Which labs are kept after their tests, for somebody to look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// None.
+    #[default]
+    Never,
+    /// Those of tests that fail, or run out of time, or whose lab breaks: each as it was at that moment.
+    Failed,
+}
+
+impl Keep {
+    /// As one writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// How often all tests are run.
@@ -43,6 +68,8 @@ impl Default for Options {
             repeat: Repeat::Once,
             fail_fast: false,
             history: History::default(),
+            snapshots: SnapshotUse::default(),
+            keep: Keep::Never,
         }
     }
 }

@@ -11,9 +11,12 @@ use attest_events::{Event, EventKind, FailureDetail, Verdict};
 use attest_manifest::{RustTestPlan, RustTestSource};
 
 use super::judge::Judged;
-use super::{EVENTS_VARIABLE, OUTPUT_VARIABLE, SelectedTest, TIMEOUT_VARIABLE};
+use super::{
+    EVENTS_VARIABLE, KEEP_VARIABLE, Keep, OUTPUT_VARIABLE, SelectedTest, TIMEOUT_VARIABLE,
+};
 use crate::error::{Error, Result};
 use crate::recorder::Recorder;
+use crate::snapshot::{SNAPSHOTS_VARIABLE, SnapshotUse};
 
 /// Bytes of a test's own output that its report shows.
 const SHOWN: usize = 32 * 1024;
@@ -95,12 +98,16 @@ pub(super) fn list(binary: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
+/// What a test is told by its environment.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) output: PathBuf,
+    pub(super) snapshots: SnapshotUse,
+    pub(super) keep: Keep,
+}
+
 /// Run one test in a process of its own; its events become ours.
-pub(super) async fn run(
-    test: &SelectedTest,
-    output: PathBuf,
-    recorder: Recorder,
-) -> Result<Judged> {
+pub(super) async fn run(test: &SelectedTest, told: Told, recorder: Recorder) -> Result<Judged> {
     let (binary, name) = test.rust_test();
     let began = Instant::now();
     let failed = {
@@ -119,7 +126,9 @@ pub(super) async fn run(
     command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(EVENTS_VARIABLE, events_path)
-        .env(OUTPUT_VARIABLE, &output)
+        .env(OUTPUT_VARIABLE, &told.output)
+        .env(SNAPSHOTS_VARIABLE, told.snapshots.name())
+        .env(KEEP_VARIABLE, told.keep.name())
         .env(TIMEOUT_VARIABLE, test.timeout.as_millis().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::os::fd::OwnedFd::from(both)))
@@ -137,15 +146,13 @@ pub(super) async fn run(
         .await
         .map_err(Error::io("waiting for a test"))?;
     drop(events_end);
-    let told = reading_events.await.expect("reading events does not panic");
+    let verdict = reading_events.await.expect("reading events does not panic");
     let said = reading_text.await.expect("reading output does not panic");
-    Ok(judge(status, told, said, began.elapsed()))
+    Ok(judge(status, verdict, said, began.elapsed()))
 }
 
-type Told = Option<Judged>;
-
 /// Pass the events on, but the verdict: that is the run's to say.
-fn read_events(events: impl BufRead, recorder: &Recorder, offset: u64) -> Told {
+fn read_events(events: impl BufRead, recorder: &Recorder, offset: u64) -> Option<Judged> {
     let mut told = None;
     for line in events.lines().map_while(std::result::Result::ok) {
         let Ok(event) = serde_json::from_str::<Event>(&line) else {
@@ -182,7 +189,7 @@ fn read_text(mut text: impl Read) -> String {
     crate::command::end_of(&kept, SHOWN)
 }
 
-fn judge(status: ExitStatus, told: Told, text: String, elapsed: Duration) -> Judged {
+fn judge(status: ExitStatus, told: Option<Judged>, text: String, elapsed: Duration) -> Judged {
     // A plain `#[test]` of the same binary tells nothing but its status.
     let untold = |verdict| Judged {
         verdict,

@@ -1,11 +1,12 @@
 //! Snapshots that are kept: a lab boots once, and later ones go on from there.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use attest_events::{EventKind, Phase};
+use attest_events::{EventKind, Phase, nanoseconds};
 use attest_image::store::{SnapshotError, SnapshotSettings, SnapshotStore};
 use attest_image::{Lease, Unfinished, Wanted as WantedEntry};
 use attest_manifest::LabPlan;
@@ -23,7 +24,7 @@ use crate::runtime::wait_all;
 use crate::systemd::Whose;
 
 /// Names in the environment what is done with snapshots where nothing else says so: `auto`, `never` or `rebuild`.
-const VARIABLE: &str = "ATTEST_SNAPSHOTS";
+pub(crate) const VARIABLE: &str = "ATTEST_SNAPSHOTS";
 
 /// Whether labs go on from where equal ones had booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,35 @@ pub enum SnapshotUse {
 impl Default for SnapshotUse {
     /// As `$ATTEST_SNAPSHOTS` says: `never`, `rebuild`, or else [`SnapshotUse::Auto`].
     fn default() -> Self {
-        match std::env::var(VARIABLE).as_deref() {
-            Ok("never") => Self::Never,
-            Ok("rebuild") => Self::Rebuild,
-            _ => Self::Auto,
+        let said = std::env::var(VARIABLE).ok();
+        let said = said.and_then(|said| said.parse().ok());
+        said.unwrap_or(Self::Auto)
+    }
+}
+
+/// A word that says nothing about the use of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no use of snapshots; write `auto`, `never` or `rebuild`")]
+pub struct SnapshotUseError(String);
+
+impl SnapshotUse {
+    /// As one writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Never => "never",
+            Self::Rebuild => "rebuild",
         }
+    }
+}
+
+impl FromStr for SnapshotUse {
+    type Err = SnapshotUseError;
+
+    fn from_str(text: &str) -> Result<Self, SnapshotUseError> {
+        let all = [Self::Auto, Self::Never, Self::Rebuild];
+        let named = all.into_iter().find(|each| each.name() == text);
+        named.ok_or_else(|| SnapshotUseError(text.to_owned()))
     }
 }
 
@@ -186,6 +211,7 @@ impl Keeper {
                     store: Arc::clone(&self.store),
                     fields: fields.clone(),
                     recorder: recorder.clone(),
+                    began: Instant::now(),
                 };
                 ("boot", reason, Wanted::Make(making))
             }
@@ -246,12 +272,12 @@ impl Keeper {
     }
 }
 
-fn warn(recorder: &Recorder, error: &SnapshotError) {
+pub(super) fn warn(recorder: &Recorder, error: &SnapshotError) {
     let message = crate::chain(error);
     recorder.record(EventKind::Warning { message });
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::task::spawn_blocking(work).await;
     done.expect("the work of snapshots does not panic")
 }
@@ -259,10 +285,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// A snapshot that is being made, to be kept.
 #[derive(Debug)]
 pub(crate) struct Making {
-    unfinished: Unfinished,
-    store: Arc<SnapshotStore>,
-    fields: Fields,
-    recorder: Recorder,
+    pub(super) unfinished: Unfinished,
+    pub(super) store: Arc<SnapshotStore>,
+    pub(super) fields: Fields,
+    pub(super) recorder: Recorder,
+    pub(super) began: Instant,
 }
 
 impl Making {
@@ -276,9 +303,15 @@ impl Making {
         let inner = Arc::clone(&snapshot.inner);
         let (lab_name, point) = (lab.shared.plan.name.clone(), point.to_owned());
         let recorder = self.recorder.clone();
+        let duration_ns = nanoseconds(self.began.elapsed());
         let writing = tokio::task::spawn_blocking(move || {
-            if let Err(error) = self.write(&inner, &lab_name, &point, &value) {
-                warn(&recorder, &error);
+            match self.write(&inner, &lab_name, &point, &value) {
+                Ok(()) => recorder.record(EventKind::LabSaved {
+                    lab: lab_name,
+                    point,
+                    duration_ns,
+                }),
+                Err(error) => warn(&recorder, &error),
             }
         });
         let kept = Kept {
@@ -288,7 +321,7 @@ impl Making {
         *lab.shared.kept.lock().expect("not poisoned") = Some(kept);
     }
 
-    fn write(
+    pub(super) fn write(
         self,
         inner: &Inner,
         lab: &str,
@@ -384,7 +417,7 @@ async fn systems_up(lab: &Lab) {
 
 impl Inner {
     /// It stays where it is kept as long as this.
-    fn hold(&self, lease: Lease) {
+    pub(super) fn hold(&self, lease: Lease) {
         // There is one at most.
         let _ = self.lease.set(lease);
     }

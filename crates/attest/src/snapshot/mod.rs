@@ -1,5 +1,6 @@
 //! Snapshots: machines as they were at one instant, and what goes on from there any number of times.
 
+mod failed;
 mod fields;
 mod files;
 mod go_on;
@@ -11,10 +12,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+pub(crate) use self::failed::FailedLabs;
 pub(crate) use self::fields::{Fields, SetupKey};
 pub(crate) use self::go_on::MemoryUse;
-pub use self::kept::SnapshotUse;
+pub(crate) use self::kept::VARIABLE as SNAPSHOTS_VARIABLE;
 pub(crate) use self::kept::{Keeper, Kept, Making, Wanted, booted};
+pub use self::kept::{SnapshotUse, SnapshotUseError};
 use attest_events::Phase;
 use attest_image::Lease;
 use attest_manifest::LabPlan;

@@ -53,6 +53,7 @@ struct Snapshots;
 impl Sort for Snapshots {
     const COLUMNS: &'static [Column] = &[
         Column::Left("LAB"),
+        Column::Left("POINT"),
         Column::Right("SIZE"),
         Column::Left("USED"),
         Column::Left("WHERE"),
@@ -63,6 +64,7 @@ impl Sort for Snapshots {
         let place = entry.path.parent().unwrap_or(&entry.path);
         vec![
             text(&about["lab"]),
+            text(&about["point"]),
             size(entry.bytes),
             used(entry, now),
             place.display().to_string(),
