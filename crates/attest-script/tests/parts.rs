@@ -54,7 +54,7 @@ async fn lab(directory: &Path) -> Option<Lab> {
         recorder: Recorder::silent(),
         output: directory.join("out"),
         cache: None,
-        snapshots: SnapshotUse::default(),
+        snapshots: SnapshotUse::Never,
     };
     let lab = Lab::create(plan, context).await.unwrap();
     lab.start_all().await.unwrap();

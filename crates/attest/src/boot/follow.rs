@@ -1,6 +1,7 @@
 //! Follows a machine that runs: its agent over all boots, and its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use attest_events::{EventKind, MachineEnding, Phase};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
@@ -14,6 +15,11 @@ use crate::error::Error;
 use crate::recorder::Recorder;
 use crate::session::{Ready, Session, State};
 use crate::setup;
+
+/// How far the clock of a guest that goes on may be from the host's: less than half of what is promised (50 ms).
+const CLOCK_ERROR: Duration = Duration::from_millis(20);
+/// How often it is set, at most: a host too busy for that is not waited for.
+const CLOCK_TRIES: usize = 8;
 
 /// How a machine begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,13 +102,23 @@ impl Follower {
     /// of, for others go on from the same.
     async fn wake_up(&self, link: &HostLink) -> Result<(), Option<Error>> {
         let fresh = setup::freshen(Setup::default());
-        let entropy = fresh.entropy.unwrap_or_else(|| Vec::new().into());
-        let (reseed, clock) = (
-            Request::Reseed(entropy),
-            Request::SetClock(setup::wall_clock_ns()),
-        );
-        let (reseeded, set) = tokio::join!(self.request(link, &reseed), self.request(link, &clock));
+        let reseed = Request::Reseed(fresh.entropy.unwrap_or_else(|| Vec::new().into()));
+        let (reseeded, set) = tokio::join!(self.request(link, &reseed), self.set_clock(link));
         reseeded.and(set)
+    }
+
+    /// The guest's clock is behind by no more than the request took. The first ones may take long, for the guest
+    /// has none of its memory at hand yet.
+    async fn set_clock(&self, link: &HostLink) -> Result<(), Option<Error>> {
+        for _ in 0..CLOCK_TRIES {
+            let asked = Instant::now();
+            let request = Request::SetClock(setup::wall_clock_ns());
+            self.request(link, &request).await?;
+            if asked.elapsed() <= CLOCK_ERROR {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// An end that was seen meanwhile stays.

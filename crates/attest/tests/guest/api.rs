@@ -1,8 +1,8 @@
 //! The faces of the API: attribute, builder, manifest, blocking calls.
 
-use attest::{Error, Lab, LabContext, Recorder, Run, SnapshotUse, wait_all};
+use attest::{Error, Lab, Run, wait_all};
 
-use crate::support::{one, text};
+use crate::support::{one, silent, text};
 
 const MANIFEST: &str = "../../examples/web/attest.toml";
 
@@ -62,12 +62,7 @@ async fn a_panic_fails_the_test(lab: Lab) {
 #[test]
 fn a_lab_of_a_program_ends_when_it_is_dropped() {
     let output = tempfile::tempdir().unwrap();
-    let context = LabContext {
-        recorder: Recorder::silent(),
-        output: output.path().to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    };
+    let context = silent(output.path());
     let lab = one().context(context).boot().run().unwrap();
     let unknown = lab.machine("b").unwrap_err();
     assert_eq!(unknown.to_string(), "no machine `b` in this lab; it has: a");
@@ -103,12 +98,7 @@ fn a_manifest_makes_a_lab_without_the_attribute() {
         .plan()
         .unwrap();
     let output = tempfile::tempdir().unwrap();
-    let context = LabContext {
-        recorder: Recorder::silent(),
-        output: output.path().to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    };
+    let context = silent(output.path());
     // Created, and only one of its machines started.
     let lab = Lab::create(plan, context).run().unwrap();
     let client = lab.machine("client").unwrap();

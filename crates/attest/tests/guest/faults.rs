@@ -5,23 +5,14 @@ use std::fs;
 use std::time::Duration;
 
 use attest::events::MachineEnding;
-use attest::{Error, Lab, LabBuilder, LabContext, Machine, Recorder, Result, SnapshotUse};
+use attest::{Error, Lab, LabBuilder, Machine, Result};
 
-use crate::support::{LONG, failed, one, one_with_arguments};
-
-fn context(output: &tempfile::TempDir) -> LabContext {
-    LabContext {
-        recorder: Recorder::silent(),
-        output: output.path().to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    }
-}
+use crate::support::{LONG, failed, one, one_with_arguments, silent};
 
 /// Boot a lab that cannot, and give its error and its console.
 async fn refused(builder: LabBuilder) -> (Error, String) {
     let output = tempfile::tempdir().unwrap();
-    let context = context(&output);
+    let context = silent(output.path());
     let error = failed(builder.context(context).boot().await);
     let console = fs::read(output.path().join("a.console.log")).unwrap();
     (error, String::from_utf8_lossy(&console).into_owned())
@@ -167,7 +158,7 @@ async fn a_vmm_that_is_killed_is_said_to_have_crashed(lab: Lab) -> Result<()> {
 #[tokio::test]
 async fn a_lab_process_that_is_killed_ends_everything() -> Result<()> {
     let output = tempfile::tempdir().unwrap();
-    let lab = one().context(context(&output)).boot().await?;
+    let lab = one().context(silent(output.path())).boot().await?;
     let a = lab.machine("a")?;
     let command = a.exec(["sleep", "1011"]).timeout(LONG).spawn().await?;
     let pid = rustix::process::Pid::from_raw(lab.pid().try_into().unwrap()).unwrap();

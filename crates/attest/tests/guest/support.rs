@@ -1,8 +1,9 @@
 //! What these tests share.
 
+use std::path::Path;
 use std::time::Duration;
 
-use attest::{Error, Lab, LabBuilder, Machine, Result};
+use attest::{Error, Lab, LabBuilder, LabContext, Machine, Recorder, Result, SnapshotUse};
 
 /// Far more than anything here takes, so that a hang fails with a message of ours.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
@@ -16,6 +17,16 @@ pub(crate) fn one() -> LabBuilder {
 pub(crate) fn one_with_arguments(arguments: &[&str]) -> LabBuilder {
     let arguments = arguments.iter().map(|&argument| argument.into()).collect();
     Lab::builder().machine_with("a", |machine| machine.kernel_arguments = arguments)
+}
+
+/// For a lab that boots, and whose events nobody reads.
+pub(crate) fn silent(output: &Path) -> LabContext {
+    LabContext {
+        recorder: Recorder::silent(),
+        output: output.to_owned(),
+        cache: None,
+        snapshots: SnapshotUse::Never,
+    }
 }
 
 /// The text that a shell command prints.

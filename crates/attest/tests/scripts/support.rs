@@ -35,7 +35,7 @@ impl Scene {
                 recorder,
                 output,
                 cache: None,
-                snapshots: SnapshotUse::default(),
+                snapshots: SnapshotUse::Never,
             },
             events,
         }

@@ -1,12 +1,9 @@
 //! What a snapshot holds, and what goes on from it.
 
-use attest::{Error, Lab, LabBuilder, Result, Run, wait_all};
+use attest::{Lab, Result};
 
-use crate::support::{LONG, failed, one, text};
-
-fn two() -> LabBuilder {
-    Lab::builder().network("lan").machine("a").machine("b")
-}
+use crate::support::{LONG, one, text};
+use crate::two;
 
 #[attest::test(lab = one())]
 async fn forks_begin_as_the_lab_was_and_have_nothing_in_common(lab: Lab) -> Result<()> {

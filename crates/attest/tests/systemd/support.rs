@@ -59,7 +59,7 @@ fn on_machine(
         recorder,
         output: directory.path().to_owned(),
         cache: None,
-        snapshots: SnapshotUse::default(),
+        snapshots: SnapshotUse::Never,
     };
     let work = async {
         let lab = Lab::create(file.plan()?, context).await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use attest::manifest::{Image, Machine, RootFormat};
-use attest::{Backend, Lab, LabBuilder, Result, Run};
+use attest::{Backend, Lab, LabBuilder, LabContext, Recorder, Result, Run, SnapshotUse};
 
 use crate::debian::debian;
 
@@ -28,8 +28,16 @@ pub(crate) fn debian_on(backend: Backend) -> impl FnOnce(&mut Machine) {
 
 /// Boot it, run the test, and end it in order.
 pub(crate) fn run(lab: LabBuilder, body: impl AsyncFnOnce(&Lab) -> Result<()>) {
+    let output = tempfile::tempdir().expect("a directory");
+    let context = LabContext {
+        recorder: Recorder::silent(),
+        output: output.path().to_owned(),
+        cache: None,
+        // What is tried is how it boots, and no other lab is like it.
+        snapshots: SnapshotUse::Never,
+    };
     let work = async {
-        let lab = lab.boot().await?;
+        let lab = lab.context(context).boot().await?;
         let ended = body(&lab).await;
         if ended.is_err() {
             for machine in lab.machines() {
