@@ -1,6 +1,6 @@
 //! Where tests meet their labs: one try of one test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -146,6 +146,15 @@ impl LabBench {
         Ok(None)
     }
 
+    fn context(&self, attempt: &Attempt<'_>, output: &Path) -> LabContext {
+        LabContext {
+            recorder: attempt.recorder.clone(),
+            output: output.to_owned(),
+            cache: self.cache.clone(),
+            snapshots: SnapshotUse::default(),
+        }
+    }
+
     /// Let the job have a lab where what the test wants was done, and give what the last returned.
     async fn at_its_stage(
         &self,
@@ -158,12 +167,7 @@ impl LabBench {
                 "the test's output directory {} cannot be made",
                 attempt.output.display()
             )))?;
-            let context = LabContext {
-                recorder: attempt.recorder.clone(),
-                output: attempt.output.to_owned(),
-                cache: self.cache.clone(),
-                snapshots: SnapshotUse::default(),
-            };
+            let context = self.context(attempt, attempt.output);
             let Provided { lab, value } = self.labs.provide(stage, context).await?;
             let setups = stage.setups.iter().cloned();
             let done = setups.map(|setup| (setup, value.clone())).collect();
@@ -211,13 +215,13 @@ impl LabBench {
 
     async fn rust(&self, attempt: &Attempt<'_>, ran: &mut Ran) -> Result<Judged> {
         let test = &attempt.case.test;
-        // It keeps its time itself. This ends one that does not.
         let timeouts = &attempt.source.plan.timeouts;
-        let longest = timeouts.boot + test.timeout + timeouts.shutdown;
+        let longest = timeouts.boot + test.timeout.max(timeouts.test) + timeouts.shutdown;
         ran.start();
-        let limit = Limit::of_test(longest).or_before(ran.run);
+        let limit = ran.run;
         let mut interrupted = self.labs.interrupted.clone();
-        let work = rust_test::run(test, self.output.clone(), attempt.recorder.clone());
+        let context = self.context(attempt, &self.output);
+        let work = rust_test::run(test, context, longest);
         tokio::select! {
             outcome = tokio::time::timeout_at(limit.at, work) => {
                 outcome.map_err(|_| limit.passed(attempt.recorder))?

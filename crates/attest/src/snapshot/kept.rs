@@ -22,7 +22,7 @@ use crate::runtime::wait_all;
 use crate::systemd::Whose;
 
 /// Names in the environment what is done with snapshots where nothing else says so: `auto`, `never` or `rebuild`.
-const VARIABLE: &str = "ATTEST_SNAPSHOTS";
+pub(crate) const SNAPSHOTS_VARIABLE: &str = "ATTEST_SNAPSHOTS";
 
 /// Whether labs go on from where equal ones had booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +35,21 @@ pub enum SnapshotUse {
     Rebuild,
 }
 
+impl SnapshotUse {
+    /// As the environment says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Never => "never",
+            Self::Rebuild => "rebuild",
+        }
+    }
+}
+
 impl Default for SnapshotUse {
     /// As `$ATTEST_SNAPSHOTS` says: `never`, `rebuild`, or else [`SnapshotUse::Auto`].
     fn default() -> Self {
-        match std::env::var(VARIABLE).as_deref() {
+        match std::env::var(SNAPSHOTS_VARIABLE).as_deref() {
             Ok("never") => Self::Never,
             Ok("rebuild") => Self::Rebuild,
             _ => Self::Auto,

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use self::fields::{Fields, SetupKey};
 pub(crate) use self::go_on::MemoryUse;
 pub use self::kept::SnapshotUse;
-pub(crate) use self::kept::{Keeper, Kept, Making, Wanted, booted};
+pub(crate) use self::kept::{Keeper, Kept, Making, SNAPSHOTS_VARIABLE, Wanted, booted};
 use attest_image::Lease;
 use attest_manifest::LabPlan;
 
