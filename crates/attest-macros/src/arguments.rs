@@ -4,7 +4,7 @@ use proc_macro2::Span;
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, ExprLit, Lit, LitStr, Meta, MetaNameValue, Path, Result, Token};
+use syn::{Error, Expr, ExprLit, Lit, LitStr, Meta, Path, Result, Token};
 
 use crate::Tokens;
 
@@ -58,7 +58,8 @@ pub(crate) struct Arguments {
 impl Arguments {
     pub(crate) fn parse(attribute: Attribute, arguments: Tokens) -> Result<Self> {
         let metas = Punctuated::<Meta, Token![,]>::parse_terminated.parse2(arguments)?;
-        let (mut beginning, mut snapshots) = (None, None);
+        let mut beginning = None;
+        let mut never_saved = false;
         for meta in &metas {
             let key = meta.path().get_ident().map(ToString::to_string);
             let key = key.unwrap_or_default();
@@ -76,8 +77,11 @@ impl Arguments {
                 return Err(Error::new_spanned(meta, message));
             };
             if key == "snapshots" {
-                once(&snapshots, pair)?;
-                snapshots = Some(never(&pair.value)?);
+                if never_saved {
+                    return Err(Error::new_spanned(pair, "it is there already"));
+                }
+                never(&pair.value)?;
+                never_saved = true;
                 continue;
             }
             if let Some(first) = &beginning {
@@ -95,7 +99,7 @@ impl Arguments {
         let default = || Beginning::Manifest(LitStr::new("attest.toml", Span::call_site()));
         Ok(Self {
             beginning: beginning.unwrap_or_else(default),
-            never_saved: snapshots.is_some(),
+            never_saved,
         })
     }
 
@@ -128,13 +132,6 @@ impl Arguments {
         } else {
             quote!(::core::option::Option::None)
         }
-    }
-}
-
-fn once<T>(before: &Option<T>, pair: &MetaNameValue) -> Result<()> {
-    match before {
-        None => Ok(()),
-        Some(_) => Err(Error::new_spanned(pair, "it is there already")),
     }
 }
 

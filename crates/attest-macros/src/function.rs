@@ -1,6 +1,8 @@
 //! The function that an attribute stands on.
 
-use quote::{ToTokens, quote};
+use proc_macro2::{Ident, Span};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Error, FnArg, ItemFn, Path, Result, ReturnType, Type};
 
 use crate::Tokens;
@@ -10,7 +12,7 @@ use crate::arguments::Attribute;
 pub(crate) struct Function {
     pub(crate) item: ItemFn,
     lab: Passed,
-    state: Option<Passed>,
+    state: Option<(Passed, Span)>,
 }
 
 /// How an argument is taken.
@@ -38,7 +40,7 @@ impl Function {
         let lab = passed(noun, lab)?;
         let state = match (inputs.next(), before) {
             (None, _) => None,
-            (Some(state), Some(_)) => Some(passed(noun, state)?),
+            (Some(state), Some(_)) => Some((passed(noun, state)?, state.span())),
             (Some(state), None) => {
                 let message = format!(
                     "a second argument is what a set-up returned: name the set-up, as `#[attest::{attribute}({key} = \
@@ -68,10 +70,13 @@ impl Function {
     /// The name for what the set-up before it returned, and the statement that reads it.
     pub(crate) fn state(&self, before: Option<&Path>) -> (Tokens, Tokens) {
         match (self.state, before) {
-            (Some(_), Some(before)) => (
-                quote!(value),
-                quote!(let state = ::attest::harness::state::<#before>(value)?;),
-            ),
+            (Some((_, place)), Some(before)) => {
+                let state = state_at(place);
+                (
+                    quote!(value),
+                    quote!(let #state = ::attest::harness::state::<#before>(value)?;),
+                )
+            }
             _ => (quote!(_), Tokens::new()),
         }
     }
@@ -80,7 +85,10 @@ impl Function {
     pub(crate) fn call(&self) -> Tokens {
         let name = &self.item.sig.ident;
         let lab = self.lab.argument(&quote!(lab));
-        let state = self.state.map(|passed| passed.argument(&quote!(state)));
+        let state = self.state.map(|(passed, place)| {
+            let state = state_at(place);
+            passed.argument(&quote!(#state))
+        });
         let arguments = [Some(lab), state].into_iter().flatten();
         let call = quote!(#name(#(#arguments),*));
         if self.item.sig.asyncness.is_some() {
@@ -90,13 +98,20 @@ impl Function {
         }
     }
 
-    /// The type that it returns.
+    /// The type of what it returns when all is well.
     pub(crate) fn returned(&self) -> Tokens {
         match &self.item.sig.output {
             ReturnType::Default => quote!(()),
-            ReturnType::Type(_, returned) => returned.to_token_stream(),
+            ReturnType::Type(_, returned) => quote_spanned! { returned.span() =>
+                <#returned as ::attest::harness::Outcome>::Value
+            },
         }
     }
+}
+
+/// A variable of ours; where its type is wrong, the argument is shown that it is for.
+fn state_at(place: Span) -> Ident {
+    Ident::new("state", place.resolved_at(Span::call_site()))
 }
 
 impl Passed {

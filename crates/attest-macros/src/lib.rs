@@ -149,7 +149,7 @@ fn setup_of(arguments: &Arguments, function: &Function) -> Tokens {
         #[allow(non_camel_case_types, dead_code)]
         #visibility enum #name {}
         impl ::attest::harness::Setup for #name {
-            type State = <#returned as ::attest::harness::Outcome>::Value;
+            type State = #returned;
             const NAME: &'static str =
                 ::core::concat!(::core::module_path!(), "::", ::core::stringify!(#name));
             const DEPTH: usize = #depth;

@@ -74,22 +74,26 @@ impl Chain {
         self
     }
 
-    fn stage(&self) -> Result<Stage> {
+    fn stage(self) -> Result<Stage> {
         let plan = self.source.plan()?;
         let timeout = plan.timeouts.test;
-        let setup = |&(name, function): &(&str, SetupFunction)| StageSetup {
+        let setup = |(name, function): (&str, SetupFunction)| StageSetup {
             name: name.to_owned(),
             timeout,
             kind: StageKind::Rust(RustSetup(function)),
         };
         Ok(Stage {
             plan: Arc::new(plan),
-            setups: self.setups.iter().map(setup).collect(),
+            setups: self.setups.into_iter().map(setup).collect(),
         })
     }
 }
 
 /// What `#[attest::setup]` makes of a function: a type of the same name, for what begins from there.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no set-up",
+    note = "write `#[attest::setup]` on its function"
+)]
 pub trait Setup {
     /// What it returns.
     type State: Serialize + DeserializeOwned;
@@ -103,6 +107,9 @@ pub trait Setup {
 }
 
 /// What a test or a set-up may return: nothing, or a result with any error.
+#[diagnostic::on_unimplemented(
+    message = "a test or a set-up returns `()` or a `Result`, not `{Self}`"
+)]
 pub trait Outcome {
     /// What it is when all is well.
     type Value;
@@ -164,7 +171,7 @@ pub fn run(
     snapshots: Option<SnapshotUse>,
     test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
 ) {
-    let judged = run_async(name, &chain, snapshots, test).run();
+    let judged = run_async(name, chain, snapshots, test).run();
     if let Some(failure) = judged.failure {
         show(&failure);
         panic!("{}", failure.message);
@@ -173,7 +180,7 @@ pub fn run(
 
 async fn run_async(
     name: &str,
-    chain: &Chain,
+    chain: Chain,
     snapshots: Option<SnapshotUse>,
     test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
 ) -> Judged {
@@ -209,7 +216,7 @@ async fn run_async(
 }
 
 async fn on_lab(
-    chain: &Chain,
+    chain: Chain,
     context: LabContext,
     test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
 ) -> Judged {

@@ -21,12 +21,21 @@
 //! }
 //! ```
 //!
-//! In tests, `#[attest::test]` boots the lab and shuts it down:
+//! In tests, `#[attest::test]` provides the lab and shuts it down; what several of them begin with is done once, by
+//! an `#[attest::setup]`:
 //!
 //! ```no_run
-//! #[attest::test(manifest = "examples/web/attest.toml")]
-//! async fn server_answers(lab: attest::Lab) -> attest::Result<()> {
-//!     lab.machine("server")?.wait_for_port(80).await?;
+//! #[attest::setup(manifest = "examples/web/attest.toml")]
+//! async fn serving(lab: &attest::Lab) -> attest::Result<u16> {
+//!     let server = lab.machine("server")?;
+//!     server.shell("httpd -p 8080 -h /etc").await?;
+//!     server.wait_for_port(8080).await?;
+//!     Ok(8080)
+//! }
+//!
+//! #[attest::test(setup = serving)]
+//! async fn server_answers(lab: attest::Lab, port: u16) -> attest::Result<()> {
+//!     lab.machine("client")?.shell(format!("wget -qO- http://server:{port}/hosts")).await?;
 //!     Ok(())
 //! }
 //! ```

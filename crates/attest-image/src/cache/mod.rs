@@ -31,7 +31,7 @@ use lock::Lock;
 use seal::DIGESTS;
 
 /// Names the cache directory.
-pub(crate) const CACHE_VARIABLE: &str = "ATTEST_CACHE";
+pub const CACHE_VARIABLE: &str = "ATTEST_CACHE";
 
 /// What is not finished ends with this.
 const UNFINISHED: &str = "new";

@@ -1,6 +1,6 @@
 //! Where tests meet their labs: one try of one test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -168,6 +168,15 @@ impl LabBench {
         Ok(None)
     }
 
+    fn context(&self, attempt: &Attempt<'_>, output: &Path) -> LabContext {
+        LabContext {
+            recorder: attempt.recorder.clone(),
+            output: output.to_owned(),
+            cache: self.cache.clone(),
+            snapshots: self.snapshots,
+        }
+    }
+
     /// Let the job have a lab where what the test wants was done, and give what the last returned.
     async fn at_its_stage(
         &self,
@@ -213,12 +222,7 @@ impl LabBench {
             "the test's output directory {} cannot be made",
             output.display()
         )))?;
-        let context = LabContext {
-            recorder: attempt.recorder.clone(),
-            output,
-            cache: self.cache.clone(),
-            snapshots: self.snapshots,
-        };
+        let context = self.context(attempt, &output);
         self.labs.provide(stage, context).await
     }
 
@@ -245,18 +249,13 @@ impl LabBench {
 
     async fn rust(&self, attempt: &Attempt<'_>, ran: &mut Ran) -> Result<Judged> {
         let test = &attempt.case.test;
-        // It keeps its time itself. This ends one that does not.
         let timeouts = &attempt.source.plan.timeouts;
-        let longest = timeouts.boot + test.timeout + timeouts.shutdown;
+        let longest = timeouts.boot + test.timeout.max(timeouts.test) + timeouts.shutdown;
         ran.start();
-        let limit = Limit::of_test(longest).or_before(ran.run);
+        let limit = ran.run;
         let mut interrupted = self.labs.interrupted.clone();
-        let told = rust_test::Told {
-            output: self.output.clone(),
-            snapshots: self.snapshots,
-            keep: self.labs.keep(),
-        };
-        let work = rust_test::run(test, told, attempt.recorder.clone());
+        let context = self.context(attempt, &self.output);
+        let work = rust_test::run(test, context, self.labs.keep(), longest);
         tokio::select! {
             outcome = tokio::time::timeout_at(limit.at, work) => {
                 outcome.map_err(|_| limit.passed(attempt.recorder))?

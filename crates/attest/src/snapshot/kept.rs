@@ -24,7 +24,7 @@ use crate::runtime::wait_all;
 use crate::systemd::Whose;
 
 /// Names in the environment what is done with snapshots where nothing else says so: `auto`, `never` or `rebuild`.
-pub(crate) const VARIABLE: &str = "ATTEST_SNAPSHOTS";
+pub(crate) const SNAPSHOTS_VARIABLE: &str = "ATTEST_SNAPSHOTS";
 
 /// Whether labs go on from where equal ones had booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub enum SnapshotUse {
 impl Default for SnapshotUse {
     /// As `$ATTEST_SNAPSHOTS` says: `never`, `rebuild`, or else [`SnapshotUse::Auto`].
     fn default() -> Self {
-        let said = std::env::var(VARIABLE).ok();
+        let said = std::env::var(SNAPSHOTS_VARIABLE).ok();
         let said = said.and_then(|said| said.parse().ok());
         said.unwrap_or(Self::Auto)
     }

@@ -66,7 +66,7 @@ mod elsewhere {
     }
 
     #[attest::setup(after = super::written)]
-    pub(super) async fn panicking(_: &Lab) {
+    pub(super) fn panicking(_: &Lab) {
         let rows = 7;
         assert_eq!(rows, 8, "of rows");
     }
@@ -110,16 +110,16 @@ async fn has_two_lines_on_a_lab_that_boots(lab: Lab) -> Result<()> {
 
 #[attest::test(setup = elsewhere::failing)]
 #[ignore = "it is run by `outside`"]
-async fn has_a_set_up_that_fails(_: Lab) {
+fn has_a_set_up_that_fails(_: Lab) {
     unreachable!("it never begins");
 }
 
 #[attest::test(setup = elsewhere::panicking)]
 #[ignore = "it is run by `outside`"]
-async fn has_a_set_up_that_panics(_: Lab) {
+fn has_a_set_up_that_panics(_: Lab) {
     unreachable!("it never begins");
 }
 
 #[attest::test(lab = one())]
 #[ignore = "it is run by `outside`"]
-async fn has_no_set_up(_: Lab) {}
+fn has_no_set_up(_: Lab) {}

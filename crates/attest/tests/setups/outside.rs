@@ -68,7 +68,7 @@ impl Running {
         let text = String::from_utf8_lossy(&said).into_owned();
         assert!(text.contains("running 1 test"), "{text}");
         let events = std::fs::read_to_string(self.events).unwrap();
-        let events = events.lines().map(|line| serde_json::from_str(line));
+        let events = events.lines().map(serde_json::from_str);
         let phase = |event: Event| match event.kind {
             EventKind::PhaseStarted { phase } => Some(phase),
             _ => None,
@@ -76,7 +76,9 @@ impl Running {
         Ended {
             is_passed: output.status.success(),
             text,
-            phases: events.filter_map(|event| phase(event.unwrap())).collect(),
+            phases: events
+                .filter_map(|event: Result<Event, _>| phase(event.unwrap()))
+                .collect(),
         }
     }
 }
