@@ -72,6 +72,7 @@ impl Place {
             .current_dir(self.directory.path())
             .env("TMPDIR", self.path("tmp"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("ATTEST_SNAPSHOTS_DIR", self.path("snapshots"))
             .env_remove("NO_COLOR")
             .env_remove("CLICOLOR_FORCE")
             .stdin(Stdio::null());

@@ -119,3 +119,30 @@ fn tests_side_by_side_in_full() {
 fn a_flaky_test_is_never_silent() {
     insta::assert_snapshot!(parallel(Verbosity::Quiet));
 }
+
+#[test]
+fn what_was_saved_is_said_once() {
+    let mut reader = Terminal::new(Vec::new(), Look::plain(), Verbosity::Normal);
+    let saved = |test: &str, point: &str, duration_ns| Event {
+        at_ns: 1,
+        test: Some(test.to_owned()),
+        machine: None,
+        kind: EventKind::LabSaved {
+            lab: "web".to_owned(),
+            point: point.to_owned(),
+            duration_ns,
+        },
+    };
+    for event in [
+        saved("one", "ready", 3_100_000_000),
+        saved("other", "ready", 3_100_000_000),
+        saved("one", "set-up `filled`", 20_000_000),
+    ] {
+        reader.event(&event).unwrap();
+    }
+    reader.finish().unwrap();
+    insta::assert_snapshot!(String::from_utf8(reader.into_inner()).unwrap(), @r"
+    web: booted in 3.10 s and saved; later runs go on from there
+    web: set-up `filled` done in 20.0 ms and saved; later runs go on from there
+    ");
+}
