@@ -12,10 +12,16 @@ mod erofs;
 mod exec;
 mod fake_vm;
 mod figure;
+mod fork;
+mod host;
 mod images;
+mod incoming;
 mod multi_user;
 mod nspawn;
+mod parallel;
 mod python;
+mod runs;
+mod snapshot;
 mod start;
 mod systemd;
 mod wait;
@@ -29,17 +35,20 @@ use figure::Report;
 #[command(name = "attest-bench")]
 struct Arguments {
     /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
-    /// python dropin
+    /// python dropin snapshot fork parallel
     /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
     #[arg(long)]
     json: bool,
+    /// As often as the budgets say, where less is usual for it takes minutes
+    #[arg(long)]
+    full: bool,
 }
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "start",
     "boot",
     "exec",
@@ -51,6 +60,9 @@ const NAMES: [&str; 11] = [
     "multi-user",
     "python",
     "dropin",
+    "snapshot",
+    "fork",
+    "parallel",
 ];
 
 fn main() -> Result<()> {
@@ -90,7 +102,10 @@ async fn measure() -> Result<()> {
             "nspawn" => nspawn::run(&report).await?,
             "multi-user" => multi_user::run(&report).await?,
             "python" => python::run(&report).await?,
-            _ => dropin::run(&report).await?,
+            "dropin" => dropin::run(&report).await?,
+            "snapshot" => snapshot::run(&report).await?,
+            "fork" => fork::run(&report, arguments.full).await?,
+            _ => parallel::run(&report, arguments.full)?,
         }
     }
     Ok(())

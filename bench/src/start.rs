@@ -29,12 +29,7 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
 /// stand-in for QEMU writes down when that is, by the clock that all processes share.
 fn to_qemu(report: &Report) -> Result<()> {
     let attest = attest_binary()?;
-    let directory = tempfile::tempdir()?;
-    std::os::unix::fs::symlink(std::env::current_exe()?, directory.path().join(QEMU))?;
-    std::fs::write(
-        directory.path().join("real"),
-        find_qemu()?.as_os_str().as_encoded_bytes(),
-    )?;
+    let directory = stand_in()?;
     std::fs::write(
         directory.path().join("attest.toml"),
         "[machines.guest]\n[tests.none]\nsteps = [{ argv = [\"true\"] }]\n",
@@ -78,16 +73,36 @@ fn to_qemu(report: &Report) -> Result<()> {
 pub(crate) fn play_qemu(own: &Path) -> Result<()> {
     let now = monotonic()?;
     let directory = own.parent().ok_or("no directory")?;
-    if std::env::args().any(|argument| argument == "-machine") {
-        std::fs::write(directory.join("started"), now.as_nanos().to_string())?;
-        return Ok(());
-    }
     // Questions about its abilities are for the real one.
     let real = std::fs::read_to_string(directory.join("real"))?;
-    Err(Command::new(real)
-        .args(std::env::args_os().skip(1))
-        .exec()
-        .into())
+    let mut command = Command::new(real);
+    command.args(std::env::args_os().skip(1));
+    if std::env::args().any(|argument| argument == "-machine") {
+        let states = directory.join(STATES);
+        if !states.is_dir() {
+            std::fs::write(directory.join("started"), now.as_nanos().to_string())?;
+            return Ok(());
+        }
+        // In a lab, its process number says little.
+        command.args(["-msg", "timestamp=on", "-d", "trace:vm_state_notify", "-D"]);
+        command.arg(states.join(now.as_nanos().to_string()));
+    }
+    Err(command.exec().into())
+}
+
+/// Where each QEMU that is started through a [`stand_in`] writes when its processors run and stop.
+pub(crate) const STATES: &str = "states";
+
+/// A directory for `PATH` with the benchmark under QEMU's name.
+pub(crate) fn stand_in() -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    std::os::unix::fs::symlink(std::env::current_exe()?, directory.path().join(QEMU))?;
+    let real = find_qemu()?;
+    std::fs::write(
+        directory.path().join("real"),
+        real.as_os_str().as_encoded_bytes(),
+    )?;
+    Ok(directory)
 }
 
 /// Disks and network of each of some machines, in a lab that stands.

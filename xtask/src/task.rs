@@ -16,7 +16,8 @@ Usage: cargo xtask TASK
 
   demo                     set up, build, and run the example lab
   test [ARGUMENT…]         set up and run every test; arguments go to `cargo nextest run`
-  bench [NAME…] [--json]   set up, build for release, and measure
+  bench [NAME…] [--json] [--full]
+                           set up, build for release, and measure
   build [--static]         set up and build `attest` for release; --static: for any Linux, without
                            shared libraries
   fuzz [TARGET [SECONDS]]  set up and fuzz what reads from guests: each target for a minute
