@@ -13,7 +13,7 @@ use attest_lab::{LabContent, LabProcess, NetworkSpec};
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
-use crate::host::{Holdings, Private, age};
+use crate::host::{Holdings, Private, age, megabytes};
 use crate::incoming::{self, Bare};
 
 const SAMPLES: usize = 9;
@@ -68,15 +68,15 @@ impl Saved {
             manifest.machines.insert(name, MachineDefinition::default());
         }
         let output = tempfile::tempdir()?;
-        let first = Lab::boot(manifest.clone().plan()?, context(output.path())).await?;
+        let first = boot(&manifest, output.path()).await?;
         first.shutdown().await;
-        let lab = Lab::boot(manifest.clone().plan()?, context(output.path())).await?;
+        let lab = boot(&manifest, output.path()).await?;
         let snapshot = lab.snapshot().await?;
         let settings = SnapshotSettings::from_environment(Cache::default_directory()?, None);
         let caches = SnapshotStore::open(&settings)?.caches();
         let entries = caches.ls()?.into_iter();
         let is_it = |path: &Path| {
-            about_lab(path).is_some_and(|about| about["lab"] == manifest.name.as_deref())
+            about_lab(path).is_some_and(|about| about["lab"].as_str() == manifest.name.as_deref())
         };
         let kept = entries.map(|entry| entry.path).find(|path| is_it(path));
         Ok(Self {
@@ -102,7 +102,7 @@ impl Saved {
         for sample in 0..=SAMPLES {
             let (fork, since_exec, bare) = self.forked().await?;
             let alone = self.alone(bare).await?;
-            let kept = self.from_cache().await?;
+            let kept = self.boot_again().await?;
             // The first one reads programs and files that are cached then.
             if sample > 0 {
                 times.forks.push(fork);
@@ -150,17 +150,16 @@ impl Saved {
         for _ in &machines {
             taps.push(vec![lab.tap("lan").await?]);
         }
-        let took = tokio::task::spawn_blocking(move || incoming::go_on(&machines, taps)).await??;
+        let took = tokio::task::spawn_blocking(move || incoming::go_on(&machines, &taps)).await??;
         lab.end().await;
         Ok(took)
     }
 
     /// From the plan to the first output, by what is kept: what a second run of `attest` does.
-    async fn from_cache(&self) -> Result<Duration> {
+    async fn boot_again(&self) -> Result<Duration> {
         let output = tempfile::tempdir()?;
-        let plan = self.manifest.clone().plan()?;
         let began = Instant::now();
-        let lab = Lab::boot(plan, context(output.path())).await?;
+        let lab = boot(&self.manifest, output.path()).await?;
         answered(&lab).await?;
         let took = began.elapsed();
         lab.shutdown().await;
@@ -217,39 +216,15 @@ impl Saved {
         }
         let (before, after) = (before.ok_or("nothing was restored")?, self.holdings()?);
         report.milliseconds("fork/in-a-row", &took, None, None);
-        let resident = |holdings: Holdings| holdings.resident;
-        let counts: [(&str, fn(&Holdings) -> usize); 5] = [
-            ("descriptors", |holdings| holdings.descriptors),
-            ("processes", |holdings| holdings.processes),
-            ("network-namespaces", |holdings| holdings.network_namespaces),
-            ("mounts", |holdings| holdings.mounts),
-            ("files", |holdings| holdings.files),
-        ];
-        for (name, count) in counts {
-            let (was, is) = (quantity(count(&before)), quantity(count(&after)));
+        for ((name, unit, was), (_, _, is)) in before.figures().into_iter().zip(after.figures()) {
             let then = Compared {
                 what: "before",
                 median: was,
             };
+            // What an allocator keeps is no leak, but is to be seen.
+            let budget = (name != "resident").then_some(was);
             let name = format!("fork/left-{name}");
-            report.figure(&name, &[is], "", Some(was), "lower", Some(then));
-        }
-        let sizes: [(&str, u64, u64, Option<f64>); 2] = [
-            (
-                "disk",
-                before.disk,
-                after.disk,
-                Some(megabytes(before.disk)),
-            ),
-            ("resident", resident(before), resident(after), None),
-        ];
-        for (name, was, is, budget) in sizes {
-            let then = Compared {
-                what: "before",
-                median: megabytes(was),
-            };
-            let name = format!("fork/left-{name}");
-            report.figure(&name, &[megabytes(is)], "MB", budget, "lower", Some(then));
+            report.figure(&name, &[is], unit, budget, "lower", Some(then));
         }
         Ok(())
     }
@@ -275,13 +250,15 @@ async fn answered(lab: &Lab) -> Result<Vec<u32>> {
     Ok(pids)
 }
 
-fn context(output: &Path) -> LabContext {
-    LabContext {
+/// As a run of `attest` does: from what is kept, where something is.
+async fn boot(manifest: &ManifestFile, output: &Path) -> Result<Lab> {
+    let context = LabContext {
         recorder: Recorder::silent(),
         output: output.to_owned(),
         cache: None,
         snapshots: SnapshotUse::Auto,
-    }
+    };
+    Ok(Lab::boot(manifest.clone().plan()?, Some(context)).await?)
 }
 
 #[derive(Default)]
@@ -310,14 +287,4 @@ impl Times {
         let name = format!("fork/{name}-exec-to-qemu-alone");
         report.ratio(&name, &self.since_exec, &self.alone, MARGIN);
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "megabytes")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-#[expect(clippy::cast_precision_loss, reason = "few")]
-fn quantity(number: usize) -> f64 {
-    number as f64
 }

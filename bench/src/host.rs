@@ -79,21 +79,21 @@ impl Private {
 }
 
 /// What grows when something leaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Holdings {
     /// Open in this process.
-    pub(crate) descriptors: usize,
+    descriptors: usize,
     /// That descend from this one, with it.
-    pub(crate) processes: usize,
+    processes: usize,
     /// That these are in.
-    pub(crate) network_namespaces: usize,
+    network_namespaces: usize,
     /// That this process sees.
-    pub(crate) mounts: usize,
+    mounts: usize,
     /// Files below some directories, and the bytes that they take.
-    pub(crate) files: usize,
-    pub(crate) disk: u64,
+    files: usize,
+    disk: u64,
     /// Of this process, in bytes.
-    pub(crate) resident: u64,
+    resident: u64,
 }
 
 impl Holdings {
@@ -125,6 +125,30 @@ impl Holdings {
             resident: resident.unwrap_or_default() << 10,
         })
     }
+
+    /// Names, units, and how much of each.
+    pub(crate) fn figures(&self) -> [(&'static str, &'static str, f64); 7] {
+        [
+            ("descriptors", "", quantity(self.descriptors)),
+            ("processes", "", quantity(self.processes)),
+            ("network-namespaces", "", quantity(self.network_namespaces)),
+            ("mounts", "", quantity(self.mounts)),
+            ("files", "", quantity(self.files)),
+            ("disk", "MB", megabytes(self.disk)),
+            ("resident", "MB", megabytes(self.resident)),
+        ]
+    }
+}
+
+/// In megabytes of 1000² bytes.
+#[expect(clippy::cast_precision_loss, reason = "megabytes")]
+pub(crate) fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "few")]
+fn quantity(number: usize) -> f64 {
+    number as f64
 }
 
 /// This process, and all that descend from it.

@@ -26,13 +26,13 @@ pub(crate) struct Bare {
 
 /// Start QEMU for each of these at once, each with these TAPs; how long it takes until the guests of
 /// all run.
-pub(crate) fn go_on(machines: &[Bare], taps: Vec<Vec<OwnedFd>>) -> Result<Duration> {
+pub(crate) fn go_on(machines: &[Bare], taps: &[Vec<OwnedFd>]) -> Result<Duration> {
     // QEMU is to inherit them.
     for tap in taps.iter().flatten() {
         fcntl(tap, FcntlArg::F_SETFD(FdFlag::empty()))?;
     }
     let began = Instant::now();
-    let qemus = machines.iter().zip(&taps);
+    let qemus = machines.iter().zip(taps);
     let mut qemus = qemus
         .map(|(machine, taps)| Qemu::start(machine, taps))
         .collect::<Result<Vec<_>>>()?;
@@ -48,9 +48,10 @@ fn at_once(qemus: &mut [Qemu], does: fn(&mut Qemu) -> Result<()>) -> Result<()> 
             .iter_mut()
             .map(|qemu| scope.spawn(move || does(qemu)))
             .collect();
-        let done = doing.into_iter().map(|one| one.join());
-        done.map(|one| one.map_err(|_| "a thread panicked")?)
-            .collect()
+        for one in doing {
+            one.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok(())
     })
 }
 
@@ -145,7 +146,7 @@ fn rewritten(arguments: &[String], memory: &Path, taps: &[OwnedFd]) -> Vec<Strin
         if argument.starts_with("socket,id=qmp,") {
             parts = vec!["stdio,id=qmp".to_owned()];
         } else if parts[0] == "socket" {
-            parts[0] = "null".to_owned();
+            "null".clone_into(&mut parts[0]);
             parts.truncate(2);
         } else if parts[0] == "tap" {
             let tap = taps.next().map_or(-1, AsRawFd::as_raw_fd);

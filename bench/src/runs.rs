@@ -170,18 +170,4 @@ impl Ran {
         let of_it = phases.filter(|part| part.phase == phase);
         of_it.map(|part| Duration::from_nanos(part.ns)).sum()
     }
-
-    /// As one line, for who wants to know where the time went.
-    pub(crate) fn phases(&self) -> String {
-        let phases = self
-            .breakdown()
-            .total
-            .into_iter()
-            .filter(|part| part.ns > 0);
-        let parts = phases.map(|part| {
-            let ms = Duration::from_nanos(part.ns).as_millis();
-            format!("{} {ms}", part.phase.name())
-        });
-        parts.collect::<Vec<_>>().join(", ")
-    }
 }

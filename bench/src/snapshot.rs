@@ -16,6 +16,7 @@ use attest::{Backend, Lab, Machine, Snapshot, wait_all};
 use serde_json::Value;
 
 use crate::figure::{Compared, Report, median_ms};
+use crate::host::megabytes;
 use crate::runs::Runs;
 use crate::start::{STATES, stand_in};
 use crate::{Result, debian};
@@ -32,10 +33,10 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
     let guest = Kept::new(&with_test(bare.clone()))?;
     let (mut kept, mut own, mut again) = <(Samples, Samples, Samples)>::default();
     for _ in 0..SAMPLES {
-        kept.add(guest.save()?);
+        kept.add(&guest.save()?);
         let (booted, forked) = own_memory(&bare).await?;
-        own.add(booted);
-        again.add(forked);
+        own.add(&booted);
+        again.add(&forked);
     }
     kept.report(report, "three", Some((&own, "memory that is QEMU's own")));
     own.report(report, "three-own-memory", None);
@@ -52,7 +53,7 @@ fn debian_system(report: &Report) -> Result<()> {
     let guest = Kept::new(&with_test(debian::manifest(Backend::Qemu, &["guest"], &[])))?;
     let mut saved = Samples::default();
     for _ in 0..SAMPLES.div_ceil(2) {
-        saved.add(guest.save()?);
+        saved.add(&guest.save()?);
     }
     saved.report(report, "debian", None);
     Ok(())
@@ -105,12 +106,11 @@ struct Samples {
 }
 
 impl Samples {
-    #[expect(clippy::cast_precision_loss, reason = "megabytes")]
-    fn add(&mut self, saved: Saved) {
+    fn add(&mut self, saved: &Saved) {
         self.pauses.push(saved.pause);
         self.wholes.push(saved.whole);
-        self.devices.push(saved.devices as f64 / 1e3);
-        self.memory.push(saved.memory as f64 / 1e6);
+        self.devices.push(megabytes(saved.devices));
+        self.memory.push(megabytes(saved.memory));
     }
 
     /// With a budget for what is compared with another way; the others are the other ways.
@@ -134,13 +134,10 @@ impl Samples {
             None,
             compared(|samples| &samples.wholes),
         );
-        let sizes = [
-            ("devices", &self.devices, "kB"),
-            ("memory-touched", &self.memory, "MB"),
-        ];
-        for (what, sizes, unit) in sizes {
+        let sizes = [("devices", &self.devices), ("memory-touched", &self.memory)];
+        for (what, sizes) in sizes {
             let name = format!("snapshot/{name}-{what}");
-            report.figure(&name, sizes, unit, None, "lower", None);
+            report.figure(&name, sizes, "MB", None, "lower", None);
         }
     }
 }
