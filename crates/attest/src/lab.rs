@@ -124,7 +124,8 @@ impl Lab {
             Some(context) => context,
             None => LabContext::silent()?,
         };
-        snapshot::booted(plan, context).await
+        // Much is held across its waits, and many are booted at once.
+        Box::pin(snapshot::booted(plan, context)).await
     }
 
     /// Make the lab process and its networks, with every machine off.

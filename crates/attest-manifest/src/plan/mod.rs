@@ -149,7 +149,6 @@ pub struct ImagePlan {
     /// Absolute path of an initramfs of the user's own.
     pub initrd: Option<PathBuf>,
     /// The system; `None`: the built-in bare guest.
-    #[serde(with = "shared")]
     pub system: Option<Arc<SystemPlan>>,
 }
 
@@ -433,24 +432,4 @@ pub enum WaitTarget {
     },
     /// A regular expression for the console's output.
     Console(String),
-}
-
-/// What machines share is written with each of them.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<T: Serialize, S: Serializer>(
-        value: &Option<Arc<T>>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        value.as_deref().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Arc<T>>, D::Error> {
-        Ok(Option::<T>::deserialize(deserializer)?.map(Arc::new))
-    }
 }

@@ -177,7 +177,7 @@ async fn virtual_machine(
         Origin::Saved(disks, ram) => (ram, Some(disks)),
     };
     let Disks {
-        disks,
+        all: disks,
         arguments: mut kernel_arguments,
         written,
         ..

@@ -24,10 +24,10 @@ const WRITTEN: &str = "written";
 /// What a machine's processor finds: its disks, and what its agent is told of them.
 #[derive(Debug)]
 pub(super) struct Disks<'a> {
-    pub(super) disks: Vec<Disk>,
+    pub(super) all: Vec<Disk>,
     /// For the kernel's command line.
     pub(super) arguments: Vec<String>,
-    /// Those of `disks` that are written to, for who saves the machine.
+    /// Those that are written to, for who saves the machine.
     pub(super) written: Vec<WrittenDisk>,
     cache: &'a Cache,
     /// What was written before the machine was saved.
@@ -112,7 +112,7 @@ impl<'a> Disks<'a> {
         saved: &'a [WrittenDisk],
     ) -> Result<Self> {
         let mut all = Self {
-            disks: Vec::new(),
+            all: Vec::new(),
             arguments: Vec::new(),
             written: Vec::new(),
             cache: lab.images.cache(),
@@ -207,7 +207,7 @@ impl<'a> Disks<'a> {
 
     /// A disk that nothing writes to.
     fn read(&mut self, serial: &str, file: DiskFile) {
-        self.disks.push(Disk {
+        self.all.push(Disk {
             file,
             below: Vec::new(),
             read_only: true,
@@ -239,7 +239,7 @@ impl<'a> Disks<'a> {
         let file = top.again(true)?;
         let below = before.iter().map(|layer| layer.again(false));
         let below = below.chain(image.map(Ok)).collect::<Result<_>>()?;
-        self.disks.push(Disk {
+        self.all.push(Disk {
             file,
             below,
             read_only: false,

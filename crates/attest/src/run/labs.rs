@@ -111,12 +111,11 @@ impl Labs {
         let mut made = None;
         let level = levels::level(self, stage, stage.setups.len(), &context, &mut made).await?;
         let value = level.value.clone();
-        let lab = match made {
-            Some(lab) => lab,
-            None => {
-                let fork = level.snapshot.fork_in(context, MemoryUse::Private, None);
-                self.unless_interrupted(fork).await.map_err(not_up)?
-            }
+        let lab = if let Some(lab) = made {
+            lab
+        } else {
+            let fork = level.snapshot.fork_in(context, MemoryUse::Private, None);
+            self.unless_interrupted(fork).await.map_err(not_up)?
         };
         Ok(Provided { lab, value })
     }

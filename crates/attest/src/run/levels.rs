@@ -43,7 +43,9 @@ pub(super) struct Levels {
 
 /// What is made once for each key.
 #[derive(Debug)]
-struct Known<K, V>(Mutex<Vec<(K, Arc<OnceCell<Arc<V>>>)>>);
+struct Known<K, V>(Mutex<Vec<(K, Arc<Cell<V>>)>>);
+
+type Cell<V> = OnceCell<Arc<V>>;
 
 impl<K, V> Default for Known<K, V> {
     fn default() -> Self {
@@ -52,7 +54,7 @@ impl<K, V> Default for Known<K, V> {
 }
 
 impl<K: PartialEq, V> Known<K, V> {
-    fn cell(&self, key: K) -> Arc<OnceCell<Arc<V>>> {
+    fn cell(&self, key: K) -> Arc<Cell<V>> {
         let mut known = self.0.lock().expect("not poisoned");
         if let Some((_, cell)) = known.iter().find(|(known, _)| *known == key) {
             return Arc::clone(cell);

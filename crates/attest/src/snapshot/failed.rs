@@ -27,7 +27,7 @@ const PLAN: &str = "lab.json";
 /// How a lab's point begins that was kept of a failed test; the test's name follows.
 const FAILED: &str = "failed: ";
 /// How long a lab may take to be saved: its guests may answer nothing any more.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Digits of a name: enough to tell some hundreds apart.
 const DIGITS: usize = 8;
 

@@ -204,14 +204,15 @@ fn identity(path: &Path) -> String {
 }
 
 fn describe(path: &Path, text: &mut String) {
+    let place = path.as_os_str().as_encoded_bytes().escape_ascii();
     let Ok(file) = fs::symlink_metadata(path) else {
-        let _ = writeln!(text, "{path:?} is missing");
+        let _ = writeln!(text, "{place} is missing");
         return;
     };
     let (seconds, nanoseconds) = (file.mtime(), file.mtime_nsec());
     let mode = file.mode();
     if file.is_dir() {
-        let _ = writeln!(text, "{path:?} {mode}");
+        let _ = writeln!(text, "{place} {mode}");
         let mut entries: Vec<_> = fs::read_dir(path)
             .into_iter()
             .flatten()
@@ -227,7 +228,7 @@ fn describe(path: &Path, text: &mut String) {
     let (inode, size) = (file.ino(), file.len());
     let _ = writeln!(
         text,
-        "{path:?} {mode} {inode} {size} {seconds}.{nanoseconds}"
+        "{place} {mode} {inode} {size} {seconds}.{nanoseconds}"
     );
     if file.is_symlink()
         && let Ok(target) = fs::canonicalize(path)

@@ -145,9 +145,9 @@ pub(super) async fn follow_all(waiting: Vec<Waiting>, lab: &Arc<Shared>) -> Resu
 impl Waiting {
     async fn load(&self, saved: &SavedMachine) -> Result<()> {
         let running = self.launched.running();
-        let saves = running.saves().ok_or_else(|| self.machine.off())?;
+        let loads = running.saves().ok_or_else(|| self.machine.off())?;
         let devices = open_again(&saved.devices)?;
-        let loaded = saves.load(devices.into(), Saved::Devices).await;
+        let loaded = loads.load(devices.into(), Saved::Devices).await;
         match loaded {
             Ok(()) => Ok(()),
             Err(error) => Err(self.why_not(error).await),

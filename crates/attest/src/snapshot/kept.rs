@@ -401,7 +401,7 @@ impl Lab {
 }
 
 /// How long systems may take from a machine that answers to one that is up, before they are saved as they are.
-const UP: Duration = Duration::from_secs(60);
+const UP: Duration = Duration::from_mins(1);
 
 /// Wait until systems have done what they do at their start: else each that goes on would do it again.
 async fn systems_up(lab: &Lab) {

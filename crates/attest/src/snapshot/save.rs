@@ -90,7 +90,7 @@ impl Saving {
         };
         // Also tells of one that has ended.
         machine.ready().await?;
-        if now.written.iter().any(|disk| disk.is_device()) {
+        if now.written.iter().any(boot::WrittenDisk::is_device) {
             return Err(Error::Unsavable {
                 machine: machine.name().to_owned(),
                 reason: "what it writes goes to a device of the host's kernel, which ends with it; write \
