@@ -285,3 +285,67 @@ fn show(detail: &FailureDetail) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[derive(Debug)]
+    enum Database {}
+
+    impl Setup for Database {
+        type State = u32;
+        const NAME: &'static str = "db::database";
+        const DEPTH: usize = 1;
+
+        fn chain() -> Chain {
+            let lab = Lab::builder().machine("db");
+            Chain::of(Source::Builder(Box::new(lab))).then(Self::NAME, |_, _| {
+                Box::pin(async { kept(Ok::<_, AnyError>(7)) })
+            })
+        }
+    }
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        let value = kept(Ok::<u32, AnyError>(7)).unwrap();
+        assert_eq!(state::<Database>(value).unwrap(), 7);
+        assert_eq!(kept(()).unwrap(), Value::Null);
+    }
+
+    #[test]
+    fn values_that_cannot_be_kept_or_read_are_told() {
+        let keys_are_no_text = HashMap::from([((1, 2), 3)]);
+        let unkept = kept(Ok::<_, AnyError>(keys_are_no_text)).unwrap_err();
+        assert_eq!(
+            unkept.to_string(),
+            "what it returned cannot be kept as JSON: key must be a string"
+        );
+        let other = state::<Database>("seven".into()).unwrap_err();
+        assert_eq!(
+            other.to_string(),
+            "what set-up `db::database` returned is not what its type reads from JSON: invalid type: string \"seven\", \
+             expected u32"
+        );
+    }
+
+    #[test]
+    fn set_ups_are_staged_in_their_order() {
+        let chain =
+            Database::chain().then("db::indexed", |_, value| Box::pin(async move { Ok(value) }));
+        let stage = chain.stage().unwrap();
+        let names = stage.setups.iter().map(|setup| setup.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["db::database", "db::indexed"]);
+        assert_eq!(stage.setups[0].timeout, stage.plan.timeouts.test);
+    }
+
+    #[test]
+    fn what_a_builder_says_of_snapshots_is_heard() {
+        let lab = Lab::builder().snapshots(SnapshotUse::Never);
+        let source = Source::Builder(Box::new(lab));
+        assert_eq!(source.snapshots(), Some(SnapshotUse::Never));
+        assert_eq!(Source::Manifest(PathBuf::new()).snapshots(), None);
+    }
+}
