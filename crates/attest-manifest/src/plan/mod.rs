@@ -432,6 +432,7 @@ mod shared {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde gives the field as it is")]
     pub(super) fn serialize<T: Serialize, S: Serializer>(
         value: &Option<Arc<T>>,
         serializer: S,
