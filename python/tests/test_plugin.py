@@ -85,7 +85,7 @@ def test_manifests_by_marker_and_option(pytester: pytest.Pytester, log: Path) ->
         def test_marker(db):
             assert not db.booted
 
-        @pytest.mark.lab(manifest="attest.toml")
+        @pytest.mark.lab(manifest="attest.toml", snapshots="never")
         def test_keyword(lab): assert "db" in lab
         """
     )
@@ -97,6 +97,7 @@ def test_manifests_by_marker_and_option(pytester: pytest.Pytester, log: Path) ->
         "attest.toml",
     ]
     assert opened[1]["backend"] == "nspawn"
+    assert [params.get("snapshots") for params in opened] == [None, None, "never"]
 
 
 def test_options(pytester: pytest.Pytester, log: Path) -> None:

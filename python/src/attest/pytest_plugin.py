@@ -76,8 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "lab(manifest, shared=None, backend=None, start=True, snapshots=None, setup=None): the "
-        "lab of a test; shared: class, module, package or session; setup: a function of a lab, which is called "
-        "once for those who share (by default those of a module), and each test has a fork",
+        "lab of a test; shared: class, module, package or session; snapshots: auto, never or "
+        "rebuild; setup: a function of a lab, which is called once for those who share (by default "
+        "those of a module), and each test has a fork",
     )
     config.stash[_LABS] = Labs(config)
 
@@ -99,9 +100,10 @@ class Wanted:
         for marker in node.iter_markers("lab"):
             unknown = set(marker.kwargs) - _OPTIONS
             if unknown or len(marker.args) > 1:
+                given = ", ".join(sorted(unknown) or map(str, marker.args))
                 raise pytest.UsageError(
                     f"{node.nodeid}: the marker lab() takes a manifest, shared=, backend=, start=, "
-                    f"snapshots= and setup=, not {', '.join(sorted(unknown) or map(str, marker.args))}"
+                    f"snapshots= and setup=, not {given}"
                 )
             options = {**marker.kwargs, **options}
             if manifest is None and marker.args:

@@ -304,15 +304,22 @@ mod tests {
 
     #[test]
     fn what_is_not_there_names_what_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let cache = directory.path();
-        let unknown = |name: &str| find(Some(cache), name).err().unwrap().to_string();
-        insta::assert_snapshot!(Error::UnknownKept {
-            name: "ab".to_owned(),
-            count: 0,
-            known: vec!["3fa1b2c4 (web, failed: ping)".to_owned(), "77aa0011 (web, failed: get)".to_owned()],
-        }, @"no lab is kept of a failed test as `ab`; there are: 3fa1b2c4 (web, failed: ping); 77aa0011 (web, failed: get)");
-        // Whatever else the user of this host keeps.
-        assert!(unknown("").starts_with("no lab is kept"), "{}", unknown(""));
+        let says = |count, known: &[&str]| {
+            let error = Error::UnknownKept {
+                name: "ab".to_owned(),
+                count,
+                known: known.iter().map(|&known| known.to_owned()).collect(),
+            };
+            error.to_string()
+        };
+        assert_eq!(
+            says(0, &[]),
+            "no lab is kept of a failed test as `ab`; none is kept: `attest run --keep failed` keeps them"
+        );
+        assert_eq!(
+            says(2, &["ab12 (web, failed: ping)", "ab34 (web, failed: get)"]),
+            "more than one lab is kept of a failed test as `ab`; there are: ab12 (web, failed: ping); ab34 (web, \
+             failed: get)"
+        );
     }
 }
