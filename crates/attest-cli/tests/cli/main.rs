@@ -5,6 +5,7 @@ mod dropin;
 mod help;
 mod image;
 mod interrupt;
+mod kept;
 mod leftovers;
 mod plan;
 mod rpc;
