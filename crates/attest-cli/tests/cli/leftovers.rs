@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::support::{PAIR, Place, Traces, Watched, adopt, all_ended, groups_of, signal};
 
 /// How many moments of a run each of them is killed at.
-const MOMENTS: usize = 10;
+const MOMENTS: usize = 8;
 
 /// Who is killed: how far it is from the driver, by descent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +54,18 @@ fn killed(place: &Place, victim: Victim, moment: usize) -> Watched {
     run
 }
 
-fn nothing_is_left_of(victim: Victim, manifest: &str) {
+/// Machines that boot, and those that go on from where they were saved.
+fn nothing_is_left_of(victim: Victim) {
+    nothing_is_left_where("never", victim, PAIR);
+    nothing_is_left_where("auto", victim, PAIR);
+}
+
+fn nothing_is_left_where(snapshot_use: &'static str, victim: Victim, manifest: &str) {
     adopt();
-    let place = Place::new(manifest);
-    // What is built once stays, in the cache.
+    let mut place = Place::new(manifest);
+    place.snapshot_use = snapshot_use;
+    // What is built once stays, in the cache, and the snapshot where those are.
+    life(&place, victim);
     let (first, last) = life(&place, victim);
     assert!(last >= first + 5, "{first} to {last}: too few moments");
     let before = Traces::now(&place);
@@ -68,7 +76,7 @@ fn nothing_is_left_of(victim: Victim, manifest: &str) {
             number => first + (last - first) * (number - 1) / (MOMENTS - 2),
         };
         let mut run = killed(&place, victim, moment);
-        let what = format!("{victim:?} killed after {moment} events");
+        let what = format!("{snapshot_use}: {victim:?} killed after {moment} events");
         if victim == Victim::Driver {
             let status = run.child.wait().unwrap();
             assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{what}");
@@ -104,22 +112,22 @@ fn judge(run: &Watched, code: Option<i32>, what: &str) {
 
 #[test]
 fn nothing_is_left_of_a_killed_driver() {
-    nothing_is_left_of(Victim::Driver, PAIR);
+    nothing_is_left_of(Victim::Driver);
 }
 
 #[test]
 fn nothing_is_left_of_a_killed_lab_process() {
-    nothing_is_left_of(Victim::Lab, PAIR);
+    nothing_is_left_of(Victim::Lab);
 }
 
 #[test]
 fn nothing_is_left_of_a_killed_first_process_of_a_lab() {
-    nothing_is_left_of(Victim::LabInit, PAIR);
+    nothing_is_left_of(Victim::LabInit);
 }
 
 #[test]
 fn nothing_is_left_of_a_killed_vmm() {
-    nothing_is_left_of(Victim::Vmm, PAIR);
+    nothing_is_left_of(Victim::Vmm);
 }
 
 #[test]
@@ -132,6 +140,6 @@ fn nothing_is_left_of_containers_whoever_is_killed() {
     let defaults = "[defaults]\nbackend = \"nspawn\"\n[networks.lan]";
     let containers = containers.replace("[networks.lan]", defaults);
     for victim in [Victim::Driver, Victim::Lab, Victim::LabInit, Victim::Vmm] {
-        nothing_is_left_of(victim, &containers);
+        nothing_is_left_where("auto", victim, &containers);
     }
 }

@@ -6,6 +6,7 @@ mod help;
 mod image;
 mod interrupt;
 mod keep;
+mod kept;
 mod leftovers;
 mod plan;
 mod rpc;

@@ -1,6 +1,6 @@
 //! Whole runs: their codes, their reports, and their sums.
 
-use crate::support::{PAIR, Place, run};
+use crate::support::{PAIR, Place, cache_of_the_others, run};
 
 /// A lab whose tests end in every way.
 const MIXED: &str = r#"
@@ -132,18 +132,9 @@ fn an_ordinary_user_needs_no_root() {
     let mut command = std::process::Command::new("sh");
     place.settle(&mut command);
     command.args(["-c", script, env!("CARGO_BIN_EXE_attest")]);
-    command.arg(cache);
+    command.arg(cache).env_remove("ATTEST_SNAPSHOTS_DIR");
     let ended = run(&mut command);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-}
-
-/// Where the other tests have their kernel from.
-fn cache_of_the_others() -> std::path::PathBuf {
-    let set = |name| std::env::var_os(name).map(std::path::PathBuf::from);
-    set("ATTEST_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("attest")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/attest")))
-        .expect("a cache")
 }
 
 #[test]

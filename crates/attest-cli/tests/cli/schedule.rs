@@ -216,7 +216,7 @@ fn what_does_not_fit_together_is_refused() {
 fn an_interruption_ends_all_that_run() {
     adopt();
     let place = fakes(&["a", "b", "c"], "*) exec sleep 1000 ;;");
-    let mut run = Watched::start_with(&place, &["-j2"]);
+    let mut run = Watched::with(&place, &["--output", "out", "-j2"]);
     run.until("test-started");
     run.until("test-started");
     signal(run.pid(), Signal::SIGINT);

@@ -34,7 +34,14 @@ steps = [{ on = ["a", "b"], run = "echo both" }]
 /// A directory with a manifest, where nothing else is.
 pub(crate) struct Place {
     directory: TempDir,
+    /// Of its own, so that what other tests left decides nothing, and nothing is left.
+    snapshots: TempDir,
+    /// As `$ATTEST_SNAPSHOTS` says it.
+    pub(crate) snapshot_use: &'static str,
 }
+
+/// What the directories of snapshots of tests begin with.
+const SNAPSHOTS: &str = "attest-tests-";
 
 /// How a program ended, and what it said.
 #[derive(Debug)]
@@ -51,11 +58,24 @@ impl Place {
         for name in ["tmp", "run"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
-        Self { directory }
+        let own = tempfile::Builder::new()
+            .prefix(SNAPSHOTS)
+            .tempdir_in("/dev/shm");
+        let snapshots = own.or_else(|_| TempDir::new()).unwrap();
+        Self {
+            directory,
+            snapshots,
+            snapshot_use: "auto",
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Where its runs keep snapshots.
+    pub(crate) fn snapshots(&self) -> &Path {
+        self.snapshots.path()
     }
 
     /// The program, to be started here.
@@ -72,7 +92,8 @@ impl Place {
             .current_dir(self.directory.path())
             .env("TMPDIR", self.path("tmp"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
-            .env("ATTEST_SNAPSHOTS_DIR", self.path("snapshots"))
+            .env("ATTEST_SNAPSHOTS_DIR", self.snapshots())
+            .env("ATTEST_SNAPSHOTS", self.snapshot_use)
             .env_remove("NO_COLOR")
             .env_remove("CLICOLOR_FORCE")
             .stdin(Stdio::null());
@@ -143,13 +164,13 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) fn start(place: &Place) -> Self {
-        Self::start_with(place, &[])
+        Self::with(place, &["--output", "out"])
     }
 
-    pub(crate) fn start_with(place: &Place, arguments: &[&str]) -> Self {
-        let usual = ["run", "--format", "json", "--output", "out"];
+    /// A run with these arguments.
+    pub(crate) fn with(place: &Place, arguments: &[&str]) -> Self {
         let mut child = place
-            .attest(&[&usual, arguments].concat())
+            .attest(&[&["run", "--format", "json"], arguments].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -253,6 +274,15 @@ pub(crate) fn all_ended(child: Pid) -> Option<i32> {
     }
 }
 
+/// Where the other tests have their kernel from.
+pub(crate) fn cache_of_the_others() -> PathBuf {
+    let set = |name| std::env::var_os(name).map(PathBuf::from);
+    set("ATTEST_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("attest")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/attest")))
+        .expect("a cache")
+}
+
 /// What a run could leave on the host.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Traces {
@@ -275,7 +305,14 @@ impl Traces {
         };
         let own = place.path("").to_string_lossy().into_owned();
         let interfaces = names(Path::new("/sys/class/net"));
-        let shared_memory = names(Path::new("/dev/shm"));
+        let mut shared_memory = names(Path::new("/dev/shm"));
+        // Other programs have files there, and other tests their snapshots; those of the user stay.
+        let users = format!("attest-{}", nix::unistd::geteuid());
+        shared_memory.retain(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let is_ours = ["attest", "qemu"].iter().any(|part| name.contains(part));
+            is_ours && !name.starts_with(SNAPSHOTS) && *name != *users
+        });
         let files = names(&place.path("tmp")).into_iter();
         Self {
             interfaces: interfaces
