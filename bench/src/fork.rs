@@ -3,7 +3,7 @@
 //! Beside each fork, in the same round: QEMU alone that loads the same state, see [`crate::incoming`].
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use attest::manifest::{Machine as MachineDefinition, ManifestFile, Network};
 use attest::{Lab, LabContext, Recorder, Snapshot, SnapshotUse, wait_all};
@@ -100,13 +100,12 @@ impl Saved {
     async fn speed(&self, report: &Report, name: &str) -> Result<()> {
         let mut times = Times::default();
         for sample in 0..=SAMPLES {
-            let (fork, since_exec, bare) = self.forked().await?;
+            let (fork, bare) = self.forked().await?;
             let alone = self.alone(bare).await?;
             let kept = self.boot_again().await?;
             // The first one reads programs and files that are cached then.
             if sample > 0 {
                 times.forks.push(fork);
-                times.since_exec.push(since_exec);
                 times.alone.push(alone);
                 times.kept.push(kept);
             }
@@ -115,16 +114,27 @@ impl Saved {
         Ok(())
     }
 
-    /// From the fork's beginning, and from QEMU's, to the first output; and how its QEMUs were started.
-    async fn forked(&self) -> Result<(Duration, Duration, Vec<Bare>)> {
+    /// A fork, and how its QEMUs were started.
+    async fn forked(&self) -> Result<(Fork, Vec<Bare>)> {
         let began = Instant::now();
         let fork = self.snapshot.fork().await?;
+        let ready = Instant::now();
         let pids = answered(&fork).await?;
-        let took = began.elapsed();
+        let (total, now) = (began.elapsed(), SystemTime::now());
         let mut since_exec = Duration::ZERO;
         for pid in &pids {
             since_exec = since_exec.max(age(*pid)?);
         }
+        let mut resumed = UNIX_EPOCH;
+        for machine in fork.machines() {
+            resumed = resumed.max(UNIX_EPOCH + crate::snapshot::resumed(machine).await?);
+        }
+        let times = Fork {
+            total,
+            since_exec,
+            runs: now.duration_since(resumed)?,
+            command: total.saturating_sub(ready - began),
+        };
         let mut bare = Vec::new();
         for (machine, pid) in fork.machines().iter().zip(pids) {
             let place = |part: &str| self.kept.join(format!("{}.{part}", machine.name()));
@@ -135,7 +145,7 @@ impl Saved {
             });
         }
         fork.shutdown().await;
-        Ok((took, since_exec, bare))
+        Ok((times, bare))
     }
 
     /// QEMU alone; the networks are there before.
@@ -261,30 +271,53 @@ async fn boot(manifest: &ManifestFile, output: &Path) -> Result<Lab> {
     Ok(Lab::boot(manifest.clone().plan()?, Some(context)).await?)
 }
 
+/// How long before a fork's first output each of these was.
+struct Fork {
+    /// The call.
+    total: Duration,
+    /// QEMU's exec, or that of the first.
+    since_exec: Duration,
+    /// The guest's first instruction, or that of the last.
+    runs: Duration,
+    /// The fork was ready, and the command was given.
+    command: Duration,
+}
+
 #[derive(Default)]
 struct Times {
-    forks: Vec<Duration>,
-    since_exec: Vec<Duration>,
+    forks: Vec<Fork>,
     alone: Vec<Duration>,
     kept: Vec<Duration>,
 }
 
 impl Times {
     fn report(&self, report: &Report, name: &str) {
-        let figures = [
-            ("exec-to-first-output", &self.since_exec, Some(EXEC)),
-            ("start-to-first-output", &self.forks, None),
+        let of = |time: fn(&Fork) -> Duration| self.forks.iter().map(time).collect::<Vec<_>>();
+        let since_exec = of(|fork| fork.since_exec);
+        let to_run = of(|fork| fork.since_exec.saturating_sub(fork.runs));
+        let to_ready = of(|fork| fork.runs.saturating_sub(fork.command));
+        let compared = || Compared {
+            what: "QEMU alone, start and incoming",
+            median: median_ms(&self.alone),
+        };
+        let totals = [
+            ("exec-to-first-output", &since_exec, Some(EXEC)),
+            ("start-to-first-output", &of(|fork| fork.total), None),
             ("from-cache-to-first-output", &self.kept, None),
+            ("exec-to-guest-runs", &to_run, None),
         ];
-        for (what, samples, budget) in figures {
-            let compared = Compared {
-                what: "QEMU alone, start and incoming",
-                median: median_ms(&self.alone),
-            };
+        for (what, samples, budget) in totals {
             let name = format!("fork/{name}-{what}");
-            report.milliseconds(&name, samples, budget, Some(compared));
+            report.milliseconds(&name, samples, budget, Some(compared()));
+        }
+        let parts = [
+            ("guest-runs-to-ready", &to_ready),
+            ("ready-to-first-output", &of(|fork| fork.command)),
+        ];
+        for (what, samples) in parts {
+            report.milliseconds(&format!("fork/{name}-{what}"), samples, None, None);
         }
         let name = format!("fork/{name}-exec-to-qemu-alone");
-        report.ratio(&name, &self.since_exec, &self.alone, MARGIN);
+        report.ratio(&name, &since_exec, &self.alone, MARGIN);
     }
 }

@@ -60,7 +60,7 @@ fn debian_system(report: &Report) -> Result<()> {
 }
 
 /// The lab of the budgets: three bare guests of 256 MiB, the default, on one network.
-pub(crate) fn three() -> ManifestFile {
+fn three() -> ManifestFile {
     let mut file = ManifestFile::default();
     file.networks.insert("lan".to_owned(), Network::default());
     for name in MACHINES {
@@ -257,7 +257,8 @@ async fn save(lab: &Lab) -> Result<(Snapshot, Saved)> {
     Ok((snapshot, saved))
 }
 
-async fn resumed(machine: &Machine) -> Result<Duration> {
+/// When its guest began to run in the QEMU that it has now, since 1970.
+pub(crate) async fn resumed(machine: &Machine) -> Result<Duration> {
     time_of("RESUME", &machine.qmp_events(0).await?.0)
 }
 
