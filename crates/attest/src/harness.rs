@@ -15,16 +15,16 @@ use tokio::sync::watch;
 
 pub use crate::run::{AnyError, SetupFunction};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lab::{Lab, LabBuilder, LabContext};
 use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
 use crate::run::{
-    EVENTS_VARIABLE, Judged, Labs, OutputDirectory, Provided, RustSetup, Stage, StageKind,
-    StageSetup, TIMEOUT_VARIABLE, guarded, judge,
+    EVENTS_VARIABLE, Judged, Keep, Labs, OutputDirectory, Provided, RustSetup, Stage, StageKind,
+    StageSetup, TIMEOUT_VARIABLE, guarded,
 };
 use crate::runtime::Run;
-use crate::snapshot::SnapshotUse;
+use crate::snapshot::{FailedLabs, SnapshotUse};
 
 /// Where a test's lab comes from.
 #[derive(Debug)]
@@ -161,7 +161,8 @@ pub async fn blocking<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'stat
 pub type TestResult = Result<(), AnyError>;
 
 /// Provide the lab, run the test on it with what the last set-up returned, shut the lab down, and panic when the test
-/// did not pass. `snapshots` goes before what the lab's builder says, and that before the environment.
+/// did not pass. `snapshots` goes before what the lab's builder says, and that before the environment. With
+/// `ATTEST_KEEP=failed`, the lab of a test that did not pass is kept first.
 ///
 /// # Panics
 /// When the test did not pass; that is how a Rust test fails.
@@ -196,13 +197,13 @@ async fn run_async(
                 cache: None,
                 snapshots,
             };
-            let judged = on_lab(chain, context, test).await;
+            let judged = on_lab(chain, context, labs(name), test).await;
             if judged.verdict == Verdict::Passed {
                 output.remove();
             }
             judged
         }
-        Err(error) => judge(Err(error), None, Duration::ZERO).await,
+        Err(error) => not_begun(&error),
     };
     recorder.record(EventKind::TestEnded {
         verdict: judged.verdict,
@@ -215,30 +216,49 @@ async fn run_async(
     judged
 }
 
+/// Where the lab of this test comes from, and is kept.
+fn labs(test: &str) -> Labs {
+    // A signal ends the whole process.
+    let (_, interrupted) = watch::channel(false);
+    let labs = Labs::new(None, interrupted);
+    match Keep::from_environment() {
+        Keep::Never => labs,
+        Keep::Failed => labs.keeping(FailedLabs::new(None).of_test(test)),
+    }
+}
+
+fn not_begun(error: &Error) -> Judged {
+    Judged::not_passed(error, error.detail(), Duration::ZERO)
+}
+
 async fn on_lab(
     chain: Chain,
     context: LabContext,
+    labs: Labs,
     test: impl FnOnce(Lab, Value) -> LocalBoxFuture<'static, TestResult>,
 ) -> Judged {
     let recorder = context.recorder.clone();
     let provided = async {
         let stage = chain.stage()?;
         let timeout = timeout_of_run().unwrap_or(stage.plan.timeouts.test);
-        // A signal ends the whole process.
-        let (_, interrupted) = watch::channel(false);
-        let labs = Labs::new(None, interrupted);
         Ok((labs.provide(&stage, context).await?, timeout))
     };
     let (Provided { lab, value }, timeout) = match provided.await {
         Ok(provided) => provided,
-        Err(error) => return judge(Err(error), None, Duration::ZERO).await,
+        Err(error) => return not_begun(&error),
     };
     recorder.enter(Phase::Test);
     let began = Instant::now();
     let work = guarded(test(lab.clone(), value));
     let outcome = lab.lend(Limit::of_test(timeout), work).await;
     let took = began.elapsed();
-    let judged = judge(outcome.flatten(), Some(&lab), took).await;
+    let judged = match outcome.flatten() {
+        Ok(()) => Judged::passed(took),
+        Err(error) => {
+            let failure = labs.detail_on(&lab, &error).await;
+            Judged::not_passed(&error, failure, took)
+        }
+    };
     recorder.enter(Phase::Shutdown);
     lab.shutdown().await;
     judged
@@ -283,6 +303,9 @@ fn show(detail: &FailureDetail) {
         if let Some(text) = text.as_ref().filter(|text| !text.is_empty()) {
             eprintln!("--- the end of its {what}:\n{text}");
         }
+    }
+    if let Some(command) = &detail.kept {
+        eprintln!("--- its lab is kept: {command}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use attest_events::{ConsoleTail, FailureDetail, Verdict};
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::lab::Lab;
 use crate::systemd::journal_tails;
 
@@ -49,17 +49,6 @@ impl Judged {
             duration: Duration::ZERO,
         }
     }
-}
-
-pub(crate) async fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Duration) -> Judged {
-    let Err(error) = outcome else {
-        return Judged::passed(duration);
-    };
-    let failure = match lab {
-        Some(lab) => detail_on(lab, &error).await,
-        None => error.detail(),
-    };
-    Judged::not_passed(&error, failure, duration)
 }
 
 /// What is known of an error that happened on a lab, with what the machines said last.

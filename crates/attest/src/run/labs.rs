@@ -28,7 +28,7 @@ pub struct Labs {
     pub(super) interrupted: watch::Receiver<bool>,
     levels: Levels,
     /// Keeps labs of failed tests, where that is wanted.
-    pub(super) failed: Option<FailedLabs>,
+    failed: Option<FailedLabs>,
 }
 
 /// A lab in the state that a test begins from.
@@ -48,6 +48,14 @@ impl Labs {
             interrupted,
             levels: Levels::default(),
             failed: None,
+        }
+    }
+
+    /// The same, and labs of failed tests are kept.
+    pub(crate) fn keeping(self, failed: FailedLabs) -> Self {
+        Self {
+            failed: Some(failed),
+            ..self
         }
     }
 
@@ -95,7 +103,7 @@ impl Labs {
 
     /// What is known of an error that happened on a lab which was up. It is kept first, where that is wanted: what is
     /// asked of its machines then would change them.
-    pub(super) async fn detail_on(&self, lab: &Lab, error: &Error) -> FailureDetail {
+    pub(crate) async fn detail_on(&self, lab: &Lab, error: &Error) -> FailureDetail {
         let kept = match &self.failed {
             Some(failed) => failed.keep(lab, error).await,
             None => None,

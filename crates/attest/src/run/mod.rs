@@ -30,7 +30,7 @@ use bench::LabBench;
 use engine::{Ended, Engine};
 use job::{Job, Jobs};
 
-pub(crate) use judge::{Judged, judge};
+pub(crate) use judge::Judged;
 pub use labs::{Labs, Provided};
 pub use options::{Keep, Options, Repeat};
 pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
@@ -126,10 +126,11 @@ impl Run {
     }
 
     fn engine(&self) -> Engine<LabBench> {
-        let mut labs = Labs::new(self.scripts.clone(), self.interrupted.clone());
-        if self.options.keep == Keep::Failed {
-            labs.failed = Some(FailedLabs::new(self.cache.clone()));
-        }
+        let labs = Labs::new(self.scripts.clone(), self.interrupted.clone());
+        let labs = match self.options.keep {
+            Keep::Never => labs,
+            Keep::Failed => labs.keeping(FailedLabs::new(self.cache.clone())),
+        };
         let output = self.output.path().to_owned();
         let snapshots = self.options.snapshots;
         let bench = LabBench::new(labs, self.cache.clone(), output, snapshots);

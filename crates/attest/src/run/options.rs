@@ -1,5 +1,6 @@
 //! How the tests of a run are run.
 
+use super::KEEP_VARIABLE;
 use crate::schedule::{History, Order, default_jobs};
 use crate::snapshot::SnapshotUse;
 
@@ -35,6 +36,14 @@ pub enum Keep {
 }
 
 impl Keep {
+    /// As `$ATTEST_KEEP` says: `failed`, or else [`Keep::Never`].
+    pub(crate) fn from_environment() -> Self {
+        match std::env::var(KEEP_VARIABLE) {
+            Ok(said) if said == Self::Failed.name() => Self::Failed,
+            _ => Self::Never,
+        }
+    }
+
     /// As one writes it.
     pub fn name(self) -> &'static str {
         match self {

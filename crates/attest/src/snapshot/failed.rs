@@ -72,6 +72,8 @@ impl KeptPlan {
 pub(crate) struct FailedLabs {
     /// The cache directory, when it is not the default.
     cache: Option<PathBuf>,
+    /// The test, where its events do not say it.
+    test: Option<String>,
     /// Why labs were not kept, as far as it was said.
     told: Mutex<HashSet<String>>,
 }
@@ -80,7 +82,16 @@ impl FailedLabs {
     pub(crate) fn new(cache: Option<PathBuf>) -> Self {
         Self {
             cache,
+            test: None,
             told: Mutex::default(),
+        }
+    }
+
+    /// The same for one test alone, of this name.
+    pub(crate) fn of_test(self, name: &str) -> Self {
+        Self {
+            test: Some(name.to_owned()),
+            ..self
         }
     }
 
@@ -116,7 +127,8 @@ impl FailedLabs {
         let fields = Fields::of(&plan, &lab.shared.prepared()).await?;
         let cache = self.cache.clone();
         let recorder = recorder.clone();
-        let point = format!("{FAILED}{}", recorder.test().unwrap_or_default());
+        let of = recorder.test().or_else(|| self.test.clone());
+        let point = format!("{FAILED}{}", of.unwrap_or_default());
         let kept = blocking(move || {
             let (making, key) = make(cache.as_deref(), &plan, |unfinished, store| Making {
                 unfinished,

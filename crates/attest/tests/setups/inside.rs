@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use attest::{Lab, LabBuilder, Machine, Result, Run};
+use attest::{Lab, LabBuilder, Machine, Result, Run, Snapshot};
 use serde::{Deserialize, Serialize};
 
 /// Names the file.
@@ -123,3 +123,43 @@ fn has_a_set_up_that_panics(_: Lab) {
 #[attest::test(lab = one())]
 #[ignore = "it is run by `outside`"]
 fn has_no_set_up(_: Lab) {}
+
+#[attest::test(lab = one())]
+#[ignore = "it is run by `outside`"]
+async fn panics_after_writing(lab: Lab) {
+    let written = async { lab.machine("a")?.shell("echo left > /tmp/lines").await };
+    written.await.unwrap();
+    panic!("lines are left");
+}
+
+#[attest::test(lab = one(), snapshots = "never")]
+#[ignore = "it is run by `outside`"]
+async fn ends_with_an_error_of_its_own(lab: Lab) -> Result<(), std::fmt::Error> {
+    let written = async { lab.machine("a")?.shell("echo left > /tmp/lines").await };
+    written.await.unwrap();
+    Err(std::fmt::Error)
+}
+
+/// Names a lab that was kept.
+pub(crate) const KEPT: &str = "ATTEST_TEST_KEPT";
+
+/// Not a test of attest's: it brings its lab itself.
+#[test]
+#[ignore = "it is run by `outside`"]
+fn goes_on_from_what_was_kept() {
+    let output = tempfile::tempdir().unwrap();
+    let context = attest::LabContext {
+        recorder: attest::Recorder::silent(),
+        output: output.path().to_owned(),
+        cache: None,
+        snapshots: attest::SnapshotUse::Auto,
+    };
+    let name = std::env::var(KEPT).expect("it is run by `outside`");
+    let read = async {
+        let lab = Snapshot::of_failed(&name, context).await?.fork().await?;
+        let left = lines(&lab.machine("a")?).await;
+        lab.shutdown().await;
+        left
+    };
+    assert_eq!(read.run().unwrap(), "left\n");
+}

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use attest::events::{Event, EventKind, Phase};
-use attest::run::{EVENTS_VARIABLE, OUTPUT_VARIABLE};
+use attest::run::{EVENTS_VARIABLE, KEEP_VARIABLE, OUTPUT_VARIABLE};
 use tempfile::TempDir;
 
-use crate::inside::RAN;
+use crate::inside::{KEPT, RAN};
 
 struct Place(TempDir);
 
@@ -29,6 +29,11 @@ impl Place {
     }
 
     fn start(&self, test: &str, snapshots: &str) -> Running {
+        self.start_with(test, snapshots, &[])
+    }
+
+    /// With more in its environment.
+    fn start_with(&self, test: &str, snapshots: &str, more: &[(&str, &str)]) -> Running {
         let path = |name: &str| self.0.path().join(name);
         let events = path(&format!("{test}.events"));
         std::fs::write(&events, "").unwrap();
@@ -41,6 +46,8 @@ impl Place {
             .env(OUTPUT_VARIABLE, path("output"))
             .env(EVENTS_VARIABLE, &events)
             .env(RAN, path("ran"))
+            .env_remove(KEEP_VARIABLE)
+            .envs(more.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -158,6 +165,29 @@ fn a_set_up_that_fails_fails_its_tests() {
         "inside.rs",
         "the end of a's console",
     ]);
+}
+
+#[test]
+fn labs_of_failed_tests_are_kept_where_that_is_wanted() {
+    let place = Place::new();
+    let unasked = place.run("panics_after_writing", "auto");
+    unasked.failed(&["lines are left"]);
+    assert!(!unasked.text.contains("kept"), "{}", unasked.text);
+    let keep = [(KEEP_VARIABLE, "failed")];
+    let passed = place.start_with("has_no_set_up", "auto", &keep).end();
+    passed.passed();
+    assert!(!passed.text.contains("kept"), "{}", passed.text);
+    for test in ["panics_after_writing", "ends_with_an_error_of_its_own"] {
+        let ended = place.start_with(test, "auto", &keep).end();
+        ended.failed(&["its lab is kept"]);
+        let words = ended.text.split("attest shell --snapshot ").nth(1).unwrap();
+        let name = words.split_whitespace().next().unwrap();
+        let test = "goes_on_from_what_was_kept";
+        place
+            .start_with(test, "auto", &[(KEPT, name)])
+            .end()
+            .passed();
+    }
 }
 
 #[test]
