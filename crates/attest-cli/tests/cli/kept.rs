@@ -376,6 +376,24 @@ fn where_no_place_has_room_a_run_goes_on_without() {
 }
 
 #[test]
+fn runs_keep_as_much_as_is_wanted() {
+    let place = Place::new(LAB);
+    let mut command = place.attest(&["run", "--output", "out"]);
+    let ended = run(command.env("ATTEST_SNAPSHOTS_SIZE", "1M"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let [warning] = &warnings(&place)[..] else {
+        panic!("{:?}", warnings(&place));
+    };
+    assert!(
+        warning.contains("more than the limit of 1 MiB"),
+        "{warning}"
+    );
+    let ended = run(command.env("ATTEST_SNAPSHOTS_SIZE", "much"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    insta::assert_snapshot!(warnings(&place).join("\n"), @"ATTEST_SNAPSHOTS_SIZE is `much`, which is not a size; write it as 500M or 10G");
+}
+
+#[test]
 fn where_nothing_can_be_written_a_run_goes_on_without() {
     if !can_mount() {
         return;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use attest_events::{EventKind, Phase, nanoseconds};
-use attest_image::store::{SnapshotError, SnapshotSettings, SnapshotStore};
+use attest_image::store::{SnapshotError, SnapshotStore};
 use attest_image::{Lease, Unfinished, Wanted as WantedEntry};
 use attest_manifest::LabPlan;
 use attest_vmm::Ability;
@@ -148,9 +148,8 @@ impl Keeper {
         if context.snapshots == SnapshotUse::Never || !can_be_saved(plan, prepared) {
             return None;
         }
-        let cache = crate::images::place(context.cache.as_deref()).ok()?;
-        let settings = SnapshotSettings::from_environment(cache, None);
-        let opened = blocking(move || SnapshotStore::open(&settings)).await;
+        let cache = context.cache.clone();
+        let opened = blocking(move || crate::images::snapshots(cache.as_deref())).await;
         match opened {
             Ok(store) => Some(Self {
                 store: Arc::new(store),
