@@ -163,15 +163,7 @@ impl Lab {
     /// Let the memory of each machine's next start be in a file of its name in this directory.
     pub(crate) fn keep_memory(&self, directory: &Path) -> Result<()> {
         for machine in self.machines() {
-            let path = directory.join(format!("{}.memory", machine.name()));
-            let made = || {
-                let mut options = std::fs::File::options();
-                let file = options.read(true).write(true).create_new(true);
-                let file = file.open(&path)?;
-                file.set_len(machine.plan().memory)?;
-                Ok(file)
-            };
-            let file = made().map_err(Error::io(format!("{} cannot be made", path.display())))?;
+            let file = snapshot::memory_in(directory, machine)?;
             *machine.inner.memory.lock().expect("not poisoned") = Some(file);
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use attest_events::{EventKind, Phase, Verdict};
 use attest_image::store::{SnapshotError, SnapshotStore, about_lab};
-use attest_image::{CacheEntry, ImageError, Lease, Trust, Wanted};
+use attest_image::{CacheEntry, ImageError, Lease, Trust, Unfinished, Wanted};
 use attest_manifest::{Isolation, LabPlan, MachinePlan, NetworkPlan, TimeoutPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -118,54 +118,69 @@ impl FailedLabs {
         let recorder = lab.recorder();
         recorder.enter(Phase::Snapshot);
         let began = Instant::now();
-        let saved = tokio::time::timeout(LIMIT, lab.snapshot()).await;
+        let plan = lab.shared.plan.clone();
+        let (cache, memory) = (self.cache.clone(), memory_of(&plan));
+        let place = blocking(move || Place::make(cache.as_deref(), memory)).await?;
+        let saving = lab.snapshot_in(Some(place.unfinished.directory()));
+        let saved = tokio::time::timeout(LIMIT, saving).await;
         let snapshot = saved.map_err(|_| Error::Io {
             action: format!("the lab was not saved within {} s", LIMIT.as_secs()),
             source: std::io::ErrorKind::TimedOut.into(),
         })??;
-        let plan = lab.shared.plan.clone();
         let fields = Fields::of(&plan, &lab.shared.prepared()).await?;
-        let cache = self.cache.clone();
         let recorder = recorder.clone();
         let of = recorder.test().or_else(|| self.test.clone());
         let point = format!("{FAILED}{}", of.unwrap_or_default());
         let kept = blocking(move || {
-            let (making, key) = make(cache.as_deref(), &plan, |unfinished, store| Making {
-                unfinished,
-                store,
+            let making = Making {
+                unfinished: place.unfinished,
+                store: place.store,
                 fields,
                 recorder,
                 began,
-            })?;
+            };
             let path = making.directory().join(PLAN);
             let text = serde_json::to_vec(&KeptPlan::of(&plan)).map_err(std::io::Error::from);
             let written = text.and_then(|text| fs::write(&path, text));
             written.map_err(ImageError::file(&path, "it cannot be written"))?;
             making.write(&snapshot.inner, &plan.name, &point, &Value::Null)?;
-            Ok::<_, SnapshotError>(key)
+            Ok::<_, SnapshotError>(())
         });
-        let key = kept.await?;
-        Ok(key.to_hex()[..DIGITS].to_owned())
+        kept.await?;
+        Ok(place.key.to_hex()[..DIGITS].to_owned())
     }
 }
 
-/// Begin an entry under a key of its own, for nobody but its maker wants it.
-fn make(
-    cache: Option<&Path>,
-    plan: &LabPlan,
-    making: impl FnOnce(attest_image::Unfinished, Arc<SnapshotStore>) -> Making,
-) -> Result<(Making, blake3::Hash), SnapshotError> {
-    let store = crate::images::snapshots(cache)?;
-    let expected = plan.machines.iter().map(|machine| machine.memory).sum();
-    loop {
-        // One that another has got already is there, and the next instant gives the next one.
-        let now = crate::setup::wall_clock_ns();
-        let key = blake3::hash(format!("{FAILED}{now} {}", std::process::id()).as_bytes());
-        let wanted = store.want(key, expected, &mut |_| {})?.wanted;
-        if let Wanted::Make(unfinished) = wanted {
-            return Ok((making(unfinished, Arc::new(store)), key));
+/// An entry of its own that has begun.
+struct Place {
+    unfinished: Unfinished,
+    store: Arc<SnapshotStore>,
+    key: blake3::Hash,
+}
+
+impl Place {
+    /// Begin one of about so many bytes under a key of its own, for nobody but its maker wants it.
+    fn make(cache: Option<&Path>, expected: u64) -> Result<Self, SnapshotError> {
+        let store = crate::images::snapshots(cache)?;
+        loop {
+            // One that another has got already is there, and the next instant gives the next one.
+            let now = crate::setup::wall_clock_ns();
+            let key = blake3::hash(format!("{FAILED}{now} {}", std::process::id()).as_bytes());
+            let wanted = store.want(key, expected, &mut |_| {})?.wanted;
+            if let Wanted::Make(unfinished) = wanted {
+                return Ok(Self {
+                    unfinished,
+                    store: Arc::new(store),
+                    key,
+                });
+            }
         }
     }
+}
+
+/// Of all machines, bytes.
+fn memory_of(plan: &LabPlan) -> u64 {
+    plan.machines.iter().map(|machine| machine.memory).sum()
 }
 
 /// What goes on from there: in the machine that it is about, where there are several.

@@ -16,6 +16,8 @@ use super::SavedMachine;
 use super::fields::Fields;
 use super::go_on::copy_data;
 use crate::boot::{Layer, WrittenDisk};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
 use crate::run::timestamp;
 
 /// What [`ABOUT_LAB`] says.
@@ -67,6 +69,22 @@ pub(super) struct Title<'a> {
     pub(super) fields: &'a Fields,
     pub(super) value: &'a Value,
     pub(super) vcpus: &'a dyn Fn(&str) -> u32,
+}
+
+/// A file in this directory for the memory of a machine, where it is kept with it.
+pub(crate) fn memory_in(directory: &Path, machine: &Machine) -> Result<File> {
+    let path = directory.join(format!("{}.memory", machine.name()));
+    let made = || {
+        let mut options = File::options();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        file.set_len(machine.plan().memory)?;
+        Ok(file)
+    };
+    made().map_err(Error::io(format!("{} cannot be made", path.display())))
 }
 
 /// Write all that is not there yet: memory that was written there by the machine itself is.

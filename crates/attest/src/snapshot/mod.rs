@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 pub(crate) use self::failed::FailedLabs;
 pub(crate) use self::fields::{Fields, SetupKey};
+pub(crate) use self::files::memory_in;
 pub(crate) use self::go_on::MemoryUse;
 pub(crate) use self::kept::{Keeper, Kept, Making, SNAPSHOTS_VARIABLE, Wanted, booted};
 pub use self::kept::{SnapshotUse, SnapshotUseError};
@@ -101,7 +102,12 @@ impl Lab {
     /// # Errors
     /// A machine's backend has no snapshots, or a machine has ended; then the lab goes on as it was.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let machines = save::save(self.machines(), &self.shared).await?;
+        self.snapshot_in(None).await
+    }
+
+    /// The same; memory that is in no file comes into one of its machine's name in this directory.
+    async fn snapshot_in(&self, directory: Option<&Path>) -> Result<Snapshot> {
+        let machines = save::save(self.machines(), &self.shared, directory).await?;
         Ok(self.snapshot_of(machines))
     }
 
@@ -158,7 +164,7 @@ impl Machine {
     /// As there; or it is off.
     pub async fn snapshot(&self) -> Result<MachineSnapshot> {
         let lab = self.lab()?;
-        let saved = save::save(std::slice::from_ref(self), &lab).await?;
+        let saved = save::save(std::slice::from_ref(self), &lab, None).await?;
         if saved.is_empty() {
             return Err(self.off());
         }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use attest_events::EventKind;
@@ -11,6 +12,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::OwnedMutexGuard;
 
 use super::SavedMachine;
+use super::files::memory_in;
 use super::go_on::{Waiting, follow_all, load_all, resume_all};
 use crate::boot::{self, Live, Origin, open_again};
 use crate::error::{Error, Result};
@@ -20,12 +22,19 @@ use crate::runtime::wait_all;
 use crate::session::State;
 
 /// Save these machines at one instant. They go on themselves, as the first of those that go on from it: what was
-/// under way has ended. Those that are off stay so, and are not saved.
+/// under way has ended. Those that are off stay so, and are not saved. Memory that is in no file comes into one in this
+/// directory, or into one of the host's memory.
 ///
 /// # Errors
 /// One cannot be saved, or has ended. Then all go on as they were.
-pub(super) async fn save(machines: &[Machine], lab: &Arc<Shared>) -> Result<Vec<SavedMachine>> {
-    let preparing = machines.iter().map(|machine| Saving::prepare(machine, lab));
+pub(super) async fn save(
+    machines: &[Machine],
+    lab: &Arc<Shared>,
+    directory: Option<&Path>,
+) -> Result<Vec<SavedMachine>> {
+    let preparing = machines
+        .iter()
+        .map(|machine| Saving::prepare(machine, lab, directory));
     let prepared = wait_all(preparing.collect::<Vec<_>>()).await;
     let mut saving = Vec::new();
     let mut refused = None;
@@ -82,7 +91,11 @@ struct Saving {
 
 impl Saving {
     /// `None` when it is off.
-    async fn prepare(machine: &Machine, lab: &Arc<Shared>) -> Result<Option<Self>> {
+    async fn prepare(
+        machine: &Machine,
+        lab: &Arc<Shared>,
+        directory: Option<&Path>,
+    ) -> Result<Option<Self>> {
         machine.needs(Ability::Snapshots)?;
         let live = Arc::clone(&machine.inner.live).lock_owned().await;
         let Some(now) = live.as_ref() else {
@@ -97,9 +110,10 @@ impl Saving {
                          `copy-on-write = \"qcow2\"`",
             });
         }
-        let memory = match &now.memory {
-            Some(memory) => open_again(memory)?,
-            None => memory_file(machine, machine.plan().memory)?,
+        let memory = match (&now.memory, directory) {
+            (Some(memory), _) => open_again(memory)?,
+            (None, Some(directory)) => memory_in(directory, machine)?,
+            (None, None) => memory_file(machine, machine.plan().memory)?,
         };
         let disks = now.written.iter().map(boot::WrittenDisk::again);
         let saved = SavedMachine {
