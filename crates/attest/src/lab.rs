@@ -269,6 +269,12 @@ impl Lab {
     /// End everything at once and wait until the kernel has. Nothing in the guests is asked:
     /// their disks end with them.
     pub async fn shutdown(&self) {
+        self.end().await;
+        self.shared.recorder.record(EventKind::LabEnded);
+    }
+
+    /// The same, of one that was only a step on the way to the lab that is told of.
+    pub(crate) async fn end(&self) {
         let machines = self.all_machines();
         for machine in &machines {
             machine.expect_end();
@@ -283,7 +289,6 @@ impl Lab {
         if let Some(kept) = kept {
             kept.written().await;
         }
-        self.shared.recorder.record(EventKind::LabEnded);
     }
 }
 

@@ -135,6 +135,22 @@ fn a_later_run_goes_on_from_what_an_earlier_one_kept() {
 }
 
 #[test]
+fn what_is_on_the_way_to_a_set_up_is_no_lab_of_the_test() {
+    let place = Place::new(
+        "[machines.a]\n[setups.first]\nsteps = [{ run = \"true\" }]\n\
+         [setups.second]\nafter = \"first\"\nsteps = [{ run = \"true\" }]\n\
+         [tests.t]\nsetup = \"second\"\nsteps = [{ run = \"true\" }]\n",
+    );
+    passes(&place, &[]);
+    assert_eq!(events(&place, "lab-started").len(), 1);
+    assert_eq!(events(&place, "lab-ended").len(), 1);
+    let chosen = events(&place, "chosen").into_iter();
+    let of_snapshots = chosen.filter(|event| event["what"] == "snapshot");
+    let choices: Vec<_> = of_snapshots.map(|event| event["choice"].clone()).collect();
+    assert_eq!(choices, ["make", "make", "boot"]);
+}
+
+#[test]
 fn of_two_runs_at_once_one_makes_it_and_the_other_waits() {
     let place = Place::new(LAB);
     let mut first = Watched::start(&place);

@@ -65,6 +65,10 @@ impl Labs {
     /// [`Error::Stage`]: it did not come up, or a set-up failed; [`Error::Interrupted`]. The lab is
     /// gone then.
     pub async fn provide(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
+        let machines = stage.plan.machines.iter();
+        context
+            .recorder
+            .lab_started(machines.map(|machine| &machine.name));
         let ground = self.levels.ground(&stage.plan, &context);
         let ground = self.unless_interrupted(ground).await;
         let ground = ground.map_err(not_up)?;

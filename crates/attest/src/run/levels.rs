@@ -73,7 +73,6 @@ impl Levels {
         context: &LabContext,
     ) -> Result<Arc<Ground>> {
         let recorder = &context.recorder;
-        recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
         let cell = self.grounds.cell(Arc::clone(plan));
         let ground = cell.get_or_try_init(|| async {
             let prepared = boot::prepare(plan, recorder, context.cache.as_deref()).await?;
@@ -182,7 +181,7 @@ impl Maker<'_> {
         let level = level(labs, self.stage, last, self.context, &mut before).await?;
         if let Some(before) = before {
             // Its memory is its own; one that is to be saved has it in a file.
-            before.shutdown().await;
+            before.end().await;
         }
         let recorder = &self.context.recorder;
         let directory = making.map(Making::directory);

@@ -18,6 +18,9 @@ const FORMAT: u32 = 1;
 /// Longer values are shown by their beginnings.
 const SHOWN: usize = 60;
 
+/// How the names of fields of set-ups begin.
+const SETUP: &str = "code of set-up";
+
 /// Names and values, in the order in which they are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fields(Vec<(String, String)>);
@@ -104,9 +107,15 @@ impl Fields {
     /// Of the same after one more set-up.
     pub(crate) fn after(&self, setup: &SetupKey) -> Self {
         let mut fields = self.0.clone();
-        let name = format!("code of set-up `{}`", setup.name);
+        let name = format!("{SETUP} `{}`", setup.name);
         fields.push((name, setup.code.clone()));
         Self(fields)
+    }
+
+    /// Whether set-ups were done.
+    pub(super) fn has_setups(&self) -> bool {
+        let last = self.0.last();
+        last.is_some_and(|(name, _)| name.starts_with(SETUP))
     }
 
     /// Under which it is kept.

@@ -212,7 +212,8 @@ impl Keeper {
                     recorder: recorder.clone(),
                     began: Instant::now(),
                 };
-                ("boot", reason, Wanted::Make(making))
+                let choice = if fields.has_setups() { "make" } else { "boot" };
+                (choice, reason, Wanted::Make(making))
             }
         };
         recorder.record(EventKind::Chosen {
