@@ -1,6 +1,7 @@
 //! The states that tests begin from, as a tree: the lab that has booted, and one more for each set-up. Each is made
 //! once, saved, and gone on from any number of times, by this run and by later ones.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use attest_events::Phase;
@@ -45,7 +46,12 @@ pub(super) struct Levels {
 #[derive(Debug)]
 struct Known<K, V>(Mutex<Vec<(K, Arc<Cell<V>>)>>);
 
-type Cell<V> = OnceCell<Arc<V>>;
+#[derive(Debug)]
+struct Cell<V> {
+    made: OnceCell<Arc<V>>,
+    /// Somebody makes it, or has tried.
+    is_begun: AtomicBool,
+}
 
 impl<K, V> Default for Known<K, V> {
     fn default() -> Self {
@@ -59,7 +65,10 @@ impl<K: PartialEq, V> Known<K, V> {
         if let Some((_, cell)) = known.iter().find(|(known, _)| *known == key) {
             return Arc::clone(cell);
         }
-        let cell = Arc::default();
+        let cell = Arc::new(Cell {
+            made: OnceCell::new(),
+            is_begun: AtomicBool::new(false),
+        });
         known.push((key, Arc::clone(&cell)));
         cell
     }
@@ -74,7 +83,7 @@ impl Levels {
     ) -> Result<Arc<Ground>> {
         let recorder = &context.recorder;
         let cell = self.grounds.cell(Arc::clone(plan));
-        let ground = cell.get_or_try_init(|| async {
+        let ground = cell.made.get_or_try_init(|| async {
             let prepared = boot::prepare(plan, recorder, context.cache.as_deref()).await?;
             let forks = match plan.isolation {
                 Isolation::Auto | Isolation::Fork | Isolation::Shared => context.snapshots,
@@ -113,11 +122,12 @@ pub(super) fn level<'a>(
             setups: stage.setups[..depth].to_vec(),
         };
         let cell = labs.levels().levels.cell(key);
-        if !cell.initialized() {
-            // Who does not make it waits for that.
-            context.recorder.enter(Phase::Boot);
+        let is_begun = cell.is_begun.swap(true, Ordering::Relaxed);
+        if is_begun && !cell.made.initialized() {
+            // Another test makes it, and this one waits for that.
+            context.recorder.enter(Phase::Snapshot);
         }
-        let level = cell.get_or_try_init(|| async {
+        let level = cell.made.get_or_try_init(|| async {
             let maker = Maker {
                 labs,
                 stage,
