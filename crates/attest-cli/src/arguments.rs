@@ -251,12 +251,9 @@ pub(crate) struct Place {
     #[arg(short, long, default_value = ".", value_name = "PATH")]
     pub(crate) manifest: PathBuf,
     /// In place of the manifest's lab, one that was kept of a failed test: as `attest run --keep
-    /// failed` named it
-    #[arg(
-        long,
-        value_name = "NAME",
-        conflicts_with_all = ["manifest", "kernel", "accel", "backend", "snapshots"]
-    )]
+    /// failed` named it, with the kernel, the accelerator and the backends that it had
+    // Those may be in the environment, which is no reason to refuse it.
+    #[arg(long, value_name = "NAME", conflicts_with = "manifest")]
     pub(crate) snapshot: Option<String>,
     #[command(flatten)]
     pub(crate) lab: Lab,

@@ -34,16 +34,16 @@ fn every_command_has_its_help() {
         "generate-driver-symbols",
         "rpc",
     ];
-    for command in commands {
-        let mut arguments: Vec<_> = command.split_whitespace().collect();
+    for name in commands {
+        let mut arguments: Vec<_> = name.split_whitespace().collect();
         arguments.push("--help");
-        let help = run(place.attest(&arguments).env_remove("ATTEST_CACHE"));
+        let mut command = place.attest(&arguments);
+        for variable in ["ATTEST_CACHE", "ATTEST_SNAPSHOTS", "ATTEST_KEEP"] {
+            command.env_remove(variable);
+        }
+        let help = run(&mut command);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
-        let name = if command.is_empty() {
-            "attest"
-        } else {
-            command
-        };
+        let name = if name.is_empty() { "attest" } else { name };
         insta::assert_snapshot!(format!("help-{}", name.replace(' ', "-")), help.stdout);
     }
 }
