@@ -89,6 +89,9 @@ pub(crate) struct Select {
     /// selects the tests whose name contains it
     #[arg(value_name = "PATH|FILTER")]
     pub(crate) paths: Vec<String>,
+    /// Only the tests of job N of `attest plan` of the same paths and filter
+    #[arg(long, value_name = "N")]
+    pub(crate) job: Option<usize>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) format: Format,
@@ -97,14 +100,15 @@ pub(crate) struct Select {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Nothing is started. Machines that share no network, or are `independent`, never talk to each other:
-tests that use exactly the same of such groups of machines are one job. With --json a line is a
-manifest, with its jobs; sizes are in bytes, times in milliseconds.
+tests that use exactly the same of such groups of machines are one job. `attest run --job N`, with
+the same paths and filter, runs one of them: each may run on a host of its own. With --json a line
+is a manifest, with its jobs; sizes are in bytes, times in milliseconds.
 
 Examples:
   attest plan
   attest plan examples/web ping
   attest plan --backend nspawn examples/web examples/dns
-  attest plan --json | jq -c '.jobs[] | [.memory_bytes, (.tests | map(.name))]'")]
+  attest plan --json | jq -c '.jobs[] | [.number, .memory_bytes, (.tests | map(.name))]'")]
 pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) select: Select,
@@ -130,6 +134,7 @@ Examples:
   attest run -j1 --fail-fast
   attest run --order random --repeat 20
   attest run --until-failure flaky
+  attest run --job 2 --junit job-2.xml
   attest run --shard 2/4 --timings history.json --junit shard-2.xml
   attest run --format json | jq 'select(.event == \"test-ended\")'
   attest run --junit results.xml --output out")]

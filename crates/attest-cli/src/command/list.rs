@@ -3,27 +3,19 @@
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
-use attest::run::{Overrides, Selection};
+use attest::run::Overrides;
 use serde_json::json;
 
 use super::CommandResult;
-use super::run::{nothing_to_run, split};
+use super::run::{keep_job, selection};
 use crate::arguments::{Format, Select};
 use crate::failure::Failure;
 
 pub(crate) fn run(arguments: &Select) -> CommandResult {
-    let (paths, filter) = split(&arguments.paths);
     let overrides = Overrides::default();
-    let loading = Selection::load_with_scripts(
-        &paths,
-        filter.as_deref(),
-        &overrides,
-        &attest_script::Scripts,
-    );
-    let selection = super::runtime()?.block_on(loading)?;
-    if selection.labs.is_empty() {
-        return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
-    }
+    let selecting = selection(arguments, &overrides, &attest_script::Scripts);
+    let mut selection = super::runtime()?.block_on(selecting)?;
+    keep_job(&mut selection, arguments)?;
     let mut text = String::new();
     for lab in &selection.labs {
         for test in &lab.tests {

@@ -1,36 +1,35 @@
 //! `attest plan`: what a run would do, as jobs that can run elsewhere by themselves.
 
-use std::collections::HashMap;
 use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use attest::Backend;
-use attest::manifest::{IndexMap, Isolation, LabPlan, MachinePlan, Size, TestKind, TestPlan};
-use attest::run::{LabRun, Overrides, SelectedTest, Selection};
+use attest::manifest::{Isolation, MachinePlan, Size, TestKind};
+use attest::run::{LabRun, Overrides, SelectedJob, SelectedTest, UnknownJob};
 use attest_report::sanitize;
 use serde::Serialize;
 
 use super::CommandResult;
-use super::run::{nothing_to_run, split};
+use super::run::{no_such_job, selection};
 use crate::arguments::{Format, Plan};
 use crate::failure::Failure;
 use crate::human::count;
 
-/// Between the name of a test target in Rust, which is a manifest's test, and the test in it.
-const IN_RUST: &str = "::";
-
 pub(crate) fn run(arguments: &Plan) -> CommandResult {
     let select = &arguments.select;
-    let (paths, filter) = split(&select.paths);
     let overrides = Overrides::from(&arguments.lab);
-    let selection = Selection::load(&paths, filter.as_deref(), &overrides)?;
-    if selection.labs.is_empty() {
-        return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
+    let selecting = selection(select, &overrides, &attest_script::Scripts);
+    let selection = super::runtime()?.block_on(selecting)?;
+    let mut jobs = selection.jobs();
+    let count = jobs.len();
+    jobs.retain(|job| select.job.is_none_or(|number| job.number == number));
+    if let (Some(number), []) = (select.job, &jobs[..]) {
+        return Err(no_such_job(&UnknownJob { number, count }));
     }
     let is_json = arguments.json || select.format == Format::Json;
     let mut text = String::new();
-    for lab in &selection.labs {
-        let planned = ManifestJobs::of(lab);
+    for jobs in jobs.chunk_by(|one, next| std::ptr::eq(one.lab, next.lab)) {
+        let planned = ManifestJobs::of(jobs[0].lab, jobs);
         if is_json {
             text.push_str(&serde_json::json!(planned).to_string());
             text.push('\n');
@@ -63,7 +62,7 @@ struct ManifestJobs {
 /// them.
 #[derive(Debug, Serialize)]
 struct Job {
-    /// From 1, in the manifest.
+    /// From 1, over all manifests, for `attest run --job`.
     number: usize,
     machines: Vec<JobMachine>,
     networks: Vec<String>,
@@ -104,33 +103,12 @@ enum Kind {
 }
 
 impl ManifestJobs {
-    fn of(lab: &LabRun) -> Self {
-        let plan = &lab.plan;
-        let by_name: HashMap<&str, &TestPlan> = plan
-            .tests
-            .iter()
-            .map(|test| (test.name.as_str(), test))
-            .collect();
-        let mut jobs: IndexMap<Vec<String>, Vec<JobTest>> = IndexMap::new();
-        for selected in &lab.tests {
-            let declared = selected.name.split(IN_RUST).next().unwrap_or_default();
-            // Every selected test is one of the plan's.
-            let Some(test) = by_name.get(declared) else {
-                continue;
-            };
-            let groups = plan.groups_of(test).into_iter();
-            let machines = groups.flat_map(|group| group.machines).collect();
-            let tests = jobs.entry(machines).or_default();
-            tests.push(JobTest::of(plan, test, selected));
-        }
-        let jobs = (1..)
-            .zip(jobs)
-            .map(|(number, (machines, tests))| Job::of(&plan.only(&machines), number, tests));
+    fn of(lab: &LabRun, jobs: &[SelectedJob<'_>]) -> Self {
         Self {
             manifest: lab.manifest.display().to_string(),
-            lab: plan.name.clone(),
-            isolation: plan.isolation,
-            jobs: jobs.collect(),
+            lab: lab.plan.name.clone(),
+            isolation: lab.plan.isolation,
+            jobs: jobs.iter().map(Job::of).collect(),
         }
     }
 
@@ -151,16 +129,17 @@ impl ManifestJobs {
 }
 
 impl Job {
-    fn of(plan: &LabPlan, number: usize, tests: Vec<JobTest>) -> Self {
+    fn of(job: &SelectedJob<'_>) -> Self {
+        let plan = job.plan();
         let machines: Vec<JobMachine> = plan.machines.iter().map(JobMachine::of).collect();
         let networks = plan.networks.iter().map(|network| network.name.clone());
         Self {
-            number,
+            number: job.number,
             networks: networks.collect(),
             memory_bytes: machines.iter().filter_map(|each| each.memory_bytes).sum(),
             vcpus: machines.iter().filter_map(|each| each.vcpus).sum(),
             machines,
-            tests,
+            tests: job.tests.iter().map(|test| JobTest::of(test)).collect(),
         }
     }
 
@@ -202,9 +181,8 @@ impl JobMachine {
 }
 
 impl JobTest {
-    fn of(plan: &LabPlan, test: &TestPlan, selected: &SelectedTest) -> Self {
-        let chain = test.setup.as_deref().map(|name| plan.setup_chain(name));
-        let setups = chain.into_iter().flatten();
+    fn of(selected: &SelectedTest) -> Self {
+        let setups = selected.stage().setups.iter();
         Self {
             name: selected.name.clone(),
             kind: match selected.kind {

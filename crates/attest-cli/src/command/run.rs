@@ -8,13 +8,13 @@ use std::time::Instant;
 
 use attest::Recorder;
 use attest::run::{
-    Keep, Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection,
+    Keep, Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection, UnknownJob,
 };
 use attest::schedule::History;
 use attest_report::{JsonLines, Junit, Readers};
 
 use super::CommandResult;
-use crate::arguments::{self, Format, Verbosity};
+use crate::arguments::{self, Format, Select, Verbosity};
 use crate::failure::Failure;
 use crate::{interrupt, orphans, output};
 
@@ -23,17 +23,13 @@ pub(crate) fn run(
     verbosity: &Verbosity,
     began: Instant,
 ) -> CommandResult {
-    let (paths, filter) = split(&arguments.select.paths);
     let overrides = Overrides::from(&arguments.lab);
     let history = history(arguments)?;
     let runtime = super::runtime()?;
     let scripts: Arc<dyn ScriptRunner> = Arc::new(attest_script::Scripts);
-    let loading =
-        Selection::load_with_scripts(&paths, filter.as_deref(), &overrides, scripts.as_ref());
-    let mut selection = runtime.block_on(loading)?;
-    if selection.labs.is_empty() {
-        return Err(Failure::nothing(nothing_to_run(&paths, filter.as_deref())));
-    }
+    let selecting = selection(&arguments.select, &overrides, scripts.as_ref());
+    let mut selection = runtime.block_on(selecting)?;
+    keep_job(&mut selection, &arguments.select)?;
     if let Some(shard) = arguments.schedule.shard {
         // What this host remembers, others do not: their shards would have other tests.
         let nothing = History::default();
@@ -137,8 +133,37 @@ fn readers(
     Ok(readers)
 }
 
+/// The tests of the paths whose names contain the filter, at least one.
+pub(super) async fn selection(
+    select: &Select,
+    overrides: &Overrides,
+    scripts: &dyn ScriptRunner,
+) -> Result<Selection, Failure> {
+    let (paths, filter) = split(&select.paths);
+    let filter = filter.as_deref();
+    let selection = Selection::load_with_scripts(&paths, filter, overrides, scripts).await?;
+    if selection.labs.is_empty() {
+        return Err(Failure::nothing(nothing_to_run(&paths, filter)));
+    }
+    Ok(selection)
+}
+
+/// Only the tests of the job that is asked for, if any is.
+pub(super) fn keep_job(selection: &mut Selection, select: &Select) -> Result<(), Failure> {
+    let Some(number) = select.job else {
+        return Ok(());
+    };
+    selection
+        .keep_job(number)
+        .map_err(|unknown| no_such_job(&unknown))
+}
+
+pub(super) fn no_such_job(unknown: &UnknownJob) -> Failure {
+    Failure::usage(format!("error: {unknown}"))
+}
+
 /// Paths, and the filter: a last word that is no path.
-pub(super) fn split(words: &[String]) -> (Vec<PathBuf>, Option<String>) {
+fn split(words: &[String]) -> (Vec<PathBuf>, Option<String>) {
     let looks_like_path = |word: &str| {
         word.contains('/') || word == "." || Path::new(word).exists() || has_extension(word)
     };
@@ -159,7 +184,7 @@ fn has_extension(word: &str) -> bool {
         .is_some_and(|extension| extension == "toml" || extension == "json")
 }
 
-pub(super) fn nothing_to_run(paths: &[PathBuf], filter: Option<&str>) -> String {
+fn nothing_to_run(paths: &[PathBuf], filter: Option<&str>) -> String {
     let places: Vec<String> = paths
         .iter()
         .map(|path| path.display().to_string())

@@ -61,7 +61,7 @@ fn shells_can_complete_and_man_can_show() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let completions = place.run(&["completions", shell]);
         assert_eq!(completions.code, Some(0));
-        for word in ["doctor", "exec", "--junit"] {
+        for word in ["doctor", "exec", "--junit", "--job"] {
             let bare = word.trim_start_matches('-');
             assert!(completions.stdout.contains(bare), "{shell}: {word}");
         }

@@ -12,6 +12,7 @@ mod rust_function;
 mod rust_test;
 mod script_test;
 mod select;
+mod split;
 mod stage;
 mod steps;
 mod usage;
@@ -40,6 +41,7 @@ pub use script_test::{
     ScriptOutline, ScriptPart, ScriptRunner, ScriptSetup, ScriptTest, ScriptVerdict,
 };
 pub use select::{LabRun, Overrides, SelectedTest, Selection};
+pub use split::{SelectedJob, UnknownJob};
 pub use stage::{Stage, StageKind, StageSetup};
 
 /// Names the pipe to which a Rust test writes its events, for the run that started it.
