@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use attest_events::{ConsoleTail, FailureDetail, Verdict};
+use attest_events::{ConsoleTail, FailureDetail, MachineEnding, Verdict};
 
 use crate::error::{Error, Result};
 use crate::lab::Lab;
+use crate::machine::Machine;
 use crate::systemd::journal_tails;
 
 /// Lines of each console that a failure shows.
@@ -46,16 +47,36 @@ pub(crate) async fn judge(outcome: Result<()>, lab: Option<&Lab>, duration: Dura
     let Err(error) = outcome else {
         return Judged::passed(duration);
     };
-    let verdict = error.verdict();
-    let failure = match lab {
+    let mut verdict = error.verdict();
+    let mut failure = match lab {
         Some(lab) => detail_on(lab, &error).await,
         None => error.detail(),
     };
+    let is_of_test = matches!(verdict, Verdict::Failed | Verdict::TimedOut);
+    if let Some(crash) = lab.filter(|_| is_of_test).and_then(crash) {
+        verdict = Verdict::Infrastructure;
+        let (crash, failed) = (crash.chain(), failure.message);
+        failure.message = format!("{crash}; the test failed without it: {failed}");
+    }
     Judged {
         verdict,
         failure: Some(failure),
         duration,
     }
+}
+
+/// A machine that was lost beneath the test: what the others then fail at is not the test's fault.
+fn crash(lab: &Lab) -> Option<Error> {
+    let mut endings = lab.machines().iter().filter_map(Machine::ending);
+    endings.find(|ending| {
+        matches!(
+            ending,
+            Error::MachineEnded {
+                ending: MachineEnding::VmmCrashed,
+                ..
+            }
+        )
+    })
 }
 
 /// What is known of an error that happened on a lab, with what the machines said last.
