@@ -261,7 +261,7 @@ fn what_is_damaged_is_set_aside_and_made_again() {
     let changed = damaged(&|entry| {
         writable(&entry.join("a.devices"))
             .write_all_at(b"x", 100)
-            .unwrap()
+            .unwrap();
     });
     insta::assert_snapshot!(changed, @"snapshot-KEY is broken: `a.devices` is not what was put there; it is set aside as snapshot-broken-2-KEY, until `attest snapshot gc`");
     let missing = damaged(&|entry| fs::remove_file(entry.join("snapshot.json")).unwrap());
@@ -432,17 +432,17 @@ fn a_lab_that_exceeds_the_memory_waits_and_says_so() {
             return (event["test"].clone(), text.to_owned());
         }
     };
-    let (test, text) = said(&mut run, "runs alone");
-    assert_eq!(test, "first");
+    let (who, words) = said(&mut run, "runs alone");
+    assert_eq!(who, "first");
     assert!(
-        text.starts_with("first runs alone: it needs 1048576 GiB, and "),
-        "{text}"
+        words.starts_with("first runs alone: it needs 1048576 GiB, and "),
+        "{words}"
     );
-    let (test, text) = said(&mut run, "waits");
-    assert_eq!(test, "second");
+    let (who, words) = said(&mut run, "waits");
+    assert_eq!(who, "second");
     assert!(
-        text.starts_with("second waits: needs 1048576 GiB, 0 MiB are free of "),
-        "{text}"
+        words.starts_with("second waits: needs 1048576 GiB, 0 MiB are free of "),
+        "{words}"
     );
     signal(run.pid(), Signal::SIGINT);
     while run.next().is_some() {}
