@@ -10,7 +10,7 @@ use crate::figure::{Compared, Report, median_ms};
 use crate::runs::{Ran, Runs};
 use crate::{Result, debian};
 
-const SAMPLES: usize = 5;
+const SAMPLES: usize = 3;
 /// In the file.
 const TESTS: u32 = 20;
 /// That are booted for, unless all are: what the others would take follows from them.

@@ -34,7 +34,11 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
     let (mut kept, mut own, mut again) = <(Samples, Samples, Samples)>::default();
     for _ in 0..SAMPLES {
         kept.add(&guest.save()?);
-        let (booted, forked) = own_memory(&bare).await?;
+        let (booted, forked) = match own_memory(&bare).await {
+            Ok(saved) => saved,
+            // Another event may have come first.
+            Err(_) => own_memory(&bare).await?,
+        };
         own.add(&booted);
         again.add(&forked);
     }
@@ -213,6 +217,13 @@ fn pause(states: &Path) -> Result<Duration> {
 async fn own_memory(manifest: &ManifestFile) -> Result<(Saved, Saved)> {
     let output = tempfile::tempdir()?;
     let lab = debian::boot(manifest.clone(), output.path()).await?;
+    // Until addresses are settled, QEMU tells of cards that change.
+    let settling = lab
+        .machines()
+        .iter()
+        .map(|machine| machine.exec(["sleep", "2"]));
+    let settled = wait_all(settling.map(IntoFuture::into_future).collect::<Vec<_>>()).await;
+    settled.into_iter().collect::<attest::Result<Vec<_>>>()?;
     let (snapshot, booted) = save(&lab).await?;
     let fork = snapshot.fork().await?;
     let (_, forked) = save(&fork).await?;

@@ -33,6 +33,8 @@ pub struct Agent {
     pub(crate) userspace_ns: u64,
     pub(crate) connected_ns: Cell<u64>,
     pub(crate) role: Role,
+    /// Read once: a machine that goes on says it again, and has none of the code for it at hand.
+    boot_id: String,
 }
 
 /// Counts a request for as long as it is served.
@@ -82,6 +84,7 @@ async fn serve_local(stream: Stream, role: Role, userspace_ns: u64) -> LinkError
         userspace_ns,
         connected_ns: Cell::new(0),
         role,
+        boot_id: boot_id(),
     });
     let mut port = match open(stream) {
         Ok(port) => port,
@@ -94,7 +97,7 @@ async fn serve_local(stream: Stream, role: Role, userspace_ns: u64) -> LinkError
         if agent.connected_ns.get() == 0 {
             agent.connected_ns.set(system::uptime_ns());
         }
-        let mut link = match port.connect(hello(&agent.role)).await {
+        let mut link = match port.connect(hello(&agent)).await {
             Ok(link) => link,
             Err(error) => return error,
         };
@@ -123,17 +126,21 @@ fn open(stream: Stream) -> io::Result<AgentPort> {
     })
 }
 
-fn hello(role: &Role) -> Hello {
+fn boot_id() -> String {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot_id.trim().to_owned()
+}
+
+fn hello(agent: &Agent) -> Hello {
     Hello {
         generation: GENERATION,
         // Never the one that means a knock.
         nonce: system::random_u64().max(1),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        boot_id: boot_id.trim().to_owned(),
+        boot_id: agent.boot_id.clone(),
         uptime_ns: system::uptime_ns(),
-        is_init: matches!(role, Role::Init),
-        waits: role.waits(),
+        is_init: matches!(agent.role, Role::Init),
+        waits: agent.role.waits(),
     }
 }
 

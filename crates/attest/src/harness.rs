@@ -228,7 +228,7 @@ fn labs(test: &str) -> Labs {
 }
 
 fn not_begun(error: &Error) -> Judged {
-    Judged::not_passed(error, error.detail(), Duration::ZERO)
+    Judged::not_passed(error, error.detail(), Duration::ZERO, None)
 }
 
 async fn on_lab(
@@ -256,7 +256,7 @@ async fn on_lab(
         Ok(()) => Judged::passed(took),
         Err(error) => {
             let failure = labs.detail_on(&lab, &error).await;
-            Judged::not_passed(&error, failure, took)
+            Judged::not_passed(&error, failure, took, Some(&lab))
         }
     };
     recorder.enter(Phase::Shutdown);

@@ -77,14 +77,24 @@ impl Machine {
         let over = state
             .wait_for(|state| matches!(state, State::Ended(..) | State::Off))
             .await;
-        match over.expect("the sender lives in self").clone() {
-            State::Ended(ending, detail) => Error::MachineEnded {
-                machine: self.name().to_owned(),
-                ending,
-                detail: detail.to_string(),
-            },
-            _ => self.off(),
-        }
+        let over = over.expect("the sender lives in self");
+        self.ending_of(&over).unwrap_or_else(|| self.off())
+    }
+
+    /// How it ended by itself, if it did.
+    pub(crate) fn ending(&self) -> Option<Error> {
+        self.ending_of(&self.session().state.borrow())
+    }
+
+    fn ending_of(&self, state: &State) -> Option<Error> {
+        let State::Ended(ending, detail) = state else {
+            return None;
+        };
+        Some(Error::MachineEnded {
+            machine: self.name().to_owned(),
+            ending: *ending,
+            detail: detail.to_string(),
+        })
     }
 
     /// Resolves when it does not run, with how it ended; `None` where attest ended it, or never

@@ -1,25 +1,20 @@
 //! Follows a machine that runs: its agent over all boots, and its end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use attest_events::{EventKind, MachineEnding, Phase};
-use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
+use attest_protocol::link::{Channel, HostLink, HostPort, Incoming, LinkError};
 use attest_protocol::message::{Hello, Request, Setup};
 use attest_vmm::{EndingKind, Running, Told};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::wake;
 use crate::copy;
 use crate::error::Error;
 use crate::recorder::Recorder;
 use crate::session::{Ready, Session, State};
 use crate::setup;
-
-/// How far the clock of a guest that goes on may be from the host's: less than half of what is promised (50 ms).
-const CLOCK_ERROR: Duration = Duration::from_millis(20);
-/// How often it is set, at most: a host too busy for that is not waited for.
-const CLOCK_TRIES: usize = 8;
 
 /// How a machine begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +58,7 @@ impl Follower {
             });
             let done = match begin {
                 Begin::Boots => self.set_up(&link, &hello).await,
-                Begin::GoesOn => self.wake_up(&link).await,
+                Begin::GoesOn => wake::up(&link, &self.session).await,
             };
             let state = match done {
                 Ok(()) => State::Ready(Arc::new(Ready {
@@ -96,29 +91,6 @@ impl Follower {
                 generation: hello.generation,
             },
         );
-    }
-
-    /// What must not be as it was when the machine was saved: its clock, and what its kernel makes random numbers
-    /// of, for others go on from the same.
-    async fn wake_up(&self, link: &HostLink) -> Result<(), Option<Error>> {
-        let fresh = setup::freshen(Setup::default());
-        let reseed = Request::Reseed(fresh.entropy.unwrap_or_else(|| Vec::new().into()));
-        let (reseeded, set) = tokio::join!(self.request(link, &reseed), self.set_clock(link));
-        reseeded.and(set)
-    }
-
-    /// The guest's clock is behind by no more than the request took. The first ones may take long, for the guest
-    /// has none of its memory at hand yet.
-    async fn set_clock(&self, link: &HostLink) -> Result<(), Option<Error>> {
-        for _ in 0..CLOCK_TRIES {
-            let asked = Instant::now();
-            let request = Request::SetClock(setup::wall_clock_ns());
-            self.request(link, &request).await?;
-            if asked.elapsed() <= CLOCK_ERROR {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// An end that was seen meanwhile stays.
@@ -155,13 +127,30 @@ impl Follower {
     }
 
     async fn request(&self, link: &HostLink, request: &Request) -> Result<(), Option<Error>> {
-        let lost = |_: LinkError| None;
-        let mut channel = link.open(request).map_err(lost)?;
-        loop {
-            if let Incoming::Finished(result) = channel.receiver.next().await.map_err(lost)? {
-                let failed = |failure| Some(self.session.failure("set-up", failure));
-                return result.map(drop).map_err(failed);
-            }
+        request_of(&self.session, link, request).await
+    }
+}
+
+/// `Err(None)` when the link broke.
+pub(super) async fn request_of(
+    session: &Session,
+    link: &HostLink,
+    request: &Request,
+) -> Result<(), Option<Error>> {
+    let channel = link.open(request).map_err(|_: LinkError| None)?;
+    result_of(session, channel).await
+}
+
+/// The same of one that is under way.
+pub(super) async fn result_of(
+    session: &Session,
+    mut channel: Channel,
+) -> Result<(), Option<Error>> {
+    loop {
+        let incoming = channel.receiver.next().await;
+        if let Incoming::Finished(result) = incoming.map_err(|_| None)? {
+            let failed = |failure| Some(session.failure("set-up", failure));
+            return result.map(drop).map_err(failed);
         }
     }
 }

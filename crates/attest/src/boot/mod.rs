@@ -7,6 +7,7 @@ mod follow;
 mod images;
 mod spec;
 mod strategy;
+mod wake;
 
 use std::fs::File;
 use std::path::Path;

@@ -106,11 +106,12 @@ impl Bench for LabBench {
                         return skipped;
                     }
                     let duration = ran.duration();
-                    let failure = match place {
-                        Some(place) => self.labs.detail_on(&place.lab, &error).await,
+                    let lab = place.as_ref().map(|place| &place.lab);
+                    let failure = match lab {
+                        Some(lab) => self.labs.detail_on(lab, &error).await,
                         None => error.detail(),
                     };
-                    Judged::not_passed(&error, failure, duration)
+                    Judged::not_passed(&error, failure, duration, lab)
                 }
             }
         })

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use attest_events::{ConsoleTail, FailureDetail, Verdict};
+use attest_events::{ConsoleTail, FailureDetail, MachineEnding, Verdict};
 
 use crate::error::Error;
 use crate::lab::Lab;
+use crate::machine::Machine;
 use crate::systemd::journal_tails;
 
 /// Lines of each console that a failure shows.
@@ -28,10 +29,22 @@ impl Judged {
         }
     }
 
-    /// It began, and did not pass.
-    pub(crate) fn not_passed(error: &Error, failure: FailureDetail, duration: Duration) -> Self {
+    /// It began, and did not pass on this lab.
+    pub(crate) fn not_passed(
+        error: &Error,
+        mut failure: FailureDetail,
+        duration: Duration,
+        lab: Option<&Lab>,
+    ) -> Self {
+        let mut verdict = error.verdict();
+        let is_of_test = matches!(verdict, Verdict::Failed | Verdict::TimedOut);
+        if let Some(crash) = lab.filter(|_| is_of_test).and_then(crash) {
+            verdict = Verdict::Infrastructure;
+            let (crash, failed) = (crash.chain(), failure.message);
+            failure.message = format!("{crash}; the test failed without it: {failed}");
+        }
         Self {
-            verdict: error.verdict(),
+            verdict,
             failure: Some(failure),
             duration,
         }
@@ -49,6 +62,20 @@ impl Judged {
             duration: Duration::ZERO,
         }
     }
+}
+
+/// A machine that was lost beneath the test: what the others then fail at is not the test's fault.
+fn crash(lab: &Lab) -> Option<Error> {
+    let mut endings = lab.machines().iter().filter_map(Machine::ending);
+    endings.find(|ending| {
+        matches!(
+            ending,
+            Error::MachineEnded {
+                ending: MachineEnding::VmmCrashed,
+                ..
+            }
+        )
+    })
 }
 
 /// What is known of an error that happened on a lab, with what the machines said last.

@@ -8,7 +8,7 @@ use attest_vmm::{Ram, Saved, VmmError};
 use tokio::sync::OwnedMutexGuard;
 
 use super::SavedMachine;
-use super::save::{all, memory_file};
+use super::save::{Retired, all, memory_file};
 use crate::boot::{self, Begin, Live, Origin, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
@@ -48,10 +48,33 @@ pub(super) async fn go_on(
     let launched: Vec<_> = launched.collect();
     let waiting: Result<Vec<_>> = wait_all(launched).await.into_iter().collect();
     let waiting = waiting?;
-    let saved: Vec<_> = machines.iter().map(|(_, saved)| *saved).collect();
-    load_all(&waiting, saved).await?;
-    resume_all(&waiting).await?;
-    follow_all(waiting, lab).await
+    let saved = machines.iter().map(|(_, saved)| *saved);
+    go(waiting, saved, lab, Vec::new()).await
+}
+
+/// Let all become what was saved and run, as far as possible at once; what ran them before ends meanwhile. Returns when
+/// they answer.
+pub(super) async fn go<'a>(
+    waiting: Vec<Waiting>,
+    saved: impl Iterator<Item = &'a SavedMachine>,
+    lab: &Arc<Shared>,
+    retired: Vec<Retired>,
+) -> Result<()> {
+    let loading = waiting.iter().zip(saved);
+    let loading = loading.map(|(waiting, saved)| waiting.load(saved));
+    let mut gone_on = all(loading.collect()).await;
+    if gone_on.is_ok() {
+        gone_on = all(waiting.iter().map(Waiting::resume).collect()).await;
+    }
+    let ended = retired.into_iter().map(Retired::end);
+    wait_all(ended.collect::<Vec<_>>()).await;
+    if let Err(error) = gone_on {
+        let given_up = waiting.iter().map(Waiting::give_up);
+        wait_all(given_up.collect::<Vec<_>>()).await;
+        return Err(error);
+    }
+    let following = waiting.into_iter().map(|waiting| waiting.follow(lab));
+    all(following.collect()).await
 }
 
 async fn launch(
@@ -62,7 +85,7 @@ async fn launch(
 ) -> Result<Waiting> {
     let mut live = Arc::clone(&machine.inner.live).lock_owned().await;
     if let Some(was) = live.take() {
-        machine.replace(was).await;
+        machine.replace(was).end().await;
     }
     machine
         .session()
@@ -120,28 +143,6 @@ pub(super) fn copy_data(from: &File, to: &File) -> io::Result<()> {
     }
 }
 
-/// Let them become what was saved.
-pub(super) async fn load_all(
-    waiting: &[Waiting],
-    saved: impl IntoIterator<Item = impl std::borrow::Borrow<SavedMachine>>,
-) -> Result<()> {
-    let saved: Vec<_> = saved.into_iter().collect();
-    let loading = waiting.iter().zip(&saved);
-    let loading = loading.map(|(waiting, saved)| waiting.load(saved.borrow()));
-    all(loading.collect()).await
-}
-
-/// Let all run, as far as possible at once.
-pub(super) async fn resume_all(waiting: &[Waiting]) -> Result<()> {
-    all(waiting.iter().map(Waiting::resume).collect()).await
-}
-
-/// Wait until they answer.
-pub(super) async fn follow_all(waiting: Vec<Waiting>, lab: &Arc<Shared>) -> Result<()> {
-    let follow = waiting.into_iter().map(|waiting| waiting.follow(lab));
-    all(follow.collect()).await
-}
-
 impl Waiting {
     async fn load(&self, saved: &SavedMachine) -> Result<()> {
         let running = self.launched.running();
@@ -157,12 +158,17 @@ impl Waiting {
     /// A QEMU that cannot become what was saved says so, and ends.
     async fn why_not(&self, error: VmmError) -> Error {
         let ended = self.launched.running().ended().await;
-        self.machine.session().state.send_replace(State::Off);
         Error::GoOn {
             machine: self.machine.name().to_owned(),
             words: ended.detail,
             source: Box::new(error),
         }
+    }
+
+    /// It is off, for others of its lab did not go on.
+    async fn give_up(&self) {
+        self.machine.session().state.send_replace(State::Off);
+        self.launched.running().kill().await;
     }
 
     async fn resume(&self) -> Result<()> {

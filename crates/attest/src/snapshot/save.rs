@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::SavedMachine;
 use super::files::memory_in;
-use super::go_on::{Waiting, follow_all, load_all, resume_all};
+use super::go_on::{Waiting, go};
 use crate::boot::{self, Live, Origin, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
@@ -52,16 +52,14 @@ pub(super) async fn save(
         wait_all(given_up.collect::<Vec<_>>()).await;
         return Err(error);
     }
-    let mut waiting = Vec::new();
-    let mut saved = Vec::new();
+    let (mut saved, mut waiting, mut retired) = (Vec::new(), Vec::new(), Vec::new());
     for saving in saving {
-        let (machine, next) = saving.let_go().await;
+        let (machine, next, was) = saving.let_go();
         saved.push(machine);
         waiting.push(next);
+        retired.push(was);
     }
-    load_all(&waiting, &saved).await?;
-    resume_all(&waiting).await?;
-    follow_all(waiting, lab).await?;
+    go(waiting, saved.iter(), lab, retired).await?;
     Ok(saved)
 }
 
@@ -189,9 +187,11 @@ impl Saving {
         running.saves().ok_or_else(|| self.machine.off())
     }
 
-    /// It is saved: what runs it now ends, and what was started ahead takes its place.
-    async fn let_go(mut self) -> (SavedMachine, Waiting) {
-        let was = self.live.take();
+    /// It is saved: what was started ahead takes the place of what ran it. Nothing is waited for, for it does not run
+    /// just now.
+    fn let_go(mut self) -> (SavedMachine, Waiting, Retired) {
+        let was = self.live.take().expect("only those that run are saved");
+        let retired = self.machine.replace(was);
         self.saved.console = self.machine.console().text();
         let waiting = Waiting {
             machine: self.machine,
@@ -199,10 +199,7 @@ impl Saving {
             launched: self.next,
             memory: None,
         };
-        if let Some(was) = was {
-            waiting.machine.replace(was).await;
-        }
-        (self.saved, waiting)
+        (self.saved, waiting, retired)
     }
 
     /// It goes on as it was.
@@ -221,9 +218,15 @@ impl Saving {
     }
 }
 
+/// What ran a machine that something else runs now.
+pub(super) struct Retired {
+    machine: Machine,
+    was: Live,
+}
+
 impl Machine {
-    /// What runs it ends, for something else takes its place.
-    pub(super) async fn replace(&self, mut was: Live) {
+    /// What runs it is to end, for something else takes its place; what is under way ends now.
+    pub(super) fn replace(&self, mut was: Live) -> Retired {
         self.set_observer(None);
         was.expect_end();
         let session = self.session();
@@ -233,9 +236,19 @@ impl Machine {
         if let State::Ready(ready) = before {
             ready.link.supersede();
         }
-        was.running.kill().await;
-        self.console().drained().await;
-        was.unfollow().await;
+        Retired {
+            machine: self.clone(),
+            was,
+        }
+    }
+}
+
+impl Retired {
+    /// End it, and hear it to its end.
+    pub(super) async fn end(self) {
+        self.was.running.kill().await;
+        self.machine.console().drained().await;
+        self.was.unfollow().await;
     }
 }
 
