@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::schedule::Usage;
-use crate::snapshot::{FailedLabs, MemoryUse};
+use crate::snapshot::{FailedLabs, MemoryUse, Until};
 
 /// Makes labs for tests.
 #[derive(Debug)]
@@ -126,7 +126,9 @@ impl Labs {
         let lab = if let Some(lab) = made {
             lab
         } else {
-            let fork = level.snapshot.fork_in(context, MemoryUse::Private, None);
+            let fork = level
+                .snapshot
+                .fork_in(context, MemoryUse::Private, None, Until::Runs);
             self.unless_interrupted(fork).await.map_err(not_up)?
         };
         Ok(Provided { lab, value })

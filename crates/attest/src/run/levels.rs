@@ -16,7 +16,9 @@ use super::stage::{Stage, StageKind, StageSetup};
 use crate::boot::{self, Prepared};
 use crate::error::Result;
 use crate::lab::{Lab, LabContext};
-use crate::snapshot::{Fields, Keeper, Making, MemoryUse, SetupKey, Snapshot, SnapshotUse, Wanted};
+use crate::snapshot::{
+    Fields, Keeper, Making, MemoryUse, SetupKey, Snapshot, SnapshotUse, Until, Wanted,
+};
 
 /// What all labs of a plan share.
 #[derive(Debug)]
@@ -195,9 +197,12 @@ impl Maker<'_> {
         }
         let recorder = &self.context.recorder;
         let directory = making.map(Making::directory);
-        let fork = level
-            .snapshot
-            .fork_in(self.context.clone(), MemoryUse::Copied, directory);
+        let fork = level.snapshot.fork_in(
+            self.context.clone(),
+            MemoryUse::Copied,
+            directory,
+            Until::Runs,
+        );
         let lab = labs.unless_interrupted(fork).await.map_err(not_up)?;
         recorder.enter(Phase::Test);
         let setup = &self.stage.setups[last];

@@ -26,6 +26,15 @@ pub(crate) enum MemoryUse {
     Copied,
 }
 
+/// How far machines that go on are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// They run; whatever is asked of one waits until it answers.
+    Runs,
+    /// They answer.
+    Answers,
+}
+
 /// A machine whose VMM waits for what it is to be.
 pub(super) struct Waiting {
     pub(super) machine: Machine,
@@ -41,6 +50,7 @@ pub(super) async fn go_on(
     machines: &[(Machine, &SavedMachine)],
     lab: &Arc<Shared>,
     memory: MemoryUse,
+    until: Until,
 ) -> Result<()> {
     let launched = machines
         .iter()
@@ -49,16 +59,16 @@ pub(super) async fn go_on(
     let waiting: Result<Vec<_>> = wait_all(launched).await.into_iter().collect();
     let waiting = waiting?;
     let saved = machines.iter().map(|(_, saved)| *saved);
-    go(waiting, saved, lab, Vec::new()).await
+    go(waiting, saved, lab, Vec::new(), until).await
 }
 
-/// Let all become what was saved and run, as far as possible at once; what ran them before ends meanwhile. Returns when
-/// they answer.
+/// Let all become what was saved and run, as far as possible at once; what ran them before ends meanwhile.
 pub(super) async fn go<'a>(
     waiting: Vec<Waiting>,
     saved: impl Iterator<Item = &'a SavedMachine>,
     lab: &Arc<Shared>,
     retired: Vec<Retired>,
+    until: Until,
 ) -> Result<()> {
     let loading = waiting.iter().zip(saved);
     let loading = loading.map(|(waiting, saved)| waiting.load(saved));
@@ -73,7 +83,9 @@ pub(super) async fn go<'a>(
         wait_all(given_up.collect::<Vec<_>>()).await;
         return Err(error);
     }
-    let following = waiting.into_iter().map(|waiting| waiting.follow(lab));
+    let following = waiting
+        .into_iter()
+        .map(|waiting| waiting.follow(lab, until));
     all(following.collect()).await
 }
 
@@ -178,12 +190,15 @@ impl Waiting {
         }
     }
 
-    async fn follow(mut self, lab: &Arc<Shared>) -> Result<()> {
+    async fn follow(mut self, lab: &Arc<Shared>, until: Until) -> Result<()> {
         let inner = &self.machine.inner;
         let live = boot::follow(inner, lab, self.launched, Begin::GoesOn, self.memory).await?;
         *self.live = Some(live);
         drop(self.live);
         self.machine.set_observer(observe(inner));
-        self.machine.ready().await
+        match until {
+            Until::Runs => Ok(()),
+            Until::Answers => self.machine.ready().await,
+        }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::files::{self, Title};
-use super::{Fields, Inner, MemoryUse, Snapshot};
+use super::{Fields, Inner, MemoryUse, Snapshot, Until};
 use crate::boot::{self, Prepared};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
@@ -84,7 +84,11 @@ pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
     };
     let fields = Fields::of(&plan, &prepared).await?;
     match keeper.want(&plan, &prepared, &fields, &context).await {
-        Wanted::Ready(snapshot, _) => snapshot.fork_in(context, MemoryUse::Private, None).await,
+        Wanted::Ready(snapshot, _) => {
+            snapshot
+                .fork_in(context, MemoryUse::Private, None, Until::Answers)
+                .await
+        }
         Wanted::Make(making) => {
             let lab = Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?;
             match lab.boot_and_save(Some(making.directory())).await {

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 pub(crate) use self::failed::FailedLabs;
 pub(crate) use self::fields::{Fields, SetupKey};
 pub(crate) use self::files::memory_in;
-pub(crate) use self::go_on::MemoryUse;
+pub(crate) use self::go_on::{MemoryUse, Until};
 pub(crate) use self::kept::{Keeper, Kept, Making, SNAPSHOTS_VARIABLE, Wanted, booted};
 pub use self::kept::{SnapshotUse, SnapshotUseError};
 use attest_events::Phase;
@@ -131,7 +131,7 @@ impl Lab {
     /// # Errors
     /// It is a snapshot of a lab with other machines; or a machine cannot go on, and is off then.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<()> {
-        self.go_on(&snapshot.inner.machines, MemoryUse::Private)
+        self.go_on(&snapshot.inner.machines, MemoryUse::Private, Until::Answers)
             .await
     }
 
@@ -143,7 +143,7 @@ impl Lab {
         self.snapshot().await?.fork().await
     }
 
-    async fn go_on(&self, saved: &[SavedMachine], memory: MemoryUse) -> Result<()> {
+    async fn go_on(&self, saved: &[SavedMachine], memory: MemoryUse, until: Until) -> Result<()> {
         let mut machines = Vec::with_capacity(saved.len());
         for saved in saved {
             machines.push((self.machine(&saved.name)?, saved));
@@ -153,7 +153,7 @@ impl Lab {
                 machine.kill().await;
             }
         }
-        go_on::go_on(&machines, &self.shared, memory).await
+        go_on::go_on(&machines, &self.shared, memory, until).await
     }
 }
 
@@ -186,7 +186,8 @@ impl Machine {
                 known: vec![self.name().to_owned()],
             });
         }
-        go_on::go_on(&[(self.clone(), saved)], &lab, MemoryUse::Private).await
+        let machine = [(self.clone(), saved)];
+        go_on::go_on(&machine, &lab, MemoryUse::Private, Until::Answers).await
     }
 
     fn lab(&self) -> Result<Arc<Shared>> {
@@ -209,7 +210,8 @@ impl Snapshot {
         };
         std::fs::create_dir_all(&context.output)
             .map_err(Error::io("the directory of a fork cannot be made"))?;
-        self.fork_in(context, MemoryUse::Private, None).await
+        self.fork_in(context, MemoryUse::Private, None, Until::Answers)
+            .await
     }
 
     /// The same with a place of its own for events and files, and memory that is used like this; with `kept`, each
@@ -219,6 +221,7 @@ impl Snapshot {
         context: LabContext,
         memory: MemoryUse,
         kept: Option<&Path>,
+        until: Until,
     ) -> Result<Lab> {
         let Origin { plan, prepared, .. } = &self.inner.shared;
         let lab =
@@ -230,7 +233,7 @@ impl Snapshot {
             lab.machine(&saved.name)?.console().remember(&saved.console);
         }
         *lab.shared.kept.lock().expect("not poisoned") = Some(Kept::of(self));
-        match lab.go_on(&self.inner.machines, memory).await {
+        match lab.go_on(&self.inner.machines, memory, until).await {
             Ok(()) => Ok(lab),
             Err(error) => {
                 lab.shutdown().await;

@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::SavedMachine;
 use super::files::memory_in;
-use super::go_on::{Waiting, go};
+use super::go_on::{Until, Waiting, go};
 use crate::boot::{self, Live, Origin, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
@@ -59,7 +59,7 @@ pub(super) async fn save(
         waiting.push(next);
         retired.push(was);
     }
-    go(waiting, saved.iter(), lab, retired).await?;
+    go(waiting, saved.iter(), lab, retired, Until::Answers).await?;
     Ok(saved)
 }
 

@@ -8,7 +8,7 @@ use attest::{Error, Lab, LabBuilder, Result};
 
 use crate::support::{LONG, failed, one, text};
 
-#[attest::test(lab = one())]
+#[attest::test(lab = one(), snapshots = "never")]
 async fn a_machine_reboots_and_answers_again(lab: Lab) -> Result<()> {
     let a = lab.machine("a")?;
     a.shell("touch /tmp/before").await?;
