@@ -15,6 +15,7 @@ use function::Function;
 /// The function takes an `attest::Lab` (or `&attest::Lab`), may be `async`, and returns `()` or a `Result` whose error
 /// converts into a boxed `std::error::Error`. The lab goes on from where an equal one had booted (see
 /// `attest::SnapshotUse`), or boots, and is shut down after the test; a panic fails the test with the consoles' ends.
+/// With `ATTEST_KEEP=failed`, the lab of a test that fails is kept as it was, for `attest shell --snapshot`.
 ///
 /// Arguments:
 /// - `manifest = "path"`: the lab's manifest, relative to the package's directory. Default: `attest.toml` there.
