@@ -4,6 +4,7 @@
 
 mod elf;
 mod packages;
+mod place;
 mod python;
 mod setup;
 mod step;

@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 
+use crate::place::Place;
 use crate::python;
 use crate::setup::{self, SetupError};
 use crate::step::{Step, Stopped};
@@ -53,6 +55,8 @@ pub(crate) enum Task {
 pub(crate) enum Failure {
     Usage(String),
     Setup(SetupError),
+    /// There is no directory for the snapshots of tests.
+    Place(io::Error),
     Stopped(Stopped),
     /// Every step ran, and these did not go well.
     Steps(Vec<Stopped>),
@@ -98,7 +102,8 @@ impl Task {
             Self::Demo => demo(),
             Self::Test(arguments) => {
                 setup::ensure()?;
-                all(test(arguments)?)
+                let place = place()?;
+                all(test(arguments, &place)?)
             }
             Self::Bench(arguments) => bench(arguments),
             Self::Build { linked_statically } => build(linked_statically),
@@ -107,7 +112,8 @@ impl Task {
             Self::Ci => {
                 setup::ensure()?;
                 let mut steps = check(false)?;
-                steps.extend(test(Vec::new())?);
+                let place = place()?;
+                steps.extend(test(Vec::new(), &place)?);
                 all(steps)
             }
             Self::Help => {
@@ -205,7 +211,11 @@ fn fuzz(target: Option<OsString>, seconds: u32) -> Result<Vec<Step>, Failure> {
     Ok(steps)
 }
 
-fn test(arguments: Vec<OsString>) -> Result<Vec<Step>, Failure> {
+fn place() -> Result<Place, Failure> {
+    Place::new().map_err(Failure::Place)
+}
+
+fn test(arguments: Vec<OsString>, place: &Place) -> Result<Vec<Step>, Failure> {
     tools::ensure(Tool::Nextest)?;
     let whole = arguments.is_empty();
     let mut steps = vec![
@@ -216,7 +226,11 @@ fn test(arguments: Vec<OsString>) -> Result<Vec<Step>, Failure> {
     if whole {
         steps.extend(python::tests()?);
     }
-    Ok(steps)
+    let (name, value) = place.variable();
+    Ok(steps
+        .into_iter()
+        .map(|step| step.env(name, value))
+        .collect())
 }
 
 fn check(advisories: bool) -> Result<Vec<Step>, Failure> {
@@ -277,7 +291,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
-            Self::Setup(_) => 3,
+            Self::Setup(_) | Self::Place(_) => 3,
             Self::Stopped(_) | Self::Steps(_) => 1,
         }
     }
@@ -288,6 +302,9 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(what) => write!(f, "xtask: {what}\n\n{USAGE}"),
             Self::Setup(error) => write!(f, "xtask: {error}"),
+            Self::Place(error) => {
+                write!(f, "xtask: no directory for the snapshots of tests: {error}")
+            }
             Self::Stopped(stopped) => write!(f, "xtask: {stopped}"),
             Self::Steps(steps) => {
                 for stopped in steps {
