@@ -192,7 +192,7 @@ impl<'a> Jobs<'a> {
         let (mut memory, mut cpu) = (None, None);
         for measured in known {
             memory = memory.max(measured.usage.memory);
-            cpu = cpu.max(measured.cpu());
+            cpu = cpu.max(measured.usage.cpu);
         }
         Need {
             memory: memory.or(assumed).unwrap_or_default(),
@@ -300,7 +300,7 @@ mod tests {
             duration_ms: 2000,
             usage: Usage {
                 memory: Some(7 * MIB),
-                cpu_ms: Some(3000),
+                cpu: Some(1500),
             },
             ended: 1,
         };

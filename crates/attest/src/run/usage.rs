@@ -12,14 +12,23 @@ const TICKS: u64 = 100;
 /// share, also with other labs, is each one's part of it (proc_pid_smaps(5), `Pss`). What a guest
 /// has touched stays its own, so that the end is about the most.
 pub(super) fn of_processes(pid: u32) -> Usage {
+    let (mut memory, mut cpu_ms) = (None, None);
     let mut left = vec![pid];
-    let mut usage = Usage::default();
     while let Some(pid) = left.pop() {
         left.extend(children(pid));
-        usage.memory = sum(usage.memory, memory(pid));
-        usage.cpu_ms = sum(usage.cpu_ms, cpu_ms(pid));
+        memory = sum(memory, memory_of(pid));
+        cpu_ms = sum(cpu_ms, cpu_ms_of(pid));
     }
-    usage
+    Usage {
+        memory,
+        cpu: share(cpu_ms, age_ms(pid)),
+    }
+}
+
+/// Thousandths of a CPU.
+fn share(cpu_ms: Option<u64>, age_ms: Option<u64>) -> Option<u32> {
+    let thousandths = cpu_ms?.saturating_mul(1000) / age_ms?.max(1);
+    Some(u32::try_from(thousandths).unwrap_or(u32::MAX))
 }
 
 /// One that cannot be asked is left out.
@@ -47,22 +56,36 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// Bytes.
-fn memory(pid: u32) -> Option<u64> {
+fn memory_of(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kib.saturating_mul(1024))
 }
 
-/// CPU time of the process and of its children that were waited for, milliseconds.
-fn cpu_ms(pid: u32) -> Option<u64> {
+/// CPU time of the process and of its children that were waited for, milliseconds: the words 14 to 17.
+fn cpu_ms_of(pid: u32) -> Option<u64> {
+    let ticks: u64 = stat(pid)?.get(14 - 3..18 - 3)?.iter().sum();
+    Some(ticks.saturating_mul(1000) / TICKS)
+}
+
+/// Since its start, milliseconds: that is word 22, in ticks since the host's.
+fn age_ms(pid: u32) -> Option<u64> {
+    let since = *stat(pid)?.get(22 - 3)?;
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let (seconds, _) = uptime.split_once('.')?;
+    let hundredths = uptime.get(seconds.len() + 1..seconds.len() + 3)?;
+    let now = seconds.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10;
+    Some(now.saturating_sub(since.saturating_mul(1000) / TICKS))
+}
+
+/// The words of proc_pid_stat(5) from the third on; those that are no numbers, or less than 0, as 0.
+fn stat(pid: u32) -> Option<Vec<u64>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Its name, in brackets, may have anything in it.
-    let (_, numbers) = text.rsplit_once(')')?;
-    // The first behind the name is the third of the manual; the times are the 14th to the 17th.
-    let times = numbers.split_ascii_whitespace().skip(14 - 3).take(4);
-    let ticks: u64 = times.flat_map(str::parse::<u64>).sum();
-    Some(ticks.saturating_mul(1000) / TICKS)
+    let (_, words) = text.rsplit_once(')')?;
+    let words = words.split_ascii_whitespace();
+    Some(words.map(|word| word.parse().unwrap_or(0)).collect())
 }
 
 #[cfg(test)]
@@ -86,7 +109,10 @@ mod tests {
         said.read_line(&mut line).unwrap();
         let below = children(shell.id());
         let usage = of_processes(shell.id());
-        let alone = below.iter().map(|pid| memory(*pid).unwrap()).sum::<u64>();
+        let alone = below
+            .iter()
+            .map(|pid| memory_of(*pid).unwrap())
+            .sum::<u64>();
         for pid in below.iter().copied().chain([shell.id()]) {
             let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
@@ -94,7 +120,16 @@ mod tests {
         shell.wait().unwrap();
         assert_eq!(below.len(), 1);
         assert!(alone > 0 && usage.memory > Some(alone), "{usage:?}");
-        assert!(usage.cpu_ms > Some(0), "{usage:?}");
+        assert!(usage.cpu > Some(0) && usage.cpu < Some(2000), "{usage:?}");
         assert_eq!(of_processes(shell.id()), Usage::default());
+    }
+    #[test]
+    fn cpu_is_a_share_of_the_time() {
+        assert_eq!(share(Some(1000), Some(2000)), Some(500));
+        assert_eq!(share(None, Some(2000)), None);
+        assert_eq!(share(Some(1), Some(0)), Some(1000));
+        // It is older than a tick, for it has run this far.
+        assert!(age_ms(1).is_some_and(|age| age > 0));
+        assert_eq!(age_ms(u32::MAX), None);
     }
 }

@@ -47,9 +47,9 @@ pub struct Usage {
     /// The most memory that it had at once, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
-    /// CPU time, milliseconds.
+    /// Thousandths of a CPU that it kept busy, from its beginning to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_ms: Option<u64>,
+    pub cpu: Option<u32>,
 }
 
 /// A history that was asked for cannot be used.
@@ -89,7 +89,7 @@ impl Usage {
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
             memory: self.memory.or(other.memory),
-            cpu_ms: self.cpu_ms.or(other.cpu_ms),
+            cpu: self.cpu.or(other.cpu),
         }
     }
 }
@@ -108,12 +108,6 @@ impl Measured {
     /// How long it took.
     pub fn duration(&self) -> Duration {
         Duration::from_millis(self.duration_ms)
-    }
-
-    /// Thousandths of a CPU that it kept busy.
-    pub(crate) fn cpu(&self) -> Option<u32> {
-        let thousandths = self.usage.cpu_ms?.saturating_mul(1000) / self.duration_ms.max(1);
-        Some(u32::try_from(thousandths).unwrap_or(u32::MAX))
     }
 }
 
@@ -269,7 +263,7 @@ mod tests {
         let with_memory = Measured {
             usage: Usage {
                 memory: Some(7),
-                cpu_ms: None,
+                cpu: None,
             },
             ..measured(10, 1)
         };
@@ -322,13 +316,5 @@ mod tests {
         assert_eq!(all.labs["lab"].len(), MOST);
         assert_eq!(all.get("lab", "4"), None);
         assert!(all.get("lab", "5").is_some());
-    }
-
-    #[test]
-    fn cpu_is_a_share_of_the_time() {
-        let mut half = measured(2000, 0);
-        assert_eq!(half.cpu(), None);
-        half.usage.cpu_ms = Some(1000);
-        assert_eq!(half.cpu(), Some(500));
     }
 }
