@@ -34,7 +34,11 @@ fn a_wrong_command_line_is_told_from_a_wrong_manifest() {
     let mut all = String::new();
     for case in cases {
         // What is set is told in the usage.
-        let ended = run(place.attest(case).env_remove("ATTEST_CACHE"));
+        let mut command = place.attest(case);
+        for variable in ["ATTEST_CACHE", "ATTEST_SNAPSHOTS"] {
+            command.env_remove(variable);
+        }
+        let ended = run(&mut command);
         assert_eq!(
             (ended.code, ended.stdout.as_str()),
             (Some(2), ""),
