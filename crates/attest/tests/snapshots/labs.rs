@@ -63,3 +63,21 @@ async fn connections_between_machines_survive(lab: Lab) -> Result<()> {
     fork.shutdown().await;
     Ok(())
 }
+
+#[attest::test(lab = one())]
+async fn forks_are_other_machines_when_they_are_asked_to_be(lab: Lab) -> Result<()> {
+    let snapshot = lab.snapshot().await?;
+    let fork = snapshot.fork().await?;
+    let (a, b) = (lab.machine("a")?, fork.machine("a")?);
+    let read = "cat /run/attest/identity";
+    assert!(!a.shell(read).ignore_status().await?.success());
+    let (one, other) = (a.renew_identity().await?, b.renew_identity().await?);
+    assert_ne!(one, other);
+    for (machine, token) in [(&a, &one), (&b, &other)] {
+        assert!(token.len() == 32 && token.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        assert_eq!(text(machine, read).await?.trim_end(), token);
+    }
+    assert_ne!(a.renew_identity().await?, one);
+    fork.shutdown().await;
+    Ok(())
+}
