@@ -21,6 +21,7 @@ mod progress;
 pub mod root;
 mod sandbox;
 pub mod source;
+pub mod sparse;
 pub mod store;
 pub mod tree;
 mod unpacking;

@@ -5,8 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use crate::sparse;
 
 /// Blocks of a file that are nothing but zeros count as holes, so that a digest is of the contents
 /// alone and not of how they lie on a disk. As large as what guests clear at once.
@@ -42,10 +41,11 @@ impl Form {
     /// The one that suits a file: plain where it has no holes.
     pub(super) fn of_file(file: &File) -> io::Result<Self> {
         let length = file.metadata()?.len();
-        Ok(match seek(file, SeekFrom::Hole(0))? {
-            Some(hole) if hole < length => Self::Sparse,
-            _ => Self::Plain,
-        })
+        let is_full = match sparse::data(file).next().transpose()? {
+            Some(data) => data == (0..length),
+            None => length == 0,
+        };
+        Ok(if is_full { Self::Plain } else { Self::Sparse })
     }
 
     /// The digest of a file in this form, as it is written. `at` hears how far in the file it is.
@@ -60,37 +60,34 @@ impl Form {
                 })?;
                 hasher.finalize().to_string()
             }
-            Self::Sparse => format!("{SPARSE}{}", sparse(file, length, at)?),
+            Self::Sparse => format!("{SPARSE}{}", of_data(file, length, at)?),
         })
     }
 }
 
 /// The digest of where the data is, of the data, and of the length. Each is hashed by itself, so
 /// that the data stays in whole blocks, which BLAKE3 takes fastest.
-fn sparse(file: &File, length: u64, at: &mut dyn FnMut(u64)) -> io::Result<blake3::Hash> {
+fn of_data(file: &File, length: u64, at: &mut dyn FnMut(u64)) -> io::Result<blake3::Hash> {
     let mut runs = Runs::default();
-    let mut data = blake3::Hasher::new();
+    let mut contents = blake3::Hasher::new();
     let mut reading = Reading::new(file, at);
     let mut next = 0;
-    while let Some(start) = seek(file, SeekFrom::Data(next))? {
-        let end = seek(file, SeekFrom::Hole(start))?.unwrap_or(length);
+    for data in sparse::data(file) {
+        let Range { start, end } = data?;
         // Whole blocks: what is a hole in them is read as zeros.
         let start = (start - start % BLOCK).max(next);
-        let end = end.max(start + 1).next_multiple_of(BLOCK).min(length);
+        let end = end.next_multiple_of(BLOCK).min(length);
         reading.pieces(start..end, |offset, bytes| {
             for (run, bytes) in filled(offset, bytes) {
-                data.update(bytes);
+                contents.update(bytes);
                 runs.add(run);
             }
         })?;
-        if end >= length {
-            break;
-        }
-        next = end;
+        next = end.max(next);
     }
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
     hasher.update(runs.finish().as_bytes());
-    hasher.update(data.finalize().as_bytes());
+    hasher.update(contents.finalize().as_bytes());
     hasher.update(&length.to_le_bytes());
     Ok(hasher.finalize())
 }
@@ -169,15 +166,6 @@ impl<'a> Reading<'a> {
             (self.at)(offset);
         }
         Ok(())
-    }
-}
-
-/// Where the next data or hole is; nothing where there is none (lseek(2)).
-fn seek(file: &File, what: SeekFrom) -> io::Result<Option<u64>> {
-    match rustix::fs::seek(file, what) {
-        Ok(offset) => Ok(Some(offset)),
-        Err(Errno::NXIO) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 

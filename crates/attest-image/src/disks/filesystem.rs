@@ -8,13 +8,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::SeekFrom;
-
 use super::{lengthen, nameless};
 use crate::cache::Cache;
 use crate::error::ImageError;
 use crate::key::Key;
-use crate::program;
+use crate::{program, sparse};
 
 /// Bytes of [`writable`]: more than any test writes. It takes what is written. `e2fsck` never runs on it.
 pub const WRITABLE_BYTES: u64 = 64 << 30;
@@ -89,20 +87,16 @@ fn format(file: &File, path: &Path) -> Result<(), ImageError> {
 
 fn read_pieces(from: &File) -> io::Result<Vec<u8>> {
     let mut pieces = Vec::new();
-    let mut at = 0;
-    loop {
-        let start = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            Err(rustix::io::Errno::NXIO) => return Ok(pieces),
-            Err(error) => return Err(error.into()),
-        };
-        at = rustix::fs::seek(from, SeekFrom::Hole(start))?;
-        let mut piece = vec![0; usize::try_from(at - start).map_err(io::Error::other)?];
-        from.read_exact_at(&mut piece, start)?;
-        pieces.extend(start.to_le_bytes());
-        pieces.extend((at - start).to_le_bytes());
+    for data in sparse::data(from) {
+        let data = data?;
+        let length = data.end - data.start;
+        let mut piece = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        from.read_exact_at(&mut piece, data.start)?;
+        pieces.extend(data.start.to_le_bytes());
+        pieces.extend(length.to_le_bytes());
         pieces.append(&mut piece);
     }
+    Ok(pieces)
 }
 
 fn write_pieces(mut pieces: &[u8], to: &File) -> io::Result<()> {

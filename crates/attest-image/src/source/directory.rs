@@ -11,10 +11,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::error::ImageError;
+use crate::sparse;
 use crate::tree::{
     Attributes, Contents, Device, Extent, HostFile, Identity, Kind, Node, Time, Tree,
 };
@@ -217,16 +217,18 @@ fn contents(
     keeps: Option<Arc<tempfile::TempDir>>,
 ) -> io::Result<Contents> {
     let size = metadata.size();
-    let extents = if metadata.blocks().saturating_mul(SECTOR) < size {
-        data(&File::open(path)?, size)?
+    let whole = 0..size;
+    let data = if metadata.blocks().saturating_mul(SECTOR) < size {
+        sparse::data(&File::open(path)?).collect::<io::Result<_>>()?
     } else {
-        vec![(0, size)]
+        vec![whole]
     };
-    let extents = extents.into_iter().filter(|(_, length)| *length > 0);
-    let extents = extents.map(|(at, length)| Extent {
-        at,
-        length,
-        offset: at,
+    // It may have become longer since it was looked at.
+    let data = data.into_iter().map(|data| data.start..data.end.min(size));
+    let extents = data.filter(|data| !data.is_empty()).map(|data| Extent {
+        at: data.start,
+        length: data.end - data.start,
+        offset: data.start,
     });
     let file = HostFile {
         path: path.to_owned(),
@@ -234,27 +236,6 @@ fn contents(
         keeps,
     };
     Ok(Contents::host(size, extents.collect(), Arc::new(file)))
-}
-
-/// Where a file with holes has data, and how much.
-fn data(file: &File, size: u64) -> io::Result<Vec<(u64, u64)>> {
-    let mut extents = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // No more data.
-            Err(Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?.min(size);
-        if end <= start {
-            break;
-        }
-        extents.push((start, end - start));
-        at = end;
-    }
-    Ok(extents)
 }
 
 fn changed(path: &Path) -> ImageError {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
+use attest_image::sparse;
 use attest_vmm::{Ram, Saved, VmmError};
 use tokio::sync::OwnedMutexGuard;
 
@@ -140,19 +141,13 @@ async fn copied(machine: &Machine, saved: &SavedMachine) -> Result<File> {
 
 /// All of a file that is no hole.
 pub(super) fn copy_data(from: &File, to: &File) -> io::Result<()> {
-    use rustix::fs::SeekFrom as Place;
-    let mut at = 0;
-    loop {
-        let start = match rustix::fs::seek(from, Place::Data(at)) {
-            Ok(start) => start,
-            Err(rustix::io::Errno::NXIO) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        at = rustix::fs::seek(from, Place::Hole(start))?;
-        (&mut &*from).seek(SeekFrom::Start(start))?;
-        (&mut &*to).seek(SeekFrom::Start(start))?;
-        io::copy(&mut io::Read::take(from, at - start), &mut &*to)?;
+    for data in sparse::data(from) {
+        let data = data?;
+        (&mut &*from).seek(SeekFrom::Start(data.start))?;
+        (&mut &*to).seek(SeekFrom::Start(data.start))?;
+        io::copy(&mut io::Read::take(from, data.end - data.start), &mut &*to)?;
     }
+    Ok(())
 }
 
 impl Waiting {
