@@ -86,6 +86,16 @@ impl Machine {
     }
 }
 
+/// Nobody can end it any more: one that waits for what it is to be would do so as long as its lab is there.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.ending.borrow().is_none() {
+            self.killed.store(true, Ordering::SeqCst);
+            self.process.signal(SIGKILL);
+        }
+    }
+}
+
 /// Finds out how the machine ended.
 struct Watcher {
     process: Arc<dyn Launched>,

@@ -7,7 +7,7 @@ use attest_image::Cache;
 use attest_image::disks::{self, DiskImage};
 use attest_vmm::{Disk, DiskFile, DiskFormat, EndingKind, MachineType, VmmError};
 use nix::sys::signal::Signal;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bare_metal::{Then, kernel};
 use crate::support::{allow_reboot, end, machine, no_qemu, read_until, send, start, start_logged};
@@ -86,6 +86,23 @@ async fn only_our_own_kill_is_called_one() {
         let (ending, _) = end(started).await;
         assert_eq!(ending.kind, EndingKind::VmmCrashed);
         assert!(ending.detail.contains(detail), "{ending:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_that_nobody_has_any_more_ends() {
+    if no_qemu() {
+        return;
+    }
+    let (_directory, kernel) = kernel("up\n", Then::Halt);
+    for waits in [false, true] {
+        let mut machine = machine(&kernel);
+        machine.waits = waits;
+        let mut started = start(machine).await.unwrap();
+        drop(started.running);
+        // It had the other end of this.
+        let mut said = Vec::new();
+        started.console.read_to_end(&mut said).await.unwrap();
     }
 }
 

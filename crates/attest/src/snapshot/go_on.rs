@@ -56,9 +56,11 @@ pub(super) async fn go_on(
     let launched = machines
         .iter()
         .map(|(machine, saved)| launch(machine, saved, lab, memory));
-    let launched: Vec<_> = launched.collect();
-    let waiting: Result<Vec<_>> = wait_all(launched).await.into_iter().collect();
-    let waiting = waiting?;
+    let (waiting, refused) = begun(wait_all(launched.collect::<Vec<_>>()).await);
+    if let Some(error) = refused {
+        give_up(&waiting).await;
+        return Err(error);
+    }
     let saved = machines.iter().map(|(_, saved)| *saved);
     go(waiting, saved, lab, Vec::new(), until).await
 }
@@ -80,14 +82,30 @@ pub(super) async fn go<'a>(
     let ended = retired.into_iter().map(Retired::end);
     wait_all(ended.collect::<Vec<_>>()).await;
     if let Err(error) = gone_on {
-        let given_up = waiting.iter().map(Waiting::give_up);
-        wait_all(given_up.collect::<Vec<_>>()).await;
+        give_up(&waiting).await;
         return Err(error);
     }
     let following = waiting
         .into_iter()
         .map(|waiting| waiting.follow(lab, until));
     all(following.collect()).await
+}
+
+/// None of them goes on, for one cannot.
+async fn give_up(waiting: &[Waiting]) {
+    wait_all(waiting.iter().map(Waiting::give_up).collect::<Vec<_>>()).await;
+}
+
+/// What could be begun, and the first error, if any.
+pub(super) fn begun<T>(results: Vec<Result<T>>) -> (Vec<T>, Option<Error>) {
+    let (mut begun, mut refused) = (Vec::new(), None);
+    for result in results {
+        match result {
+            Ok(one) => begun.push(one),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    (begun, refused)
 }
 
 async fn launch(
@@ -104,6 +122,25 @@ async fn launch(
         .session()
         .state
         .send_replace(State::Booting(tokio::time::Instant::now()));
+    let launched = launch_saved(machine, saved, lab, memory).await;
+    let (launched, memory) = launched.inspect_err(|_| {
+        machine.session().state.send_replace(State::Off);
+    })?;
+    Ok(Waiting {
+        machine: machine.clone(),
+        live,
+        launched,
+        memory,
+    })
+}
+
+/// A VMM that waits for what its machine was, and the file with its memory, where that is its own.
+async fn launch_saved(
+    machine: &Machine,
+    saved: &SavedMachine,
+    lab: &Arc<Shared>,
+    memory: MemoryUse,
+) -> Result<(boot::Launched, Option<File>)> {
     let own = match memory {
         MemoryUse::Private => None,
         MemoryUse::Copied => Some(copied(machine, saved).await?),
@@ -112,17 +149,8 @@ async fn launch(
         Some(own) => Ram::Shared(open_again(own)?.into()),
         None => Ram::Private(open_again(&saved.memory)?.into()),
     };
-    let origin = Origin::Saved(&saved.disks, ram);
-    let launched = boot::launch(&machine.inner, lab, origin).await;
-    let launched = launched.inspect_err(|_| {
-        machine.session().state.send_replace(State::Off);
-    })?;
-    Ok(Waiting {
-        machine: machine.clone(),
-        live,
-        launched,
-        memory: own,
-    })
+    let launched = boot::launch(&machine.inner, lab, Origin::Saved(&saved.disks, ram)).await?;
+    Ok((launched, own))
 }
 
 /// Where the memory of its next start is to be, with what it was when it was saved.

@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::SavedMachine;
 use super::files::memory_in;
-use super::go_on::{Until, Waiting, go};
+use super::go_on::{Until, Waiting, begun, go};
 use crate::boot::{self, Live, Origin, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
@@ -35,15 +35,9 @@ pub(super) async fn save(
     let preparing = machines
         .iter()
         .map(|machine| Saving::prepare(machine, lab, directory));
-    let prepared = wait_all(preparing.collect::<Vec<_>>()).await;
-    let mut saving = Vec::new();
-    let mut refused = None;
-    for prepared in prepared {
-        match prepared {
-            Ok(prepared) => saving.extend(prepared),
-            Err(error) => refused = refused.or(Some(error)),
-        }
-    }
+    let (prepared, mut refused) = begun(wait_all(preparing.collect::<Vec<_>>()).await);
+    // Those that are off are not saved.
+    let mut saving: Vec<_> = prepared.into_iter().flatten().collect();
     if refused.is_none() {
         refused = write_all(&mut saving).await.err();
     }

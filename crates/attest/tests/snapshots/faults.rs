@@ -1,10 +1,11 @@
 //! What is in the way of a snapshot, and what becomes of all that is under way.
 
+use std::fs;
 use std::future::IntoFuture as _;
 use std::time::Instant;
 
 use attest::events::{EventKind, MachineEnding};
-use attest::manifest::Backend;
+use attest::manifest::{Backend, Disk};
 use attest::{Error, Lab, LabContext, Recorder, Result, Run};
 
 use crate::support::{LONG, failed, one, silent, text};
@@ -66,6 +67,74 @@ async fn a_machine_that_died_is_named_and_the_others_go_on(lab: Lab) -> Result<(
     fork.shutdown().await;
     b.shell("test -e /since").await?;
     Ok(())
+}
+
+/// The processes of this name that have the same parent as this one, without itself.
+fn siblings(pid: u32, name: &str) -> Vec<u32> {
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let status = read(format!("/proc/{pid}/status"));
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let parent: u32 = parent.expect("a parent").trim().parse().expect("a number");
+    let threads = fs::read_dir(format!("/proc/{parent}/task")).expect("it runs");
+    let children = threads
+        .flatten()
+        .map(|thread| read(format!("{}/children", thread.path().display())));
+    children
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(|pid| pid.parse().expect("a number"))
+                .collect::<Vec<_>>()
+        })
+        .filter(|one| *one != pid && read(format!("/proc/{one}/comm")).starts_with(name))
+        .collect()
+}
+
+#[test]
+fn machines_of_a_lab_that_does_not_go_on_are_off_and_nothing_is_left_of_them() {
+    let output = tempfile::tempdir().unwrap();
+    let source = output.path().join("data.raw");
+    let make = || fs::write(&source, [0; 4096]).unwrap();
+    make();
+    let disk = Disk {
+        source: Some(source.clone()),
+        ..Disk::default()
+    };
+    let test = async {
+        let builder = Lab::builder()
+            .machine("b")
+            .machine_with("a", |machine| machine.disks = vec![disk]);
+        let lab = builder.context(silent(output.path())).boot().await?;
+        let (a, b) = (lab.machine("a")?, lab.machine("b")?);
+        b.shell("touch /before").await?;
+        let snapshot = lab.snapshot().await?;
+        // `b` gets as far as to wait for what it was.
+        fs::remove_file(&source).unwrap();
+        let error = lab
+            .restore(&snapshot)
+            .await
+            .expect_err("its disk is not there");
+        assert!(error.chain().contains("data.raw"), "{}", error.chain());
+        for machine in [&a, &b] {
+            let error = machine
+                .shell("true")
+                .timeout(LONG)
+                .await
+                .expect_err("it is off");
+            assert!(matches!(error, Error::MachineOff { .. }), "{error:?}");
+            assert_eq!(machine.vmm_pid().await, None);
+        }
+        // They can be started, and put back as soon as that is possible.
+        b.start().await?;
+        b.shell("test ! -e /before").await?;
+        make();
+        lab.restore(&snapshot).await?;
+        b.shell("test -e /before").await?;
+        let pid = b.vmm_pid().await.expect("it runs");
+        assert_eq!(siblings(pid, "qemu"), [a.vmm_pid().await.expect("it runs")]);
+        lab.shutdown().await;
+        Ok::<_, Error>(())
+    };
+    test.run().unwrap();
 }
 
 #[test]
