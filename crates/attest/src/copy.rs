@@ -12,6 +12,7 @@ use attest_vmm::BoxFuture;
 use crate::command::raw;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::runtime::blocking;
 use crate::session::Session;
 
 /// A copy from the host into a machine: a file, a symlink or a tree, with modes, times, links
@@ -145,9 +146,7 @@ async fn download(session: &Session, from: &Path, to: PathBuf) -> Result<u64> {
     let Channel { sender, receiver } = session.open(&request).await?;
     let (reader, finished) = receiver.into_blocking_reader(Stream::Out);
     let path = to.clone();
-    let unpacked = tokio::task::spawn_blocking(move || tree::unpack(reader, &path))
-        .await
-        .expect("unpacking does not panic");
+    let unpacked = blocking(move || tree::unpack(reader, &path)).await;
     if unpacked.is_err() {
         sender.cancel();
     }

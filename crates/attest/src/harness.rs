@@ -23,7 +23,7 @@ use crate::run::{
     EVENTS_VARIABLE, Judged, Keep, Labs, OutputDirectory, Provided, RustSetup, Stage, StageKind,
     StageSetup, TIMEOUT_VARIABLE, guarded,
 };
-use crate::runtime::Run;
+use crate::runtime::{self, Run};
 use crate::snapshot::{FailedLabs, SnapshotUse};
 
 /// Where a test's lab comes from.
@@ -151,10 +151,7 @@ pub fn state<S: Setup>(value: Value) -> Result<S::State, AnyError> {
 
 /// Run a function that is not `async`, on a thread where [`Run::run`] works.
 pub async fn blocking<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(test).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    runtime::blocking(test).await
 }
 
 /// The result of a test function.

@@ -290,6 +290,17 @@ impl Lab {
             kept.written().await;
         }
     }
+
+    /// The lab where this went well; else it is shut down.
+    pub(crate) async fn unless_failed(self, result: Result<()>) -> Result<Self> {
+        match result {
+            Ok(()) => Ok(self),
+            Err(error) => {
+                self.shutdown().await;
+                Err(error)
+            }
+        }
+    }
 }
 
 fn content(plan: &LabPlan) -> LabContent {

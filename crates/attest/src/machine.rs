@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use attest_events::{EventKind, MachineEnding, nanoseconds};
 use attest_manifest::{MachinePlan, TimeoutPlan};
 use attest_protocol::message::{Condition, Request, Response, Stats};
-use attest_vmm::{Ability, EndingKind, InPlace, Reboots, Running};
+use attest_vmm::{Ability, EndingKind, InPlace, Pause, Reboots, Running, Saves};
 
 use crate::boot::{self, Live, RootUse, Start};
 use crate::command::{Command, raw};
@@ -412,20 +412,24 @@ impl Machine {
     pub async fn pause(&self) -> Result<()> {
         self.needs(Ability::Pause)?;
         let running = self.running().await?;
-        let Some(pause) = running.pause() else {
-            return Err(self.off());
-        };
-        Ok(pause.pause().await?)
+        Ok(self.pauses(&*running)?.pause().await?)
     }
 
     /// Continue after [`Machine::pause`].
     pub async fn resume(&self) -> Result<()> {
         self.needs(Ability::Pause)?;
         let running = self.running().await?;
-        let Some(pause) = running.pause() else {
-            return Err(self.off());
-        };
-        Ok(pause.resume().await?)
+        Ok(self.pauses(&*running)?.resume().await?)
+    }
+
+    /// Of what runs it: what stops and continues it.
+    pub(crate) fn pauses<'a>(&self, running: &'a dyn Running) -> Result<&'a dyn Pause> {
+        running.pause().ok_or_else(|| self.off())
+    }
+
+    /// Of what runs it, or is to: what saves and loads what it is.
+    pub(crate) fn saves<'a>(&self, running: &'a dyn Running) -> Result<&'a dyn Saves> {
+        running.saves().ok_or_else(|| self.off())
     }
 
     pub(crate) fn set_observer(&self, observer: Option<Background>) {

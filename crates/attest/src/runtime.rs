@@ -57,6 +57,14 @@ fn runtime() -> &'static Runtime {
     })
 }
 
+/// Do work that blocks its thread, where it may. When it panics, so does this.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Aborts a background task when its owner is gone.
 #[derive(Debug)]
 pub(crate) struct Background(tokio::task::JoinHandle<()>);

@@ -62,6 +62,12 @@ impl CacheEntry {
             .rsplit_once('-')
             .map_or(&*self.name, |(_, key)| key)
     }
+
+    /// Whether a text is a beginning of its name, or of its key. What is broken has no key.
+    pub fn is_meant_by(&self, text: &str) -> bool {
+        let by_key = !self.is_broken && self.key().starts_with(text);
+        !text.is_empty() && (by_key || self.name.starts_with(text))
+    }
 }
 
 /// Caches that hold the same, looked at as one.
@@ -183,10 +189,7 @@ impl Caches {
         if let Some(at) = entries.iter().position(|entry| entry.name == name) {
             return Ok(entries.swap_remove(at));
         }
-        entries.retain(|entry| {
-            let has_key = !entry.is_broken && entry.key().starts_with(&*name);
-            !name.is_empty() && (has_key || entry.name.starts_with(&*name))
-        });
+        entries.retain(|entry| entry.is_meant_by(&name));
         match (entries.pop(), entries.len()) {
             (Some(entry), 0) => Ok(entry),
             (None, _) => Err(ImageError::NoEntry { of, name }),

@@ -262,7 +262,7 @@ impl Root {
     }
 }
 
-fn progress(recorder: &Recorder) -> impl FnMut(Step) {
+pub(crate) fn progress(recorder: &Recorder) -> impl FnMut(Step) {
     let mut pace = Pace::default();
     move |step| {
         let text = pace.text(&step, Instant::now());

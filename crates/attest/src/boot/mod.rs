@@ -26,12 +26,12 @@ pub(crate) use self::config::agent_to_push;
 pub(crate) use self::disks::{Layer, WrittenDisk};
 pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};
-pub(crate) use self::images::{Images, Root};
+pub(crate) use self::images::{Images, Root, progress};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
 use crate::recorder::Recorder;
-use crate::runtime::Background;
+use crate::runtime::{Background, blocking};
 use crate::session::State;
 use crate::setup;
 
@@ -122,9 +122,7 @@ pub(crate) async fn prepare(
     let backends = Backends::new(&directory);
     backends.check(plan)?;
     let (machines, progress) = (plan.machines.clone(), recorder.clone());
-    let images = tokio::task::spawn_blocking(move || Images::get(&directory, &machines, &progress))
-        .await
-        .expect("building an image does not panic")?;
+    let images = blocking(move || Images::get(&directory, &machines, &progress)).await?;
     for choice in images.choices() {
         recorder.record(EventKind::Chosen {
             what: choice.what.to_string(),

@@ -153,7 +153,6 @@ impl LabBench {
         if ran.run.is_past() {
             return Err(ran.run.passed(attempt.recorder));
         }
-        let mut interrupted = self.labs.interrupted.clone();
         let test = &attempt.case.test;
         if let TestKind::Rust(_) = &test.kind {
             return self.rust(attempt, ran).await.map(Some);
@@ -162,10 +161,7 @@ impl LabBench {
         let lab = &place.as_ref().expect("it is there now").lab;
         attempt.recorder.enter(Phase::Test);
         let work = lab.lend(ran.start(), self.on_lab(lab, test, value));
-        tokio::select! {
-            outcome = work => outcome??,
-            () = labs::is_true(&mut interrupted) => return Err(Error::Interrupted),
-        }
+        self.labs.unless_interrupted(work).await??;
         Ok(None)
     }
 
@@ -218,12 +214,12 @@ impl LabBench {
     }
 
     async fn provide(&self, attempt: &Attempt<'_>, stage: &Stage) -> Result<Provided> {
-        let output = attempt.output.to_owned();
-        std::fs::create_dir_all(&output).map_err(Error::io(format!(
+        let output = attempt.output;
+        std::fs::create_dir_all(output).map_err(Error::io(format!(
             "the test's output directory {} cannot be made",
             output.display()
         )))?;
-        let context = self.context(attempt, &output);
+        let context = self.context(attempt, output);
         self.labs.provide(stage, context).await
     }
 
@@ -254,15 +250,13 @@ impl LabBench {
         let longest = timeouts.boot + test.timeout.max(timeouts.test) + timeouts.shutdown;
         ran.start();
         let limit = ran.run;
-        let mut interrupted = self.labs.interrupted.clone();
         let context = self.context(attempt, &self.output);
         let work = rust_test::run(test, context, self.labs.keep(), longest);
-        tokio::select! {
-            outcome = tokio::time::timeout_at(limit.at, work) => {
-                outcome.map_err(|_| limit.passed(attempt.recorder))?
-            }
-            () = labs::is_true(&mut interrupted) => Err(Error::Interrupted),
-        }
+        let work = async {
+            let done = tokio::time::timeout_at(limit.at, work).await;
+            done.map_err(|_| limit.passed(attempt.recorder))?
+        };
+        self.labs.unless_interrupted(work).await
     }
 
     /// A lab that did not come up for one test does not for the next.

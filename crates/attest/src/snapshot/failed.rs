@@ -16,11 +16,12 @@ use attest_manifest::{Isolation, LabPlan, MachinePlan, NetworkPlan, TimeoutPlan}
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::kept::{Making, blocking};
+use super::kept::Making;
 use super::{Fields, Inner, SavedMachine, Snapshot, files};
 use crate::boot;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
+use crate::runtime::blocking;
 
 /// The plan of the lab, as JSON.
 const PLAN: &str = "lab.json";
@@ -216,7 +217,6 @@ impl Snapshot {
                 reason,
             });
         }
-        recorder.enter(Phase::Restore);
         let inner = Inner::new(&plan, &prepared, context, machines);
         inner.hold(lease);
         Ok(Self {
@@ -244,10 +244,10 @@ fn find(cache: Option<&Path>, name: &str) -> Result<Found> {
     let mut kept: Vec<_> = store.caches().ls().map_err(SnapshotError::from)?;
     kept.retain(|entry| !entry.is_broken && entry.path.join(PLAN).exists());
     kept.sort_by_key(|entry| std::cmp::Reverse(entry.created));
-    let has_name = |entry: &&CacheEntry| {
-        !name.is_empty() && (entry.key().starts_with(name) || entry.name.starts_with(name))
-    };
-    let named: Vec<_> = kept.iter().filter(has_name).collect();
+    let named: Vec<_> = kept
+        .iter()
+        .filter(|entry| entry.is_meant_by(name))
+        .collect();
     let unknown = |count| Error::UnknownKept {
         name: name.to_owned(),
         count,

@@ -52,14 +52,7 @@ struct AboutDisk {
     /// Bytes.
     size: u64,
     /// Of its layers, the last that was written first.
-    layers: Vec<Format>,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Format {
-    Raw,
-    Qcow2,
+    layers: Vec<DiskFormat>,
 }
 
 /// What is written beside the machines.
@@ -114,10 +107,7 @@ pub(super) fn write(
             let mut layers = Vec::new();
             for (number, layer) in disk.layers.iter().enumerate() {
                 copy(&layer.file, &place(&part(&disk.serial, number)))?;
-                layers.push(match layer.format {
-                    DiskFormat::Raw => Format::Raw,
-                    DiskFormat::Qcow2 => Format::Qcow2,
-                });
+                layers.push(layer.format);
             }
             disks.push(AboutDisk {
                 serial: disk.serial.clone(),
@@ -165,10 +155,7 @@ pub(super) fn read(directory: &Path) -> io::Result<(Vec<SavedMachine>, Value)> {
             let layers = disk.layers.iter().enumerate().map(|(number, format)| {
                 Ok(Layer {
                     file: File::open(place(&part(&disk.serial, number)))?,
-                    format: match format {
-                        Format::Raw => DiskFormat::Raw,
-                        Format::Qcow2 => DiskFormat::Qcow2,
-                    },
+                    format: *format,
                 })
             });
             Ok(WrittenDisk {

@@ -14,7 +14,7 @@ use crate::boot::{self, Begin, Live, Origin, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Machine;
-use crate::runtime::wait_all;
+use crate::runtime::{blocking, wait_all};
 use crate::session::State;
 use crate::systemd::observe;
 
@@ -161,9 +161,8 @@ async fn copied(machine: &Machine, saved: &SavedMachine) -> Result<File> {
         None => memory_file(machine, machine.plan().memory)?,
     };
     let from = open_again(&saved.memory)?;
-    let name = machine.name().to_owned();
-    let copying = tokio::task::spawn_blocking(move || copy_data(&from, &to).map(|()| to));
-    let copied = copying.await.expect("copying does not panic");
+    let copied = blocking(move || copy_data(&from, &to).map(|()| to)).await;
+    let name = machine.name();
     copied.map_err(Error::io(format!("{name}: its memory cannot be copied")))
 }
 
@@ -181,7 +180,7 @@ pub(super) fn copy_data(from: &File, to: &File) -> io::Result<()> {
 impl Waiting {
     async fn load(&self, saved: &SavedMachine) -> Result<()> {
         let running = self.launched.running();
-        let loads = running.saves().ok_or_else(|| self.machine.off())?;
+        let loads = self.machine.saves(running)?;
         let devices = open_again(&saved.devices)?;
         let loaded = loads.load(devices.into(), Saved::Devices).await;
         match loaded {
@@ -207,10 +206,11 @@ impl Waiting {
     }
 
     async fn resume(&self) -> Result<()> {
-        match self.launched.running().pause() {
-            Some(pause) => Ok(pause.resume().await?),
-            None => Err(self.machine.off()),
-        }
+        Ok(self
+            .machine
+            .pauses(self.launched.running())?
+            .resume()
+            .await?)
     }
 
     async fn follow(mut self, lab: &Arc<Shared>, until: Until) -> Result<()> {

@@ -20,7 +20,7 @@ use crate::boot::{self, Prepared};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::recorder::Recorder;
-use crate::runtime::wait_all;
+use crate::runtime::{blocking, wait_all};
 use crate::systemd::Whose;
 
 /// Names in the environment what is done with snapshots where nothing else says so: `auto`, `never` or `rebuild`.
@@ -78,42 +78,31 @@ pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
     let recorder = context.recorder.clone();
     recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
     let prepared = boot::prepare(&plan, &recorder, context.cache.as_deref()).await?;
-    let keeper = Keeper::open(&plan, &prepared, &context).await;
-    let Some(keeper) = keeper else {
-        return boot_all(Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?).await;
+    let wanted = match Keeper::open(&plan, &prepared, &context).await {
+        Some(keeper) => {
+            let fields = Fields::of(&plan, &prepared).await?;
+            keeper.want(&plan, &prepared, &fields, &context).await
+        }
+        None => Wanted::None,
     };
-    let fields = Fields::of(&plan, &prepared).await?;
-    match keeper.want(&plan, &prepared, &fields, &context).await {
+    let making = match wanted {
         Wanted::Ready(snapshot, _) => {
-            snapshot
+            return snapshot
                 .fork_in(context, MemoryUse::Private, None, Until::Answers)
-                .await
+                .await;
         }
-        Wanted::Make(making) => {
-            let lab = Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?;
-            match lab.boot_and_save(Some(making.directory())).await {
-                Ok(snapshot) => making.keep(&lab, &snapshot, "ready", Value::Null),
-                Err(error) => {
-                    lab.shutdown().await;
-                    return Err(error);
-                }
-            }
-            Ok(lab)
+        Wanted::Make(making) => Some(making),
+        Wanted::None => None,
+    };
+    let lab = Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?;
+    let booted = match making {
+        Some(making) => {
+            let saved = lab.boot_and_save(Some(making.directory())).await;
+            saved.map(|snapshot| making.keep(&lab, &snapshot, "ready", Value::Null))
         }
-        Wanted::None => {
-            boot_all(Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?).await
-        }
-    }
-}
-
-async fn boot_all(lab: Lab) -> Result<Lab> {
-    match lab.start_all().await {
-        Ok(()) => Ok(lab),
-        Err(error) => {
-            lab.shutdown().await;
-            Err(error)
-        }
-    }
+        None => lab.start_all().await,
+    };
+    lab.unless_failed(booted).await
 }
 
 /// Whether every machine of the lab can be saved.
@@ -190,10 +179,10 @@ impl Keeper {
                 match read {
                     Ok((machines, value)) => {
                         let inner = Inner::new(plan, prepared, context.clone(), machines);
+                        inner.hold(lease);
                         let snapshot = Snapshot {
                             inner: Arc::new(inner),
                         };
-                        snapshot.hold(lease);
                         ("go on", reason, Wanted::Ready(snapshot, value))
                     }
                     Err(error) => {
@@ -242,11 +231,7 @@ impl Keeper {
                 // One that is in use stays, and is used.
                 let _ = store.discard(key);
             }
-            let mut progress = |step: attest_image::Step| {
-                let text = step.to_string();
-                recorder.record(EventKind::Progress { text });
-            };
-            let wanted = store.want(key, expected, &mut progress)?;
+            let wanted = store.want(key, expected, &mut boot::progress(&recorder))?;
             for broken in wanted.broken {
                 let message = broken.to_string();
                 recorder.record(EventKind::Warning { message });
@@ -279,11 +264,6 @@ impl Keeper {
 pub(super) fn warn(recorder: &Recorder, error: &SnapshotError) {
     let message = crate::chain(error);
     recorder.record(EventKind::Warning { message });
-}
-
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.expect("the work of snapshots does not panic")
 }
 
 /// A snapshot that is being made, to be kept.
@@ -424,12 +404,6 @@ impl Inner {
     pub(super) fn hold(&self, lease: Lease) {
         // There is one at most.
         let _ = self.lease.set(lease);
-    }
-}
-
-impl Snapshot {
-    fn hold(&self, lease: Lease) {
-        self.inner.hold(lease);
     }
 }
 

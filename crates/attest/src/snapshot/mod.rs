@@ -233,12 +233,7 @@ impl Snapshot {
             lab.machine(&saved.name)?.console().remember(&saved.console);
         }
         *lab.shared.kept.lock().expect("not poisoned") = Some(Kept::of(self));
-        match lab.go_on(&self.inner.machines, memory, until).await {
-            Ok(()) => Ok(lab),
-            Err(error) => {
-                lab.shutdown().await;
-                Err(error)
-            }
-        }
+        let gone_on = lab.go_on(&self.inner.machines, memory, until).await;
+        lab.unless_failed(gone_on).await
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use attest_events::EventKind;
 use attest_protocol::message::{Request, Response};
-use attest_vmm::{Ability, Ram, Saved, Saves};
+use attest_vmm::{Ability, Ram, Saved};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::OwnedMutexGuard;
 
@@ -153,15 +153,12 @@ impl Saving {
     }
 
     async fn pause(&self) -> Result<()> {
-        match self.live().running.pause() {
-            Some(pause) => Ok(pause.pause().await?),
-            None => Err(self.machine.off()),
-        }
+        Ok(self.machine.pauses(&*self.live().running)?.pause().await?)
     }
 
     async fn write(&mut self) -> Result<()> {
         let state = |file: &File| Ok::<OwnedFd, Error>(open_again(file)?.into());
-        let own = self.saves(&*self.live().running)?;
+        let own = self.machine.saves(&*self.live().running)?;
         let Some(carrier) = &self.carrier else {
             let devices = state(&self.saved.devices)?;
             return Ok(own.save(devices, Saved::Devices).await?);
@@ -169,16 +166,12 @@ impl Saving {
         let all = memory_file(&self.machine, 0)?;
         own.save(state(&all)?, Saved::All).await?;
         let carrier = carrier.running();
-        let saves = self.saves(carrier)?;
+        let saves = self.machine.saves(carrier)?;
         saves.load(state(&all)?, Saved::All).await?;
         let devices = state(&self.saved.devices)?;
         saves.save(devices, Saved::Devices).await?;
         carrier.kill().await;
         Ok(())
-    }
-
-    fn saves<'a>(&self, running: &'a dyn attest_vmm::Running) -> Result<&'a dyn Saves> {
-        running.saves().ok_or_else(|| self.machine.off())
     }
 
     /// It is saved: what was started ahead takes the place of what ran it. Nothing is waited for, for it does not run
