@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Command::Run(run) => command::run::run(&run, &arguments.verbosity, began),
         Command::List(list) => command::list::run(&list),
         Command::Plan(plan) => command::plan::run(&plan),
-        Command::Doctor(doctor) => Ok(command::doctor::run(&doctor)),
+        Command::Doctor(doctor) => command::doctor::run(&doctor),
         Command::Shell(shell) => command::shell::run(&shell, &arguments.verbosity),
         Command::Exec(exec) => command::exec::run(&exec, &arguments.verbosity),
         Command::Image(image) => command::image::run(&image, &arguments.verbosity),
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::GenerateDriverSymbols => Ok(nixos::generate_symbols()),
         Command::Rpc(rpc) => command::rpc::run(&rpc),
         Command::MergeJunit(merge) => command::merge::run(&merge),
-        Command::Completions(completions) => Ok(command::generate::completions(&completions)),
+        Command::Completions(completions) => command::generate::completions(&completions),
         Command::Man(man) => command::generate::man(&man),
         Command::Schema => command::generate::schema(),
     };

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use attest::TerminalSize;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
+use crate::failure::Failure;
+
 /// Whether stderr takes colours.
 pub(crate) fn stderr_has_color() -> bool {
     anstream::AutoStream::choice(&stderr()) != anstream::ColorChoice::Never
@@ -45,6 +47,17 @@ impl Drop for RawMode {
         let fd: BorrowedFd<'_> = input.as_fd();
         // The shell that gets the terminal back sets it anew at worst.
         let _ = tcsetattr(fd, SetArg::TCSANOW, &self.before);
+    }
+}
+
+/// Print what a command is for to stdout; colours only where it has some. A reader that has seen enough is no error.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
+    use std::io::Write as _;
+    match anstream::AutoStream::auto(stdout()).write_all(text.as_ref()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
+            Failure::infrastructure(format!("error: stdout cannot be written: {error}")),
+        ),
+        _ => Ok(()),
     }
 }
 

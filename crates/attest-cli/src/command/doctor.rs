@@ -1,24 +1,23 @@
 //! `attest doctor`: what this host can do, with the reason for every no.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use attest::doctor::{Finding, examine};
 use serde_json::json;
 
+use super::CommandResult;
 use crate::arguments::{Doctor, Format};
+use crate::terminal;
 
-pub(crate) fn run(arguments: &Doctor) -> ExitCode {
+pub(crate) fn run(arguments: &Doctor) -> CommandResult {
     let mut findings = examine();
     findings.push(python());
-    match arguments.format {
-        Format::Json => {
-            for finding in &findings {
-                let line = json!({ "area": finding.area, "what": finding.what, "works": finding.works, "detail": finding.detail, "needed": finding.needed });
-                anstream::println!("{line}");
-            }
-        }
-        Format::Human => print(&findings),
-    }
+    let text = match arguments.format {
+        Format::Json => json(&findings),
+        Format::Human => human(&findings),
+    };
+    terminal::print(text)?;
     let broken = findings
         .iter()
         .any(|finding| finding.needed && !finding.works);
@@ -27,7 +26,7 @@ pub(crate) fn run(arguments: &Doctor) -> ExitCode {
     } else {
         attest::events::ExitCode::Passed
     };
-    ExitCode::from(code.code())
+    Ok(ExitCode::from(code.code()))
 }
 
 /// What tests in Python need.
@@ -45,26 +44,36 @@ fn python() -> Finding {
     }
 }
 
-fn print(findings: &[Finding]) {
+fn json(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let line = json!({ "area": finding.area, "what": finding.what, "works": finding.works, "detail": finding.detail, "needed": finding.needed });
+        let _ = writeln!(text, "{line}");
+    }
+    text
+}
+
+fn human(findings: &[Finding]) -> String {
     let (yes, no) = (
         anstyle::AnsiColor::Green.on_default(),
         anstyle::AnsiColor::Red.on_default(),
     );
-    let mut area = "";
+    let (mut text, mut area) = (String::new(), "");
     for finding in findings {
         if finding.area != area {
             area = finding.area;
-            anstream::println!("{area}");
+            let _ = writeln!(text, "{area}");
         }
         let (style, mark) = if finding.works {
             (yes, "yes")
         } else {
             (no, "no ")
         };
-        anstream::println!(
+        let _ = writeln!(
+            text,
             "  {style}{mark}{style:#}  {:<24} {}",
-            finding.what,
-            finding.detail
+            finding.what, finding.detail
         );
     }
+    text
 }

@@ -1,6 +1,5 @@
 //! `attest completions`, `attest man`, `attest schema`: what packagers and editors want.
 
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -8,11 +7,14 @@ use clap::CommandFactory;
 use super::CommandResult;
 use crate::arguments::{Arguments, Completions, Man};
 use crate::failure::Failure;
+use crate::terminal;
 
-pub(crate) fn completions(arguments: &Completions) -> ExitCode {
+pub(crate) fn completions(arguments: &Completions) -> CommandResult {
     let mut command = Arguments::command();
-    clap_complete::generate(arguments.shell, &mut command, "attest", &mut stdout());
-    ExitCode::SUCCESS
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "attest", &mut script);
+    terminal::print(script)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn man(arguments: &Man) -> CommandResult {
@@ -24,15 +26,14 @@ pub(crate) fn man(arguments: &Man) -> CommandResult {
     }
     let mut page = Vec::new();
     let man = clap_mangen::Man::new(command);
-    man.render(&mut page)
-        .and_then(|()| stdout().write_all(&page))
-        .map_err(|error| unwritable(&error))?;
+    man.render(&mut page).expect("memory takes it");
+    terminal::print(page)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn schema() -> CommandResult {
     let text = serde_json::to_string_pretty(&attest::manifest::schema()).expect("a schema is JSON");
-    writeln!(stdout(), "{text}").map_err(|error| unwritable(&error))?;
+    terminal::print(text + "\n")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -52,8 +53,4 @@ fn command_named(parent: &clap::Command, name: &str) -> Result<clap::Command, Fa
                 names.join(", ")
             ))
         })
-}
-
-fn unwritable(error: &std::io::Error) -> Failure {
-    Failure::infrastructure(format!("error: stdout cannot be written: {error}"))
 }

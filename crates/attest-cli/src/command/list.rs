@@ -1,6 +1,5 @@
 //! `attest list`: the tests that `run` would run.
 
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use attest::run::Overrides;
@@ -9,7 +8,7 @@ use serde_json::json;
 use super::CommandResult;
 use super::run::{keep_job, selection};
 use crate::arguments::{Format, Select};
-use crate::failure::Failure;
+use crate::terminal;
 
 pub(crate) fn run(arguments: &Select) -> CommandResult {
     let overrides = Overrides::default();
@@ -29,8 +28,6 @@ pub(crate) fn run(arguments: &Select) -> CommandResult {
             text.push('\n');
         }
     }
-    stdout().write_all(text.as_bytes()).map_err(|error| {
-        Failure::infrastructure(format!("error: stdout cannot be written: {error}"))
-    })?;
+    terminal::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! `attest plan`: what a run would do, as jobs that can run elsewhere by themselves.
 
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 use attest::Backend;
@@ -12,8 +11,8 @@ use serde::Serialize;
 use super::CommandResult;
 use super::run::{no_such_job, selection};
 use crate::arguments::{Format, Plan};
-use crate::failure::Failure;
 use crate::human::count;
+use crate::terminal;
 
 pub(crate) fn run(arguments: &Plan) -> CommandResult {
     let select = &arguments.select;
@@ -37,13 +36,8 @@ pub(crate) fn run(arguments: &Plan) -> CommandResult {
             planned.tree().draw(&mut text);
         }
     }
-    match stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough is no error.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-            Failure::infrastructure(format!("error: stdout cannot be written: {error}")),
-        ),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    terminal::print(text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What a run would do with one manifest: a line of `--format json`.

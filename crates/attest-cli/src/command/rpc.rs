@@ -15,12 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::CommandResult;
 use crate::arguments::Rpc;
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, terminal};
 
 pub(crate) fn run(arguments: &Rpc) -> CommandResult {
     let Some(fd) = arguments.fd else {
         let schema = serde_json::to_string_pretty(&attest_rpc::schema()).expect("JSON");
-        println!("{schema}");
+        terminal::print(schema + "\n")?;
         return Ok(ExitCode::SUCCESS);
     };
     let socket = inherited::socket(fd).map_err(|error| {

@@ -112,3 +112,28 @@ fn a_closed_pipe_is_no_error() {
     assert_eq!(ended.stdout, "{\n");
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
+
+#[test]
+fn a_reader_that_has_gone_is_no_error_of_any_command() {
+    let manifest = "[machines.a]\n[tests.t]\nsteps = [{ on = \"a\", run = \"true\" }]\n";
+    let place = Place::new(manifest);
+    let commands = [
+        "schema",
+        "rpc --schema",
+        "man",
+        "completions bash",
+        "list",
+        "plan",
+        "image ls",
+        "doctor",
+    ];
+    for arguments in commands {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_attest"));
+        place.settle(&mut command);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        command.args(arguments.split(' ')).stdout(writer);
+        let ended = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments}");
+    }
+}

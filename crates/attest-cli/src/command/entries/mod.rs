@@ -4,7 +4,6 @@ mod table;
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
-use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +19,7 @@ use crate::arguments::{Clearing, EntryName, Format};
 use crate::failure::Failure;
 use crate::human::{age, count, size};
 use crate::progress::Shower;
+use crate::terminal;
 
 /// What nobody used for so long goes, where nothing else is asked for.
 const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
@@ -64,13 +64,7 @@ impl Shown {
             Format::Human => human(),
             Format::Json => json_lines(objects),
         };
-        // A reader that has seen enough is no error.
-        match anstream::AutoStream::auto(stdout()).write_all(text.as_bytes()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(
-                Failure::infrastructure(format!("error: stdout cannot be written: {error}")),
-            ),
-            _ => Ok(()),
-        }
+        terminal::print(text)
     }
 
     fn removed(self, entries: &[CacheEntry]) -> Result<(), Failure> {
