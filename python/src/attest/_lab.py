@@ -6,8 +6,7 @@ import os
 
 from ._machine import Machine
 from ._session import Session
-from ._snapshots import Snapshot, call
-from .errors import ServerGone
+from ._snapshots import Snapshot, call, let_go
 from .nixos.driver import pythonize_name
 from .nixos.logger import Logger
 from .nixos.surroundings import Surroundings
@@ -182,11 +181,7 @@ class Lab:
             return
         self._closed = True
         try:
-            if not self._client.closed:
-                call(self._client, "lab.close", {"lab": self._id})
-        except ServerGone:
-            # With attest, its labs are gone.
-            pass
+            let_go(self._client, "lab.close", {"lab": self._id})
         finally:
             if self._session is not None:
                 self._session.close()

@@ -35,6 +35,15 @@ def call(client: Client, method: str, params: dict[str, Any]) -> Any:
         raise failure from None
 
 
+def let_go(client: Client, method: str, params: dict[str, Any]) -> None:
+    """The same for what attest holds for this process; with attest, it is gone."""
+    try:
+        if not client.closed:
+            call(client, method, params)
+    except ServerGone:
+        pass
+
+
 class Saved:
     """Something that was saved. It is kept until `drop`, the end of ``with``, or that of attest."""
 
@@ -48,12 +57,7 @@ class Saved:
         if self._dropped:
             return
         self._dropped = True
-        try:
-            if not self._client.closed:
-                call(self._client, "snapshot.drop", {"snapshot": self._id})
-        except ServerGone:
-            # With attest, what it saved is gone.
-            pass
+        let_go(self._client, "snapshot.drop", {"snapshot": self._id})
 
     def __enter__(self: Self) -> Self:
         return self
