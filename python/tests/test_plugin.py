@@ -21,6 +21,8 @@ def log(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAKE_ATTEST_LOG", str(log))
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    # The plugin is there twice where the package was installed from this checkout.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makefile(".toml", attest="[machines.web-1]\n[machines.db]\n")
     return log
 
