@@ -11,15 +11,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use minicbor::bytes::ByteVec;
 use rustix::fs::MemfdFlags;
+use rustix::mount::{OpenTreeFlags, open_tree};
 use tokio::sync::{oneshot, watch};
 
 use crate::launch::{Gone, Launched, launch};
+use crate::named::Named;
+use crate::place::Removal;
 use crate::reader::{Answer, Waiting, read};
 use crate::socket::Socket;
 use crate::wire::{
     FDS_MAX, Failure, LARGEST, MESSAGE_MAX, Network, Order, Program, Request, encode,
 };
-use crate::{LabContent, LabEnd, LabError, NetworkSpec, Process, Spawn};
+use crate::{Directory, LabContent, LabEnd, LabError, LastingTap, NetworkSpec, Process, Spawn};
 
 /// A running lab process. Dropping it ends the lab.
 #[derive(Debug)]
@@ -98,6 +101,75 @@ impl LabProcess {
             .outcome
             .map_err(|failure| refused(network, failure))?;
         answer.fds.into_iter().next().ok_or(LabError::Answer)
+    }
+
+    /// A new TAP on this network, as [`Self::tap`] makes them, that programs of its owner open by its name; the
+    /// default is the lab's user.
+    pub async fn lasting_tap(
+        &self,
+        network: &str,
+        owner: Option<u32>,
+    ) -> Result<LastingTap, LabError> {
+        let order = Order::LastingTap(network.to_owned(), owner);
+        let answer = self.ask(self.id(), order, &[]).await?;
+        answer
+            .outcome
+            .map_err(|failure| refused(network, failure))?;
+        let name = answer.name.ok_or(LabError::Answer)?;
+        let removal = self.removal(Order::RemoveTap(name.clone()));
+        Ok(LastingTap::of_lab(name, removal))
+    }
+
+    /// A new directory for a program of this name and of this user; the default is the lab's. Only the lab has it.
+    pub async fn directory(&self, name: &str, owner: Option<u32>) -> Result<Directory, LabError> {
+        let order = Order::Directory(name.to_owned(), owner);
+        let answer = self.ask(self.id(), order, &[]).await?;
+        answer.outcome.map_err(|failure| LabError::Root {
+            name: name.to_owned(),
+            source: failure.source(),
+            what: failure.what,
+        })?;
+        let path = answer.name.ok_or(LabError::Answer)?;
+        let itself = answer.fds.into_iter().next().ok_or(LabError::Answer)?;
+        let removal = self.removal(Order::RemoveDirectory(path.clone()));
+        Ok(Directory::of_lab(path.into(), itself, removal))
+    }
+
+    /// Show a file to programs, under this name in one of the lab's directories. It may have no name, but must be in a
+    /// file system that could give it one: no file of memory alone can be shown. Needs root.
+    pub async fn show(
+        &self,
+        directory: &Directory,
+        name: &str,
+        file: BorrowedFd<'_>,
+    ) -> Result<(), LabError> {
+        let failed = |what: String, source| LabError::Root {
+            name: name.to_owned(),
+            what,
+            source,
+        };
+        let named = Named::of(file)
+            .map_err(|error| failed("give a file a name for a moment".to_owned(), Some(error)))?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let mount = open_tree(named.file(), "", flags).map_err(|errno| {
+            failed(
+                "take a file to another place".to_owned(),
+                Some(errno.into()),
+            )
+        })?;
+        let path = directory.path().join(name);
+        let order = Order::Show(path.to_string_lossy().into_owned());
+        let answer = self.ask(self.id(), order, &[mount.as_fd()]).await?;
+        answer.outcome.map_err(|failure| {
+            let source = failure.source();
+            failed(failure.what, source)
+        })
+    }
+
+    fn removal(&self, order: Order) -> Removal {
+        Removal::new(&self.socket, self.id(), order)
     }
 
     /// A new network namespace for a container of this name, with its loopback only: its path in

@@ -14,6 +14,8 @@ mod driver;
 mod error;
 pub mod inside;
 mod launch;
+mod named;
+mod place;
 pub mod probe;
 mod process;
 mod reader;
@@ -24,5 +26,6 @@ mod words;
 
 pub use driver::LabProcess;
 pub use error::{LabEnd, LabError};
+pub use place::{Directory, LastingTap};
 pub use process::{Process, ProcessExit};
 pub use spec::{LabContent, NetworkSpec, Scripts, Spawn};

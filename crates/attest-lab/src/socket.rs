@@ -56,6 +56,11 @@ impl Socket {
             .await
     }
 
+    /// Send one datagram if that need not wait.
+    pub(crate) fn send_now(&self, bytes: &[u8]) -> io::Result<()> {
+        send(self.0.get_ref(), bytes, &[], None)
+    }
+
     /// The next datagram; `None` when the other end is closed. Nothing is lost when the future
     /// is dropped.
     pub(crate) async fn receive(&self) -> io::Result<Option<Datagram>> {

@@ -67,6 +67,24 @@ pub(crate) enum Order {
     /// descriptors are its own.
     #[n(8)]
     Large,
+    /// Make a TAP on this network that stays until it is removed, and that this user may open, too. The
+    /// answer carries its name.
+    #[n(9)]
+    LastingTap(#[n(0)] String, #[n(1)] Option<u32>),
+    /// Remove the TAP of this name.
+    #[n(10)]
+    RemoveTap(#[n(0)] String),
+    /// Make a directory for a program, with a name that begins so, and owned by this user,
+    /// or by that of the lab. The answer
+    /// carries its path in the lab, and its descriptor.
+    #[n(11)]
+    Directory(#[n(0)] String, #[n(1)] Option<u32>),
+    /// Show the mount in the descriptor of the message, a file, under this path in the lab.
+    #[n(12)]
+    Show(#[n(0)] String),
+    /// Remove this directory, which [`Self::Directory`] made, with all that is shown in it.
+    #[n(13)]
+    RemoveDirectory(#[n(0)] String),
 }
 
 /// A bridge.
@@ -237,6 +255,12 @@ mod tests {
             ".*".prop_map(Order::Tap),
             ".*".prop_map(Order::Root),
             ".*".prop_map(Order::Namespace),
+            (".*", any::<Option<u32>>())
+                .prop_map(|(network, owner)| Order::LastingTap(network, owner)),
+            ".*".prop_map(Order::RemoveTap),
+            (".*", any::<Option<u32>>()).prop_map(|(name, owner)| Order::Directory(name, owner)),
+            ".*".prop_map(Order::Show),
+            ".*".prop_map(Order::RemoveDirectory),
             Just(Order::Snapshot),
             Just(Order::Large)
         ];

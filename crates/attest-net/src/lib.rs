@@ -16,4 +16,4 @@ pub use error::NetError;
 pub use loopback::loopback_up;
 pub use name::{bridge_name, tap_name};
 pub use netlink::{Link, Netlink, VirtualCard};
-pub use tap::{VnetHeader, tap};
+pub use tap::{VnetHeader, lasting_tap, tap};

@@ -25,6 +25,8 @@ pub enum VnetHeader {
 
 mod ioctl {
     nix::ioctl_write_ptr_bad!(tunsetiff, nix::libc::TUNSETIFF, nix::libc::ifreq);
+    nix::ioctl_write_int!(tunsetpersist, b'T', 203);
+    nix::ioctl_write_int!(tunsetowner, b'T', 204);
 }
 
 /// Make a TAP of this name in the current network namespace; it lives as long as the
@@ -53,6 +55,21 @@ pub fn tap(name: &str, header: VnetHeader) -> Result<OwnedFd, NetError> {
     let answer = unsafe { ioctl::tunsetiff(device.as_raw_fd(), request.get()) };
     answer.map_err(|errno| NetError::from_errno("make the TAP", name, io::Error::from(errno)))?;
     Ok(device.into())
+}
+
+/// Make a TAP of this name that stays until it is removed, for a VMM that opens it by its name; with a header as of
+/// [`VnetHeader::Yes`]. Besides those who administer the network, only its owner may open it, by default nobody.
+pub fn lasting_tap(name: &str, owner: Option<u32>) -> Result<(), NetError> {
+    let queue = tap(name, VnetHeader::Yes)?;
+    let failed = |errno| NetError::from_errno("keep the TAP", name, io::Error::from(errno));
+    let queue = queue.as_raw_fd();
+    if let Some(owner) = owner {
+        // SAFETY: the request takes a number, no pointer, and the descriptor is open.
+        unsafe { ioctl::tunsetowner(queue, owner.into()) }.map_err(failed)?;
+    }
+    // SAFETY: as above.
+    unsafe { ioctl::tunsetpersist(queue, 1) }.map_err(failed)?;
+    Ok(())
 }
 
 /// The kernel's form of an interface name: zero-filled.

@@ -5,6 +5,7 @@
 
 mod cards;
 mod children;
+mod directories;
 mod listener;
 mod loop_device;
 mod mapper;

@@ -112,6 +112,12 @@ impl Roots {
         Ok(place)
     }
 
+    /// Where programs have directories of their own. Short, for there are sockets in them (unix(7): 107 bytes).
+    pub(super) fn programs(&mut self) -> Result<PathBuf, Failure> {
+        self.prepare()?;
+        Ok(Path::new(PLACE).join("p"))
+    }
+
     fn prepare(&mut self) -> Result<(), Failure> {
         if self.is_ready {
             return Ok(());

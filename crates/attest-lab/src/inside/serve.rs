@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attest_net::{Link, NetError, Netlink, VirtualCard, VnetHeader, bridge_name, tap, tap_name};
+use attest_net::{
+    Link, NetError, Netlink, VirtualCard, VnetHeader, bridge_name, lasting_tap, tap, tap_name,
+};
 use nix::errno::Errno;
 use rustix::net::UCred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::cards::Namespaces;
 use super::children::Children;
+use super::directories::Directories;
 use super::roots::Roots;
 use super::{PROTOCOL, REFUSED, mapper};
 use crate::socket::{Datagram, Socket};
@@ -32,6 +35,7 @@ struct Lab {
     cards: u32,
     children: Children,
     roots: Roots,
+    directories: Directories,
     namespaces: Namespaces,
 }
 
@@ -106,6 +110,7 @@ impl Lab {
             cards: 0,
             children: Children::new(words.has_containers_of_scripts()),
             roots: Roots::new(words.shares_host),
+            directories: Directories::default(),
             namespaces: Namespaces::default(),
         })
     }
@@ -198,6 +203,19 @@ impl Lab {
                     .and_then(|(image, changes)| mapper::snapshot(image, changes))
                     .map(Answer::with_fd)
             }
+            Order::LastingTap(network, owner) => self
+                .lasting_tap(&network, owner)
+                .await
+                .map(Answer::with_name),
+            Order::RemoveTap(name) => self.remove_tap(&name).await.map(|()| Answer::default()),
+            Order::Directory(name, owner) => self.directory(&name, owner),
+            Order::Show(path) => next(&mut fds.into_iter())
+                .and_then(|mount| self.directories.show(Path::new(&path), &mount))
+                .map(|()| Answer::default()),
+            Order::RemoveDirectory(path) => {
+                self.directories.remove(Path::new(&path));
+                Ok(Answer::default())
+            }
             Order::Large => return Err(Stop::Garbage),
         };
         match outcome {
@@ -236,14 +254,47 @@ impl Lab {
     }
 
     async fn tap(&mut self, network: &str) -> Result<OwnedFd, Failure> {
+        let make = |name: &str| tap(name, VnetHeader::Yes);
+        let (queue, _) = self.port(network, make).await?;
+        Ok(queue)
+    }
+
+    async fn lasting_tap(&mut self, network: &str, owner: Option<u32>) -> Result<String, Failure> {
+        let make = |name: &str| lasting_tap(name, owner);
+        let ((), name) = self.port(network, make).await?;
+        Ok(name)
+    }
+
+    /// A new TAP on this network: what `make` returns, and its name.
+    async fn port<T>(
+        &mut self,
+        network: &str,
+        make: impl FnOnce(&str) -> Result<T, NetError>,
+    ) -> Result<(T, String), Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
         let bridge = self.bridge(network)?;
         let name = tap_name(network, self.card());
         let net = own(self.net.as_ref())?;
-        let queue = tap(&name, VnetHeader::Yes).map_err(failed)?;
+        let tap = make(&name).map_err(failed)?;
         let port = net.link_by_name(&name).await.map_err(failed)?;
         net.port_up(&port, &bridge).await.map_err(failed)?;
-        Ok(queue)
+        Ok((tap, name))
+    }
+
+    async fn remove_tap(&mut self, name: &str) -> Result<(), Failure> {
+        let failed = |error: NetError| Failure::from_error(&error);
+        let net = own(self.net.as_ref())?;
+        let link = net.link_by_name(name).await.map_err(failed)?;
+        net.remove(&link).await.map_err(failed)
+    }
+
+    fn directory(&mut self, name: &str, owner: Option<u32>) -> Result<Answer, Failure> {
+        let place = self.roots.programs()?;
+        let (path, directory) = self.directories.make(&place, name, owner)?;
+        Ok(Answer {
+            fd: Some(directory),
+            ..Answer::with_path(&path)
+        })
     }
 
     async fn namespace(&mut self, name: &str) -> Result<PathBuf, Failure> {
@@ -329,12 +380,16 @@ impl Answer {
         }
     }
 
-    /// Paths in the lab are made of names that came as text.
-    fn with_path(path: &Path) -> Self {
+    fn with_name(name: String) -> Self {
         Self {
-            name: Some(path.to_string_lossy().into_owned()),
+            name: Some(name),
             ..Self::default()
         }
+    }
+
+    /// Paths in the lab are made of names that came as text.
+    fn with_path(path: &Path) -> Self {
+        Self::with_name(path.to_string_lossy().into_owned())
     }
 }
 

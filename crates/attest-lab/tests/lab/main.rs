@@ -3,5 +3,6 @@
 mod common;
 mod death;
 mod garbage;
+mod places;
 mod program;
 mod scripts;
