@@ -18,3 +18,6 @@ pub use text::{chain, one_line};
 /// 2 brought [`message::Request::Boot`]; 3 [`message::Request::Quiesce`], [`message::Request::Identity`]
 /// and [`message::KNOCK`].
 pub const GENERATION: u32 = 3;
+
+/// The port of virtio-vsock on which the host, and in the guest the agent, listen for the other.
+pub const VSOCK_PORT: u32 = 1024;

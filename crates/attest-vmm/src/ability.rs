@@ -1,6 +1,6 @@
 //! What only some backends can.
 
-use crate::Accelerator;
+use crate::{Accelerator, Jailer};
 
 /// Something that a machine may be asked for, and that not every backend can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,4 +72,6 @@ pub struct Wanted {
     pub abilities: Vec<Ability>,
     /// The accelerator that was asked for.
     pub accelerator: Option<Accelerator>,
+    /// Whether its VMM is to be in a jail.
+    pub jailer: Jailer,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 
-use crate::{Ability, BoxFuture, Launcher, MachineConfig, Running, VmmError, Wanted};
+use crate::{
+    Ability, AgentListener, BoxFuture, Launcher, MachineConfig, Running, VmmError, Wanted,
+};
 
 /// A way to run machines.
 pub trait Backend: fmt::Debug + Send + Sync {
@@ -43,6 +45,16 @@ pub trait Backend: fmt::Debug + Send + Sync {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    /// The user that the machine's VMM becomes in a jail: what it needs on the host is prepared for that user. `None`:
+    /// it is in no jail.
+    ///
+    /// # Errors
+    /// A jail is required, and cannot be had.
+    fn jailed_as(&self, wanted: &Wanted) -> Result<Option<u32>, VmmError> {
+        let _ = wanted;
+        Ok(None)
+    }
+
     /// Start the machine where the launcher starts programs, usually inside a lab. Returns when
     /// the VMM has taken its configuration and the virtual CPUs run; the guest has not booted by
     /// then.
@@ -58,8 +70,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
 pub struct Started {
     /// The machine.
     pub running: Box<dyn Running>,
-    /// The byte stream to its agent. It outlives reboots of the guest.
-    pub agent: UnixStream,
+    /// The way to its agent.
+    pub agent: AgentStreams,
     /// The serial console, from the first byte; writable. It has to be read, or the guest waits
     /// whenever it prints.
     pub console: UnixStream,
@@ -69,11 +81,22 @@ pub struct Started {
     pub timings: StartTimings,
 }
 
+/// The byte streams to an agent.
+#[derive(Debug)]
+pub enum AgentStreams {
+    /// One, which outlives reboots of the guest.
+    One(UnixStream),
+    /// One after the other, as the agent begins them.
+    Many(AgentListener),
+}
+
 /// What is to be told of a machine while it starts and runs. Few backends tell something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// A choice, made only now.
     Chosen(Choice),
+    /// How long its guest took to boot, as its VMM measured it.
+    Booted(Duration),
     /// A line that its start script, or what that started, wrote to stderr.
     Words(String),
 }

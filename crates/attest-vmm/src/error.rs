@@ -1,6 +1,6 @@
 //! What can go wrong with machines.
 
-use crate::{qemu, qmp};
+use crate::{ApiError, qemu, qmp};
 
 /// What can go wrong in a backend.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +144,41 @@ pub enum VmmError {
         #[source]
         source: std::io::Error,
     },
+    /// The VMM did not do what it was told.
+    #[error("{machine}: {vmm} did not {what}")]
+    Api {
+        /// Whose.
+        machine: String,
+        /// As people know it.
+        vmm: &'static str,
+        /// As `take the disk `root``.
+        what: String,
+        /// Its answer.
+        #[source]
+        source: ApiError,
+    },
+    /// The VMM ended before its guest ran.
+    #[error("{machine}: {vmm} ended with {how} before it ran the guest: {words}")]
+    EndedEarly {
+        /// Whose.
+        machine: String,
+        /// As people know it.
+        vmm: &'static str,
+        /// As `exit code 1`.
+        how: String,
+        /// Its own words.
+        words: String,
+    },
+    /// The VMM's program runs, but offers no API.
+    #[error("{machine}: {vmm} made no API within {within:?}; is its program what its name says?")]
+    NoApi {
+        /// Whose.
+        machine: String,
+        /// As people know it.
+        vmm: &'static str,
+        /// How long it had.
+        within: std::time::Duration,
+    },
     /// The VMM's monitor failed.
     #[error("{machine}: the VMM's monitor failed")]
     Monitor {
@@ -156,6 +191,17 @@ pub enum VmmError {
 }
 
 impl VmmError {
+    /// Whether the VMM is gone, or about to.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(
+            self,
+            Self::Api {
+                source: ApiError::Closed,
+                ..
+            }
+        )
+    }
+
     /// What the host did not do for this machine.
     pub(crate) fn host(
         machine: &str,

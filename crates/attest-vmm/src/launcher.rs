@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use attest_lab::{LabError, LabProcess, Process, ProcessExit, Spawn};
+use attest_lab::{Directory, LabError, LabProcess, Process, ProcessExit, Spawn};
 
 use crate::BoxFuture;
 
@@ -47,6 +47,14 @@ impl Program {
 pub trait Launcher: fmt::Debug + Send + Sync {
     /// Start one.
     fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>>;
+
+    /// Show a file under this name in a directory of a program's.
+    fn show<'a>(
+        &'a self,
+        directory: &'a Directory,
+        name: &'a str,
+        file: BorrowedFd<'a>,
+    ) -> BoxFuture<'a, Result<(), LabError>>;
 }
 
 /// A program that was started.
@@ -85,11 +93,29 @@ impl Launcher for LabProcess {
             Ok(process)
         })
     }
+
+    fn show<'a>(
+        &'a self,
+        directory: &'a Directory,
+        name: &'a str,
+        file: BorrowedFd<'a>,
+    ) -> BoxFuture<'a, Result<(), LabError>> {
+        Box::pin(Self::show(self, directory, name, file))
+    }
 }
 
 impl<L: Launcher + ?Sized> Launcher for Arc<L> {
     fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>> {
         (**self).launch(program)
+    }
+
+    fn show<'a>(
+        &'a self,
+        directory: &'a Directory,
+        name: &'a str,
+        file: BorrowedFd<'a>,
+    ) -> BoxFuture<'a, Result<(), LabError>> {
+        (**self).show(directory, name, file)
     }
 }
 

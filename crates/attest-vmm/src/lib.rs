@@ -5,9 +5,11 @@ mod ability;
 mod backend;
 mod control;
 mod error;
+pub mod firecracker;
 mod human_monitor;
 mod launcher;
 mod machine;
+pub mod microvm;
 mod monitor;
 pub mod nspawn;
 mod output;
@@ -26,13 +28,16 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 pub use ability::{Ability, Wanted};
-pub use backend::{Backend, Choice, StartTimings, Started, Told};
+pub use backend::{AgentStreams, Backend, Choice, StartTimings, Started, Told};
 pub use error::VmmError;
+pub use firecracker::Firecracker;
 pub use launcher::{Launched, Launcher, Program};
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, ContainerScriptConfig, Disk, DiskFile, DiskFormat,
-    HostConfig, MachineConfig, MachineType, QemuOptions, Ram, ScriptConfig, VirtualConfig,
+    HostConfig, Jailer, MachineConfig, MachineType, Names, QemuOptions, Ram, Rate, Reach,
+    ScriptConfig, VirtualConfig,
 };
+pub use microvm::{AgentListener, ApiError};
 pub use monitor::Monitor;
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;

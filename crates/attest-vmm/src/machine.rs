@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use attest_lab::{Directory, LastingTap};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::Told;
+use crate::microvm::place::Use;
+use crate::{Told, VmmError};
 
 /// Everything a backend needs to start one machine.
 #[derive(Debug)]
@@ -22,6 +24,23 @@ pub struct MachineConfig {
     pub log: Option<PathBuf>,
     /// Hears what is to be told of it, from its start on.
     pub tell: mpsc::UnboundedSender<Told>,
+}
+
+impl MachineConfig {
+    /// A virtual machine, and how its VMM reaches what is its own.
+    pub(crate) fn into_virtual(
+        self,
+        backend: &'static str,
+    ) -> Result<(VirtualConfig, Reach), VmmError> {
+        let Body::Virtual(mut machine) = self.body else {
+            return Err(VmmError::WrongBody {
+                machine: self.name,
+                backend,
+            });
+        };
+        let reach = std::mem::replace(&mut machine.reach, Reach::Inherits(Vec::new()));
+        Ok((*machine, reach))
+    }
 }
 
 /// What a machine is made of.
@@ -60,8 +79,53 @@ pub struct VirtualConfig {
     pub cards: Vec<Card>,
     /// Disks, in order.
     pub disks: Vec<Disk>,
+    /// Whether it has a balloon.
+    pub balloon: bool,
+    /// How its VMM reaches its cards and all else.
+    pub reach: Reach,
     /// QEMU machine type and accelerator.
     pub qemu: QemuOptions,
+}
+
+/// How a VMM reaches what is its machine's on the host.
+#[derive(Debug)]
+pub enum Reach {
+    /// It inherits all: here, an open queue of a TAP for each card.
+    Inherits(Vec<OwnedFd>),
+    /// By names.
+    Names(Names),
+}
+
+/// What a VMM finds by names.
+#[derive(Debug)]
+pub struct Names {
+    /// For its sockets and files; nothing of it is there yet.
+    pub directory: Directory,
+    /// A TAP for each card.
+    pub taps: Vec<LastingTap>,
+    /// The user that it becomes in a jail, where it has one.
+    pub jailed_as: Option<u32>,
+}
+
+/// Whether a VMM is put into a jail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Jailer {
+    /// Where that is possible: attest is root, and the programs are static.
+    #[default]
+    Auto,
+    /// Not.
+    Never,
+    /// Or else it does not start.
+    Require,
+}
+
+/// What a device may do at most, over some seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Bytes in a second.
+    pub bytes_per_second: Option<u64>,
+    /// Packets, or reads and writes, in a second.
+    pub operations_per_second: Option<u64>,
 }
 
 /// Where a virtual machine's memory is.
@@ -70,7 +134,8 @@ pub enum Ram {
     /// The VMM's own.
     #[default]
     Own,
-    /// In this file, which is as long: what the guest writes goes there. So it need not be copied to be saved.
+    /// In this file, which is as long: what the guest writes goes there, at the latest when it is saved. One that goes
+    /// on finds there what it was.
     Shared(OwnedFd),
     /// As in this file, which is as long and does not change any more: what the guest writes is the VMM's own.
     Private(OwnedFd),
@@ -147,8 +212,8 @@ pub struct ContainerScriptConfig {
 pub struct Card {
     /// Locally administered.
     pub mac: [u8; 6],
-    /// An open TAP queue.
-    pub tap: OwnedFd,
+    /// In each direction.
+    pub rate: Option<Rate>,
 }
 
 /// A disk.
@@ -163,6 +228,35 @@ pub struct Disk {
     pub read_only: bool,
     /// Shown in the guest as `/dev/disk/by-id/virtio-<serial>`.
     pub serial: String,
+    /// What it may do.
+    pub rate: Option<Rate>,
+}
+
+impl Disk {
+    /// Its one file, for a VMM that knows nothing but raw disks.
+    pub(crate) fn take_raw(
+        &mut self,
+        machine: &str,
+        vmm: &'static str,
+    ) -> Result<(OwnedFd, Use), VmmError> {
+        if self.file.format != DiskFormat::Raw || !self.below.is_empty() {
+            return Err(VmmError::Unable {
+                machine: machine.to_owned(),
+                reason: format!(
+                    "{vmm} takes raw disks only, and `{}` is in QEMU's qcow2; convert it (`qemu-img convert -O raw`)",
+                    self.serial
+                ),
+            });
+        }
+        let how = if self.read_only {
+            Use::Reads
+        } else {
+            Use::Writes
+        };
+        let file = self.file.file.try_clone();
+        let file = file.map_err(VmmError::host(machine, "its disk cannot be opened again"))?;
+        Ok((file, how))
+    }
 }
 
 /// An open file, or block device, with a disk in it; the VMM needs no name for it.

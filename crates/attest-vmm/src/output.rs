@@ -86,7 +86,7 @@ impl Output {
 impl Kept {
     fn push(&mut self, line: &str) {
         self.faulted |= line == "Triple fault";
-        if line.is_empty() || is_dump(line) {
+        if line.is_empty() || is_dump(line) || is_news(line) {
             return;
         }
         if self.lines.len() == LINES {
@@ -94,6 +94,11 @@ impl Kept {
         }
         self.lines.push_back(line.to_owned());
     }
+}
+
+/// Whether a line of Firecracker's log tells that all goes well.
+fn is_news(line: &str) -> bool {
+    line.contains(":INFO] ")
 }
 
 /// Whether a line belongs to the register dumps of `-d cpu_reset`, which are no words.

@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 
+use crate::{Accelerator, VmmError};
+
 /// What the probe of KVM found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KvmProbe {
@@ -28,6 +30,26 @@ pub fn kvm() -> KvmProbe {
     FOUND
         .get_or_init(|| judge(&processor_flags(), open_and_ask()))
         .clone()
+}
+
+/// For a VMM that can do nothing without KVM.
+pub(crate) fn kvm_for(
+    machine: &str,
+    vmm: &'static str,
+    accelerator: Option<Accelerator>,
+) -> Result<(), VmmError> {
+    let unable = |reason| Err(VmmError::unable(machine)(reason));
+    match (accelerator, kvm()) {
+        (Some(Accelerator::Tcg), _) => unable(format!(
+            "{vmm} runs guests under KVM only; leave the accelerator out, or take the backend `qemu`"
+        )),
+        (None | Some(Accelerator::Kvm), KvmProbe::Usable)
+        | (Some(Accelerator::Kvm), KvmProbe::Doubtful(_)) => Ok(()),
+        (None, KvmProbe::Doubtful(reason)) => unable(format!(
+            "{vmm} needs KVM, and {reason}; take the backend `qemu`, or write `accelerator = \"kvm\"` to try it"
+        )),
+        (_, KvmProbe::Unusable(reason)) => unable(format!("{vmm} needs KVM, and {reason}")),
+    }
 }
 
 fn processor_flags() -> String {

@@ -1,6 +1,8 @@
 //! What runs, and how it ends.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -62,6 +64,12 @@ pub trait Pause: Send + Sync {
 
 /// Save what a machine is, and become what another was.
 pub trait Saves: Send + Sync {
+    /// The file that its memory is in once it is saved; it is as long. `None`: the one that it was given
+    /// ([`crate::Ram::Shared`]), or none, and then its state has it.
+    fn memory(&self) -> Option<io::Result<File>> {
+        None
+    }
+
     /// Write the state of a paused machine into a file, from its start. The machine lets go of its disks, whose
     /// files are then complete; it is to be killed, not resumed.
     fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>>;

@@ -56,8 +56,9 @@ impl Directories {
 
     /// Show a mount that is nowhere yet, of a file, under this path.
     pub(super) fn show(&mut self, path: &Path, mount: &OwnedFd) -> Result<(), Failure> {
-        let parent = path.parent().unwrap_or(path);
-        let Some(shown) = self.shown.get_mut(parent) else {
+        let mut all = self.shown.iter_mut();
+        let own = all.find(|(directory, _)| path.starts_with(directory));
+        let Some((_, shown)) = own else {
             return Err(Failure::new(
                 "find the directory of a file",
                 nix::errno::Errno::ENOENT,

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use crate::socket::pair;
 use crate::{
-    Ability, Backend, Body, BoxFuture, Launcher, MachineConfig, Program, StartTimings, Started,
-    VmmError, Wanted, installed_program,
+    Ability, AgentStreams, Backend, Body, BoxFuture, Launcher, MachineConfig, Program,
+    StartTimings, Started, VmmError, Wanted, installed_program,
 };
 
 pub(crate) use running::REBOOTS;
@@ -133,7 +133,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         .map_err(failed("systemd-nspawn's output cannot be read"))?;
     Ok(Started {
         running: Box::new(running),
-        agent,
+        agent: AgentStreams::One(agent),
         console,
         chosen: Vec::new(),
         timings: StartTimings { prepare, vmm },

@@ -59,10 +59,11 @@ fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-/// The arguments for this machine; `pass` hands QEMU a descriptor and returns its number there.
+/// The arguments for this machine, with an open queue of a TAP for each of its cards; `pass` hands QEMU a descriptor and returns its number there.
 pub(super) fn build(
     name: &str,
     machine: VirtualConfig,
+    queues: Vec<OwnedFd>,
     chosen: Chosen<'_>,
     sockets: Sockets,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
@@ -102,8 +103,9 @@ pub(super) fn build(
     builder.virtio("serial", "");
     builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
     builder.virtio("rng", "");
-    for (index, Card { mac, tap }) in machine.cards.into_iter().enumerate() {
-        let fd = pass(tap);
+    let cards = machine.cards.into_iter().zip(queues);
+    for (index, (Card { mac, .. }, queue)) in cards.enumerate() {
+        let fd = pass(queue);
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         // QEMU asks the TAP itself whether it has headers for offloads.
         builder.add("-netdev", format!("tap,id=net{index},fd={fd},vhost=off"));
@@ -266,7 +268,7 @@ fn add_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::QemuOptions;
+    use crate::{QemuOptions, Reach};
 
     fn null() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()
@@ -275,7 +277,7 @@ mod tests {
     fn lines(board: MachineType, accelerator: Accelerator, full: bool) -> String {
         let card = || Card {
             mac: [2, 0, 0, 0, 0, 0xab],
-            tap: null(),
+            rate: None,
         };
         let disk = |serial: &str, read_only, format| Disk {
             file: DiskFile {
@@ -293,6 +295,7 @@ mod tests {
             },
             read_only,
             serial: serial.to_owned(),
+            rate: None,
         };
         let machine = VirtualConfig {
             memory: 256 << 20,
@@ -315,11 +318,14 @@ mod tests {
             } else {
                 Vec::new()
             },
+            balloon: false,
+            reach: Reach::Inherits(Vec::new()),
             qemu: QemuOptions {
                 machine: board,
                 ..QemuOptions::default()
             },
         };
+        let queues = (0..machine.cards.len()).map(|_| null()).collect();
         let mut next = 5;
         let fast = ["norandmaps".to_owned()];
         let chosen = Chosen {
@@ -332,7 +338,7 @@ mod tests {
             console: 4,
             agent: 5,
         };
-        let args = build("web,1", machine, chosen, sockets, &mut |_| {
+        let args = build("web,1", machine, queues, chosen, sockets, &mut |_| {
             next += 1;
             next
         });

@@ -23,8 +23,8 @@ use crate::probe;
 use crate::qmp::{Qmp, QmpError};
 use crate::socket::pair;
 use crate::{
-    Ability, Accelerator, Backend, Body, BoxFuture, Launched, Launcher, MachineConfig, Program,
-    SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
+    Ability, Accelerator, AgentStreams, Backend, BoxFuture, Launched, Launcher, MachineConfig,
+    Program, Reach, SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
 };
 
 use arguments::{Chosen, Sockets};
@@ -170,15 +170,10 @@ impl Qemu {
         launcher: &dyn Launcher,
     ) -> Result<Started, VmmError> {
         let began = Instant::now();
-        let MachineConfig {
-            name,
-            body: Body::Virtual(machine),
-            log,
-            ..
-        } = machine
-        else {
+        let (name, log) = (machine.name.clone(), machine.log.clone());
+        let (machine, Reach::Inherits(queues)) = machine.into_virtual("qemu")? else {
             return Err(VmmError::WrongBody {
-                machine: machine.name,
+                machine: name,
                 backend: "qemu",
             });
         };
@@ -194,7 +189,7 @@ impl Qemu {
         let ends = Ends::new(
             found.path,
             &name,
-            *machine,
+            (machine, queues),
             Chosen {
                 accelerator,
                 fast: &fast,
@@ -234,7 +229,7 @@ impl Qemu {
         };
         Ok(Started {
             running: Box::new(Machine::new(parts)),
-            agent: ends.agent,
+            agent: AgentStreams::One(ends.agent),
             console,
             chosen,
             timings: StartTimings { prepare, vmm },
@@ -256,7 +251,7 @@ impl Ends {
     fn new(
         path: PathBuf,
         name: &str,
-        machine: VirtualConfig,
+        (machine, queues): (VirtualConfig, Vec<OwnedFd>),
         chosen: Chosen<'_>,
     ) -> std::io::Result<Self> {
         let (qmp, qmp_end) = pair()?;
@@ -281,7 +276,7 @@ impl Ends {
             agent: program.pass(agent_end),
         };
         let pass = &mut |fd| program.pass(fd);
-        program.args = arguments::build(name, machine, chosen, sockets, pass);
+        program.args = arguments::build(name, machine, queues, chosen, sockets, pass);
         Ok(Self {
             program,
             output: output.into(),

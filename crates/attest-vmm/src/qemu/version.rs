@@ -1,13 +1,9 @@
 //! Which QEMU there is, and its version without running it each time.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use serde::{Deserialize, Serialize};
 
 use crate::find_program;
+use crate::microvm::program::{remembered, says};
 use crate::qmp::QemuVersion;
 
 /// The program's usual name.
@@ -34,14 +30,6 @@ pub struct QemuMissing {
     pub program: PathBuf,
 }
 
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Memo {
-    path: PathBuf,
-    size: u64,
-    modified: (i64, i64),
-    version: Option<(u32, u32, u32)>,
-}
-
 /// Find QEMU, by a path or in `PATH`. Asking it for its version costs 20 ms, so that is
 /// remembered in `memo`, for as long as the program's file is the same.
 pub fn find(program: Option<&Path>, memo: &Path) -> Result<QemuProgram, QemuMissing> {
@@ -49,46 +37,18 @@ pub fn find(program: Option<&Path>, memo: &Path) -> Result<QemuProgram, QemuMiss
     let path = find_program(wanted).ok_or_else(|| QemuMissing {
         program: wanted.to_owned(),
     })?;
-    let version = remembered(&path, &memo.join("qemu-version.json"));
+    let version = remembered(&path, &memo.join("qemu-version.json"), ask);
+    let version = version.map(|(major, minor, micro)| QemuVersion {
+        major,
+        minor,
+        micro,
+    });
     Ok(QemuProgram { path, version })
 }
 
-fn remembered(path: &Path, memo: &Path) -> Option<QemuVersion> {
-    let file = fs::metadata(path).ok()?;
-    let known = fs::read(memo)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Memo>(&text).ok());
-    let modified = (file.mtime(), file.mtime_nsec());
-    if let Some(known) = known
-        && (known.path.as_path(), known.size, known.modified) == (path, file.size(), modified)
-    {
-        return known.version.map(|(major, minor, micro)| QemuVersion {
-            major,
-            minor,
-            micro,
-        });
-    }
-    let version = ask(path);
-    let asked = Memo {
-        path: path.to_owned(),
-        size: file.size(),
-        modified,
-        version: version.map(|version| (version.major, version.minor, version.micro)),
-    };
-    if let Ok(text) = serde_json::to_vec(&asked) {
-        // Without a memo it is only asked again.
-        let _ = fs::write(memo, text);
-    }
-    version
-}
-
-fn ask(path: &Path) -> Option<QemuVersion> {
-    let output = Command::new(path)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    parse(&String::from_utf8_lossy(&output.stdout))
+fn ask(path: &Path) -> Option<(u32, u32, u32)> {
+    let version = parse(&says(path, "--version")?)?;
+    Some((version.major, version.minor, version.micro))
 }
 
 fn parse(text: &str) -> Option<QemuVersion> {
@@ -104,6 +64,7 @@ fn parse(text: &str) -> Option<QemuVersion> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

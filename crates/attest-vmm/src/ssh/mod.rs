@@ -16,8 +16,8 @@ use tokio::net::UnixStream;
 
 use crate::socket::pair;
 use crate::{
-    Ability, Backend, Body, BoxFuture, HostConfig, Launcher, MachineConfig, StartTimings, Started,
-    VmmError, Wanted, installed_program,
+    Ability, AgentStreams, Backend, Body, BoxFuture, HostConfig, Launcher, MachineConfig,
+    StartTimings, Started, VmmError, Wanted, installed_program,
 };
 
 use running::Connection;
@@ -130,7 +130,7 @@ async fn start(machine: MachineConfig) -> Result<Started, VmmError> {
     drop(silent);
     Ok(Started {
         running: Box::new(running),
-        agent: stream,
+        agent: AgentStreams::One(stream),
         console,
         chosen: Vec::new(),
         timings: StartTimings {

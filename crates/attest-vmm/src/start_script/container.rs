@@ -16,8 +16,8 @@ use super::scan::{Said, Scanned};
 use crate::output::Output;
 use crate::socket::pair;
 use crate::{
-    Ability, Backend, Body, BoxFuture, ContainerScriptConfig, Launched, Launcher, MachineConfig,
-    Program, StartTimings, Started, VmmError, Wanted,
+    Ability, AgentStreams, Backend, Body, BoxFuture, ContainerScriptConfig, Launched, Launcher,
+    MachineConfig, Program, StartTimings, Started, VmmError, Wanted,
 };
 
 /// Runs containers by start scripts.
@@ -126,7 +126,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
             console: up.console,
             output: up.output,
         })),
-        agent,
+        agent: AgentStreams::One(agent),
         console: up.driver,
         chosen: Vec::new(),
         timings: StartTimings { prepare, vmm },

@@ -17,8 +17,8 @@ use crate::output::Output;
 use crate::probe::{self, KvmProbe};
 use crate::qmp::{Qmp, QmpError, QmpEvent};
 use crate::{
-    Ability, Backend, Body, BoxFuture, Choice, Launcher, MachineConfig, StartTimings, Started,
-    VmmError, Wanted,
+    Ability, AgentStreams, Backend, Body, BoxFuture, Choice, Launcher, MachineConfig, StartTimings,
+    Started, VmmError, Wanted,
 };
 
 /// Runs machines by start scripts.
@@ -116,7 +116,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
     };
     Ok(Started {
         running: Box::new(Machine::new(parts)),
-        agent,
+        agent: AgentStreams::One(agent),
         console: driver,
         chosen,
         timings: StartTimings { prepare, vmm },

@@ -1,0 +1,147 @@
+//! Firecracker's command line, in a jail or not, and what must be there before it runs.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use attest_lab::Directory;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use super::plan::{API, LOG};
+use super::version::FirecrackerProgram;
+use crate::microvm::place::Place;
+use crate::microvm::program::is_static;
+use crate::{Jailer, Program, VirtualConfig, VmmError, Wanted, find_program};
+
+/// The jailer's usual name.
+pub(super) const JAILER: &str = "jailer";
+/// The jailer makes a directory of this name. Each is alone in its place, so that all are the same.
+const ID: &str = "vm";
+/// Users of jails, by the process that has them: between those that systemd gives and the last one that is none
+/// (systemd's UIDS-GIDS: from 0x7fffffff on nothing is given to anybody).
+const FIRST_USER: u32 = 0x7000_0000;
+const USERS: u32 = 0x0fff_ffff;
+/// Devices over MMIO, of all kinds (its facts: one for each interrupt that is left).
+pub(super) const MMIO_DEVICES: usize = 17;
+
+/// Whether there are more devices than fit on MMIO: with vsock and entropy.
+pub(super) fn needs_pci(machine: &VirtualConfig) -> bool {
+    2 + usize::from(machine.balloon) + machine.cards.len() + machine.disks.len() > MMIO_DEVICES
+}
+
+/// The user that it becomes in its jail.
+pub(super) fn jailed_as(
+    program: &Path,
+    jailer: &Path,
+    wanted: &Wanted,
+) -> Result<Option<u32>, VmmError> {
+    let reason = match wanted.jailer {
+        Jailer::Never => return Ok(None),
+        Jailer::Auto | Jailer::Require => why_no_jail(program, jailer),
+    };
+    match (reason, wanted.jailer) {
+        (None, _) => Ok(Some(FIRST_USER + std::process::id() % USERS)),
+        (Some(reason), Jailer::Require) => Err(VmmError::Unable {
+            machine: wanted.machine.clone(),
+            reason: format!("`jailer = \"require\"`, but {reason}"),
+        }),
+        (Some(_), _) => Ok(None),
+    }
+}
+
+fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("only root can make a jail".to_owned());
+    }
+    for program in [program, jailer] {
+        let Some(path) = find_program(program) else {
+            return Some(format!("{} is not on PATH", program.display()));
+        };
+        if !is_static(&path) {
+            return Some(format!(
+                "{} is no static program, and would not find its libraries in a jail",
+                path.display()
+            ));
+        }
+    }
+    None
+}
+
+/// Where it finds everything.
+pub(super) fn place(
+    found: &FirecrackerProgram,
+    directory: Directory,
+    jailed_as: Option<u32>,
+) -> io::Result<Place> {
+    let Some(user) = jailed_as else {
+        return Ok(Place::open(directory));
+    };
+    // As the jailer makes it (docs/jailer.md: <base>/<name of the program>/<id>/root).
+    let program = found.path.file_name().unwrap_or_default();
+    let root = format!("{}/{ID}/root", program.to_string_lossy());
+    Place::jailed(directory, root, user)
+}
+
+/// Its log and its stderr are one pipe with a name; our end of it, and that for its stderr.
+pub(super) fn log(place: &Place) -> io::Result<(OwnedFd, OwnedFd)> {
+    let path = place.entry(LOG);
+    mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    place.hand_over(&path)?;
+    let open = |flags| nix::fcntl::open(&path, flags | OFlag::O_CLOEXEC, Mode::empty());
+    // Neither waits for the other.
+    let words = open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+    let errors = open(OFlag::O_WRONLY)?;
+    Ok((words, errors))
+}
+
+/// The program, without its stdin, stdout and stderr.
+pub(super) fn program(
+    found: &FirecrackerProgram,
+    jailer: Option<(&Path, u32)>,
+    place: &Place,
+    pci: bool,
+) -> Program {
+    let mut args: Vec<String> = Vec::new();
+    let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
+    let mut path = found.path.clone();
+    if let Some((jailer, user)) = jailer {
+        let user = user.to_string();
+        path = find_program(jailer).unwrap_or_else(|| jailer.to_owned());
+        add(&["--id", ID, "--uid", &user, "--gid", &user]);
+        add(&["--exec-file", &found.path.to_string_lossy()]);
+        add(&["--chroot-base-dir", &place.path().to_string_lossy()]);
+        add(&["--"]);
+    } else {
+        add(&["--id", ID]);
+    }
+    add(&["--api-sock", API, "--log-path", LOG]);
+    // What the boot timer says is a line of its log of this level.
+    add(&["--level", "Info", "--show-level", "--boot-timer"]);
+    if pci {
+        add(&["--enable-pci"]);
+    }
+    Program {
+        path,
+        args: args.into_iter().map(Into::into).collect(),
+        environment: Vec::new(),
+        directory: Some(place.path().to_owned()),
+        input: None,
+        output: null(),
+        errors: None,
+        fds: Vec::new(),
+        listens: false,
+        on_host_network: false,
+    }
+}
+
+/// Until there is something else.
+fn null() -> OwnedFd {
+    File::options()
+        .write(true)
+        .open("/dev/null")
+        .expect("every Linux has /dev/null")
+        .into()
+}

@@ -1,0 +1,106 @@
+//! What Firecracker is told of a machine: a pure function of it.
+
+use attest_lab::LastingTap;
+
+use super::calls::{
+    BootSource, CacheType, Drive, MachineConfiguration, NetworkInterface, NetworkOverride,
+};
+use crate::{Card, Disk, VirtualConfig};
+
+/// Names in every place of a Firecracker.
+pub(super) const API: &str = "api";
+pub(super) const LOG: &str = "log";
+pub(super) const KERNEL: &str = "kernel";
+pub(super) const INITRD: &str = "initrd";
+/// The memory that a machine goes on with.
+pub(super) const MEMORY: &str = "memory";
+/// The file that memory is saved in.
+pub(super) const SAVED: &str = "saved";
+/// Processors and devices.
+pub(super) const DEVICES: &str = "devices";
+
+/// The number of every guest on its vsock: each has a VMM of its own, so they need not differ. The first that is free
+/// (vsock(7)).
+pub(super) const GUEST_CID: u32 = 3;
+const MIB: u64 = 1 << 20;
+
+/// The name of a disk in the place, and of its device.
+pub(super) fn disk_name(index: usize) -> String {
+    format!("disk{index}")
+}
+
+/// The name of a card's device.
+fn card_name(index: usize) -> String {
+    format!("card{index}")
+}
+
+pub(super) fn machine(machine: &VirtualConfig) -> MachineConfiguration {
+    MachineConfiguration {
+        vcpu_count: machine.vcpus,
+        mem_size_mib: machine.memory / MIB,
+    }
+}
+
+/// `reboot=k`: by the keyboard's controller, which ends Firecracker. The kernel is not to look for a keyboard there,
+/// which takes it half a second. Disks have no serial numbers of ours, so that the agent is told their names in order.
+pub(super) fn boot(machine: &VirtualConfig, boot_timer: u64, pci: bool) -> BootSource {
+    let mut arguments: Vec<String> = [
+        "console=ttyS0",
+        "quiet",
+        "panic=-1",
+        "reboot=k",
+        "cryptomgr.notests",
+        "i8042.noaux",
+        "i8042.nomux",
+        "i8042.nopnp",
+        "i8042.dumbkbd",
+    ]
+    .map(str::to_owned)
+    .into();
+    if !pci {
+        arguments.push("pci=off".to_owned());
+    }
+    arguments.push(format!("attest.vsock={}", attest_protocol::VSOCK_PORT));
+    arguments.push(format!("attest.boot-timer={boot_timer:#x}"));
+    let disks: Vec<&str> = machine.disks.iter().map(|disk| &*disk.serial).collect();
+    if !disks.is_empty() {
+        arguments.push(format!("attest.disks={}", disks.join(",")));
+    }
+    arguments.extend_from_slice(&machine.kernel_arguments);
+    BootSource {
+        kernel_image_path: KERNEL,
+        initrd_path: INITRD,
+        boot_args: arguments.join(" "),
+    }
+}
+
+pub(super) fn drive(index: usize, disk: &Disk) -> Drive {
+    Drive {
+        drive_id: disk_name(index),
+        path_on_host: disk_name(index),
+        is_root_device: false,
+        is_read_only: disk.read_only,
+        cache_type: CacheType::Unsafe,
+        rate_limiter: disk.rate.map(Into::into),
+    }
+}
+
+pub(super) fn card(index: usize, card: &Card, tap: &LastingTap) -> NetworkInterface {
+    let mac = card.mac.map(|byte| format!("{byte:02x}")).join(":");
+    NetworkInterface {
+        iface_id: card_name(index),
+        host_dev_name: tap.name().to_owned(),
+        guest_mac: mac,
+        rx_rate_limiter: card.rate.map(Into::into),
+        tx_rate_limiter: card.rate.map(Into::into),
+    }
+}
+
+/// The TAPs of this lab in place of those of the one that was saved.
+pub(super) fn overrides(taps: &[LastingTap]) -> Vec<NetworkOverride> {
+    let each = |(index, tap): (usize, &LastingTap)| NetworkOverride {
+        iface_id: card_name(index),
+        host_dev_name: tap.name().to_owned(),
+    };
+    taps.iter().enumerate().map(each).collect()
+}

@@ -1,0 +1,157 @@
+//! A Firecracker that runs: its end, and what can be asked of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use attest_lab::{LastingTap, ProcessExit};
+use tokio::sync::watch;
+
+use super::Control;
+use super::ending::Seen;
+use super::save::SavedMemory;
+use crate::microvm::place::Place;
+use crate::output::Output;
+use crate::qemu::console::Watch;
+use crate::{BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL, Saves};
+
+/// What is known of a Firecracker that was just started.
+pub(super) struct Parts {
+    pub(super) process: Arc<dyn Launched>,
+    pub(super) output: Output,
+    pub(super) console: Watch,
+    pub(super) control: Control,
+    pub(super) place: Arc<Place>,
+    pub(super) cannot_pause: Option<String>,
+    pub(super) memory: SavedMemory,
+    pub(super) taps: Vec<LastingTap>,
+    pub(super) balloon: bool,
+}
+
+/// A machine under Firecracker.
+#[derive(Debug)]
+pub(super) struct Machine {
+    process: Arc<dyn Launched>,
+    killed: Arc<AtomicBool>,
+    ending: watch::Receiver<Option<Ending>>,
+    pub(super) control: Control,
+    pub(super) place: Arc<Place>,
+    pub(super) cannot_pause: Option<String>,
+    pub(super) memory: SavedMemory,
+    pub(super) taps: Vec<LastingTap>,
+    balloon: bool,
+}
+
+impl Machine {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            process,
+            output,
+            console,
+            control,
+            place,
+            cannot_pause,
+            memory,
+            taps,
+            balloon,
+        } = parts;
+        let killed = Arc::new(AtomicBool::new(false));
+        let (sender, ending) = watch::channel(None);
+        let watcher = Watcher {
+            process: Arc::clone(&process),
+            killed: Arc::clone(&killed),
+            console,
+            output,
+        };
+        tokio::spawn(async move {
+            let ending = watcher.ending().await;
+            sender.send_replace(Some(ending));
+        });
+        Self {
+            process,
+            killed,
+            ending,
+            control,
+            place,
+            cannot_pause,
+            memory,
+            taps,
+            balloon,
+        }
+    }
+}
+
+/// Nobody can end it any more.
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.ending.borrow().is_none() {
+            self.killed.store(true, Ordering::SeqCst);
+            self.process.signal(SIGKILL);
+        }
+    }
+}
+
+/// Finds out how the machine ended.
+struct Watcher {
+    process: Arc<dyn Launched>,
+    killed: Arc<AtomicBool>,
+    console: Watch,
+    output: Output,
+}
+
+impl Watcher {
+    async fn ending(self) -> Ending {
+        let exit = self.until_exit().await;
+        let announced = self.console.at_end().await;
+        self.output.at_end().await;
+        Seen {
+            exit,
+            killed: self.killed.load(Ordering::SeqCst),
+            announced,
+            words: self.output.last_words(),
+        }
+        .judge()
+    }
+
+    /// A guest that has switched itself off leaves its Firecracker behind: there is nothing that could be off.
+    async fn until_exit(&self) -> ProcessExit {
+        let exited = self.process.exited();
+        tokio::pin!(exited);
+        let mut announced = self.console.announced();
+        loop {
+            tokio::select! {
+                exit = &mut exited => return exit,
+                Ok(()) = announced.changed() => {
+                    if announced.borrow_and_update().off {
+                        self.process.signal(SIGKILL);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Running for Machine {
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    fn ended(&self) -> BoxFuture<'_, Ending> {
+        crate::running::known(&self.ending)
+    }
+
+    fn kill(&self) -> BoxFuture<'_, ()> {
+        crate::running::kill(&*self.process, &self.killed)
+    }
+
+    fn reboots(&self) -> Reboots<'_> {
+        Reboots::Anew
+    }
+
+    fn pause(&self) -> Option<&dyn Pause> {
+        Some(self)
+    }
+
+    fn saves(&self) -> Option<&dyn Saves> {
+        Some(self)
+    }
+}
