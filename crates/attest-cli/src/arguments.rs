@@ -376,6 +376,10 @@ pub(crate) enum Accel {
 pub(crate) enum Backend {
     /// Virtual machines under QEMU
     Qemu,
+    /// microVMs under Firecracker
+    Firecracker,
+    /// Virtual machines under Cloud Hypervisor
+    CloudHypervisor,
     /// Containers of systemd-nspawn
     Nspawn,
     /// Hosts that run already

@@ -3,10 +3,13 @@
 
 mod ability;
 mod backend;
+pub mod cloud_hypervisor;
 mod control;
 mod error;
+pub mod firecracker;
 mod human_monitor;
 mod launcher;
+mod limits;
 mod machine;
 mod monitor;
 pub mod nspawn;
@@ -27,11 +30,15 @@ use std::pin::Pin;
 
 pub use ability::{Ability, Wanted};
 pub use backend::{Backend, Choice, StartTimings, Started, Told};
+pub use cloud_hypervisor::CloudHypervisor;
 pub use error::VmmError;
+pub use firecracker::Firecracker;
 pub use launcher::{Launched, Launcher, Program};
+pub use limits::check_memory;
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, ContainerScriptConfig, Disk, DiskFile, DiskFormat,
-    HostConfig, MachineConfig, MachineType, QemuOptions, Ram, ScriptConfig, VirtualConfig,
+    HostConfig, Jailer, MachineConfig, MachineType, QemuOptions, Ram, Rate, ScriptConfig,
+    VirtualConfig,
 };
 pub use monitor::Monitor;
 pub use nspawn::Nspawn;

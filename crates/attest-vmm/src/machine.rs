@@ -60,6 +60,10 @@ pub struct VirtualConfig {
     pub cards: Vec<Card>,
     /// Disks, in order.
     pub disks: Vec<Disk>,
+    /// Whether it has a balloon, with statistics.
+    pub balloon: bool,
+    /// Whether Firecracker is put into a jail.
+    pub jailer: Jailer,
     /// QEMU machine type and accelerator.
     pub qemu: QemuOptions,
 }
@@ -149,6 +153,8 @@ pub struct Card {
     pub mac: [u8; 6],
     /// An open TAP queue.
     pub tap: OwnedFd,
+    /// How fast it is at most, in each direction.
+    pub rate: Option<Rate>,
 }
 
 /// A disk.
@@ -163,6 +169,17 @@ pub struct Disk {
     pub read_only: bool,
     /// Shown in the guest as `/dev/disk/by-id/virtio-<serial>`.
     pub serial: String,
+    /// How fast it is at most.
+    pub rate: Option<Rate>,
+}
+
+/// How fast a disk or a network card is at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// Bytes in each second; not 0.
+    pub bytes_per_second: Option<u64>,
+    /// Reads and writes, or packets, in each second; not 0.
+    pub operations_per_second: Option<u64>,
 }
 
 /// An open file, or block device, with a disk in it; the VMM needs no name for it.
@@ -182,6 +199,18 @@ pub enum DiskFormat {
     Raw,
     /// QEMU's own.
     Qcow2,
+}
+
+/// Whether Firecracker is put into a jail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Jailer {
+    /// As root, where both programs are static.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always; refused where it cannot be.
+    Require,
 }
 
 /// What only QEMU has.

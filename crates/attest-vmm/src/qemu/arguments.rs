@@ -102,7 +102,7 @@ pub(super) fn build(
     builder.virtio("serial", "");
     builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
     builder.virtio("rng", "");
-    for (index, Card { mac, tap }) in machine.cards.into_iter().enumerate() {
+    for (index, Card { mac, tap, .. }) in machine.cards.into_iter().enumerate() {
         let fd = pass(tap);
         let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
         // QEMU asks the TAP itself whether it has headers for offloads.
@@ -276,6 +276,7 @@ mod tests {
         let card = || Card {
             mac: [2, 0, 0, 0, 0, 0xab],
             tap: null(),
+            rate: None,
         };
         let disk = |serial: &str, read_only, format| Disk {
             file: DiskFile {
@@ -293,6 +294,7 @@ mod tests {
             },
             read_only,
             serial: serial.to_owned(),
+            rate: None,
         };
         let machine = VirtualConfig {
             memory: 256 << 20,
@@ -315,6 +317,8 @@ mod tests {
             } else {
                 Vec::new()
             },
+            balloon: false,
+            jailer: crate::Jailer::Auto,
             qemu: QemuOptions {
                 machine: board,
                 ..QemuOptions::default()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use attest_lab::{LabError, ProcessExit};
 use attest_vmm::{
-    Accelerator, Backend, Body, BoxFuture, Ending, Launched, Launcher, MachineConfig, MachineType,
-    Program, Qemu, QemuOptions, Ram, Reboots, Started, VirtualConfig, VmmError,
+    Accelerator, Backend, Body, BoxFuture, Ending, Jailer, Launched, Launcher, MachineConfig,
+    MachineType, Program, Qemu, QemuOptions, Ram, Reboots, Started, VirtualConfig, VmmError,
 };
 use command_fds::{CommandFdExt, FdMapping};
 use nix::sys::signal::{Signal, kill};
@@ -108,6 +108,8 @@ pub(crate) fn machine(kernel: &std::path::Path) -> VirtualConfig {
         kernel_arguments: Vec::new(),
         cards: Vec::new(),
         disks: Vec::new(),
+        balloon: false,
+        jailer: Jailer::Auto,
         qemu: QemuOptions {
             machine: MachineType::Microvm,
             accelerator: Some(Accelerator::Tcg),

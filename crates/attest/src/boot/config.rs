@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
+use attest_manifest::{Backend, MachinePlan, RatePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, QemuOptions,
-    ScriptConfig, Told, VirtualConfig,
+    Rate, ScriptConfig, Told, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::mpsc;
@@ -39,7 +39,7 @@ pub(super) async fn machine(
         Backend::Ssh => Body::Host(host(plan)?),
         Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
-        Backend::Qemu => {
+        Backend::Qemu | Backend::Firecracker | Backend::CloudHypervisor => {
             let (machine, disks) = virtual_machine(plan, lab, origin).await?;
             written = disks;
             Body::Virtual(Box::new(machine))
@@ -188,6 +188,7 @@ async fn virtual_machine(
         cards.push(Card {
             mac: card.mac,
             tap: lab.process.tap(&card.network).await?,
+            rate: card.rate.map(rate),
         });
     }
     let config = VirtualConfig {
@@ -200,9 +201,27 @@ async fn virtual_machine(
         kernel_arguments,
         cards,
         disks,
+        balloon: plan.balloon,
+        jailer: jailer(plan),
         qemu: qemu_options(plan),
     };
     Ok((config, written))
+}
+
+/// A plan's rate, for the backend.
+pub(super) fn rate(plan: RatePlan) -> Rate {
+    Rate {
+        bytes_per_second: plan.bytes_per_second,
+        operations_per_second: plan.operations_per_second,
+    }
+}
+
+fn jailer(plan: &MachinePlan) -> attest_vmm::Jailer {
+    match plan.jailer {
+        attest_manifest::Jailer::Auto => attest_vmm::Jailer::Auto,
+        attest_manifest::Jailer::Never => attest_vmm::Jailer::Never,
+        attest_manifest::Jailer::Require => attest_vmm::Jailer::Require,
+    }
 }
 
 fn qemu_options(plan: &MachinePlan) -> QemuOptions {

@@ -11,6 +11,7 @@ use attest_lab::LabProcess;
 use attest_manifest::{DiskContent, DiskPlan, MachinePlan};
 use attest_vmm::{Disk, DiskFile, DiskFormat};
 
+use super::config::rate;
 use super::images::{Images, Root};
 use super::strategy::{self, Strategy};
 use crate::error::{Error, Result};
@@ -197,6 +198,8 @@ impl<'a> Disks<'a> {
                 }
             }
         }
+        let added = self.all.last_mut().expect("one was added");
+        added.rate = plan.rate.map(rate);
         Ok(())
     }
 
@@ -212,6 +215,7 @@ impl<'a> Disks<'a> {
             below: Vec::new(),
             read_only: true,
             serial: serial.to_owned(),
+            rate: None,
         });
     }
 
@@ -244,6 +248,7 @@ impl<'a> Disks<'a> {
             below,
             read_only: false,
             serial: serial.to_owned(),
+            rate: None,
         });
         self.written.push(written);
         Ok(())
