@@ -78,8 +78,8 @@ impl Ability {
     pub const fn describes(self) -> &'static str {
         match self {
             Self::Image => "boots an image, which no run changes",
-            Self::Kernel => "has a kernel of its own, with arguments of its own",
-            Self::Size => "has memory and processors of its own size",
+            Self::Kernel => "boots the kernel that it is given, with arguments",
+            Self::Size => "is given `memory` and `vcpus`",
             Self::Disks => "has disks beside its root",
             Self::Networks => "has cards on the lab's networks",
             Self::RateLimits => "has disks and cards with `rate`",

@@ -187,6 +187,17 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// All, in the order of tables.
+    pub const ALL: [Self; 7] = [
+        Self::Qemu,
+        Self::Firecracker,
+        Self::CloudHypervisor,
+        Self::Nspawn,
+        Self::Ssh,
+        Self::VmScript,
+        Self::ContainerScript,
+    ];
+
     /// Whether machines are started by scripts of their own.
     pub fn is_script(self) -> bool {
         matches!(self, Self::VmScript | Self::ContainerScript)

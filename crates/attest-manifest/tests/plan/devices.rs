@@ -42,16 +42,9 @@ fn machines_say_otherwise_than_defaults() {
 
 #[test]
 fn backends_that_build_virtual_machines_are_told_apart() {
-    let all = [
-        Backend::Qemu,
-        Backend::Firecracker,
-        Backend::CloudHypervisor,
-        Backend::Nspawn,
-        Backend::Ssh,
-        Backend::VmScript,
-        Backend::ContainerScript,
-    ];
-    let names = all.into_iter().filter(|backend| backend.is_virtual());
+    let names = Backend::ALL
+        .into_iter()
+        .filter(|backend| backend.is_virtual());
     let names: Vec<_> = names.map(Backend::name).collect();
     assert_eq!(names, ["qemu", "firecracker", "cloud-hypervisor"]);
 }
