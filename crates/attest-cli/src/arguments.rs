@@ -282,6 +282,9 @@ pub(crate) struct Rpc {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
+    /// Show what each backend has, as a table of Markdown, instead of what the host can do
+    #[arg(long)]
+    pub(crate) matrix: bool,
     /// Form of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) format: Format,
@@ -376,6 +379,10 @@ pub(crate) enum Accel {
 pub(crate) enum Backend {
     /// Virtual machines under QEMU
     Qemu,
+    /// microVMs under Firecracker
+    Firecracker,
+    /// Virtual machines under Cloud Hypervisor
+    CloudHypervisor,
     /// Containers of systemd-nspawn
     Nspawn,
     /// Hosts that run already

@@ -33,6 +33,8 @@ impl From<&arguments::Lab> for Overrides {
             }),
             backend: lab.backend.map(|backend| match backend {
                 arguments::Backend::Qemu => attest::Backend::Qemu,
+                arguments::Backend::Firecracker => attest::Backend::Firecracker,
+                arguments::Backend::CloudHypervisor => attest::Backend::CloudHypervisor,
                 arguments::Backend::Nspawn => attest::Backend::Nspawn,
                 arguments::Backend::Ssh => attest::Backend::Ssh,
             }),

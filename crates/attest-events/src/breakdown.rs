@@ -142,6 +142,10 @@ impl Marks {
             (EventKind::PhaseEnded { phase, duration_ns }, Some(machine)) => {
                 self.machine(machine, *phase, *duration_ns);
             }
+            (EventKind::BootMeasured { duration_ns }, Some(machine)) => {
+                let measured = &mut self.machine_times(machine).measured_boot;
+                *measured = Some(measured.unwrap_or(0) + duration_ns);
+            }
             _ => {}
         }
     }
@@ -158,6 +162,7 @@ impl Marks {
                 .map(|(machine, times)| MachineTime {
                     machine,
                     phases: times.known(),
+                    measured_boot_ns: times.measured_boot,
                 })
                 .collect(),
         }
@@ -271,19 +276,22 @@ fn find(times: &[PhaseTime], phase: Phase) -> Option<u64> {
 
 /// Time by phase; nothing where the phase never was.
 #[derive(Debug, Clone, Default)]
-struct Times([Option<u64>; Phase::ALL.len()]);
+struct Times {
+    phases: [Option<u64>; Phase::ALL.len()],
+    measured_boot: Option<u64>,
+}
 
 impl Times {
     fn add(&mut self, phase: Phase, ns: u64) {
         // The variants are declared in the order of `ALL`; a test holds that true.
-        let slot = &mut self.0[phase as usize];
+        let slot = &mut self.phases[phase as usize];
         *slot = Some(slot.unwrap_or(0).saturating_add(ns));
     }
 
     fn all(&self) -> Vec<PhaseTime> {
         Phase::ALL
             .into_iter()
-            .zip(self.0)
+            .zip(self.phases)
             .map(|(phase, ns)| PhaseTime {
                 phase,
                 ns: ns.unwrap_or(0),
@@ -294,7 +302,7 @@ impl Times {
     fn known(&self) -> Vec<PhaseTime> {
         Phase::ALL
             .into_iter()
-            .zip(self.0)
+            .zip(self.phases)
             .filter_map(|(phase, ns)| Some(PhaseTime { phase, ns: ns? }))
             .collect()
     }

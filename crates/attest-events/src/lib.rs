@@ -67,6 +67,11 @@ pub enum EventKind {
         /// How long it took, nanoseconds.
         duration_ns: u64,
     },
+    /// The guest of a machine has booted up to its first program, as its VMM measured it (Firecracker's boot timer).
+    BootMeasured {
+        /// From the VMM's start of the guest on, nanoseconds.
+        duration_ns: u64,
+    },
     /// A choice that attest made and that a reader should know, as the accelerator.
     Chosen {
         /// What was chosen: `accelerator`, `kernel`, ….
@@ -448,6 +453,9 @@ pub struct MachineTime {
     pub machine: String,
     /// Its phases, in order.
     pub phases: Vec<PhaseTime>,
+    /// How much of its boots its guest took up to its first program, as its VMM measured it; nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_boot_ns: Option<u64>,
 }
 
 /// Exit codes of the `attest` command. Part of its interface; they never change.

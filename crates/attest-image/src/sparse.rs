@@ -1,7 +1,7 @@
 //! Files with holes: where their data is.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::iter;
 use std::ops::Range;
 
@@ -23,6 +23,20 @@ pub fn data(file: &File) -> impl Iterator<Item = io::Result<Range<u64>>> {
         };
         found
     })
+}
+
+/// Write all of a file that is no hole to the same places of another.
+///
+/// # Errors
+/// One cannot be read, or the other not be written.
+pub fn copy(from: &File, to: &File) -> io::Result<()> {
+    for data in data(from) {
+        let data = data?;
+        (&mut &*from).seek(io::SeekFrom::Start(data.start))?;
+        (&mut &*to).seek(io::SeekFrom::Start(data.start))?;
+        io::copy(&mut io::Read::take(from, data.end - data.start), &mut &*to)?;
+    }
+    Ok(())
 }
 
 fn next(file: &File, at: u64) -> io::Result<Option<Range<u64>>> {

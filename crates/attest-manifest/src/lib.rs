@@ -25,15 +25,15 @@ pub use error::{Diagnostic, Invalid, ManifestError, Position, Related};
 pub use manifest::{DEFAULT_NAME, Manifest, schema};
 pub use model::{
     Accelerator, Backend, Copy, CopyOnWrite, Debian, Defaults, Disk, FileEntry, FileSource, Image,
-    ImageDefinition, ImageFiles, Isolation, Kernel, Machine, MachineNetwork,
-    MachineNetworkSettings, MachineType, ManifestFile, Network, OneOrMany, Profile, RootFormat,
-    RustTest, Setup, Size, SizeError, Ssh, Step, Test, TimeSpan, TimeSpanError, Timeouts,
-    UnitAction, Units, User, Wait,
+    ImageDefinition, ImageFiles, Isolation, Jailer, Kernel, Machine, MachineNetwork,
+    MachineNetworkSettings, MachineType, ManifestFile, Network, OneOrMany, Profile, Rate,
+    RootFormat, RustTest, Setup, Size, SizeError, Ssh, Step, Test, TimeSpan, TimeSpanError,
+    Timeouts, UnitAction, Units, User, Wait,
 };
 pub use plan::{
     ActionPlan, CardPlan, CommandPlan, DebianPlan, DiskContent, DiskPlan, ExpectedStatus,
     FileContent, FilePlan, ImagePlan, KernelPlan, LabPlan, MachineGroup, MachinePlan, MachineUse,
-    NetworkPlan, ProgramPlan, RustTestPlan, RustTestSource, ScriptPlan, SetupKind, SetupPlan,
-    SourcePlan, SshPlan, StepPlan, Subnet, SubnetError, SystemPlan, TestKind, TestPlan,
+    NetworkPlan, ProgramPlan, RatePlan, RustTestPlan, RustTestSource, ScriptPlan, SetupKind,
+    SetupPlan, SourcePlan, SshPlan, StepPlan, Subnet, SubnetError, SystemPlan, TestKind, TestPlan,
     TimeoutPlan, UnitPlan, UnitVerb, WaitPlan, WaitTarget,
 };

@@ -45,6 +45,14 @@ pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
         let _ = writeln!(text, "{style}{}{style:#}", line.trim_end());
     }
     let _ = writeln!(text, "{faint}{}{faint:#}", sum_line(breakdown));
+    for machine in &breakdown.machines {
+        if let Some(measured) = machine.measured_boot_ns {
+            let name = sanitize(&machine.machine);
+            let took = duration(measured);
+            let line = format!("{name}: {took} of its boot is its guest's, as its VMM measured it");
+            let _ = writeln!(text, "{faint}{line}{faint:#}");
+        }
+    }
     text
 }
 

@@ -27,6 +27,37 @@ pub enum VmmError {
         /// Why, and what to do.
         reason: &'static str,
     },
+    /// It would have more of something than the backend has room for.
+    #[error(
+        "{machine}: {backend} has at most {limit} {what}, and this machine would have {wanted}: {help}"
+    )]
+    Limit {
+        /// Whose.
+        machine: String,
+        /// As in the manifest.
+        backend: &'static str,
+        /// What of, as `virtual CPUs`.
+        what: String,
+        /// How many, and of which kinds.
+        wanted: String,
+        /// The most.
+        limit: usize,
+        /// What to do.
+        help: &'static str,
+    },
+    /// It would have more memory than this host.
+    #[error(
+        "{machine}: {} MiB of memory are more than this host has: {} MiB (MemTotal of /proc/meminfo); give it less \
+         `memory`", wanted >> 20, total >> 20
+    )]
+    Memory {
+        /// Whose.
+        machine: String,
+        /// Bytes.
+        wanted: u64,
+        /// Bytes.
+        total: u64,
+    },
     /// This host cannot run it with this backend.
     #[error("{machine}: {reason}")]
     Unable {

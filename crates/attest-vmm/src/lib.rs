@@ -3,11 +3,13 @@
 
 mod ability;
 mod backend;
+pub mod cloud_hypervisor;
 mod control;
 mod error;
 pub mod firecracker;
 mod human_monitor;
 mod launcher;
+mod limits;
 mod machine;
 pub mod microvm;
 mod monitor;
@@ -29,9 +31,11 @@ use std::pin::Pin;
 
 pub use ability::{Ability, Wanted};
 pub use backend::{AgentStreams, Backend, Choice, StartTimings, Started, Told};
+pub use cloud_hypervisor::CloudHypervisor;
 pub use error::VmmError;
 pub use firecracker::Firecracker;
 pub use launcher::{Launched, Launcher, Program};
+pub use limits::check_memory;
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, ContainerScriptConfig, Disk, DiskFile, DiskFormat,
     HostConfig, Jailer, MachineConfig, MachineType, Names, QemuOptions, Ram, Rate, Reach,

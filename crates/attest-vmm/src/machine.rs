@@ -79,7 +79,7 @@ pub struct VirtualConfig {
     pub cards: Vec<Card>,
     /// Disks, in order.
     pub disks: Vec<Disk>,
-    /// Whether it has a balloon.
+    /// Whether it has a balloon, with statistics.
     pub balloon: bool,
     /// How its VMM reaches its cards and all else.
     pub reach: Reach,
@@ -105,27 +105,6 @@ pub struct Names {
     pub taps: Vec<LastingTap>,
     /// The user that it becomes in a jail, where it has one.
     pub jailed_as: Option<u32>,
-}
-
-/// Whether a VMM is put into a jail.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Jailer {
-    /// Where that is possible: attest is root, and the programs are static.
-    #[default]
-    Auto,
-    /// Not.
-    Never,
-    /// Or else it does not start.
-    Require,
-}
-
-/// What a device may do at most, over some seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// Bytes in a second.
-    pub bytes_per_second: Option<u64>,
-    /// Packets, or reads and writes, in a second.
-    pub operations_per_second: Option<u64>,
 }
 
 /// Where a virtual machine's memory is.
@@ -212,7 +191,7 @@ pub struct ContainerScriptConfig {
 pub struct Card {
     /// Locally administered.
     pub mac: [u8; 6],
-    /// In each direction.
+    /// How fast it is at most, in each direction.
     pub rate: Option<Rate>,
 }
 
@@ -228,7 +207,7 @@ pub struct Disk {
     pub read_only: bool,
     /// Shown in the guest as `/dev/disk/by-id/virtio-<serial>`.
     pub serial: String,
-    /// What it may do.
+    /// How fast it is at most.
     pub rate: Option<Rate>,
 }
 
@@ -259,6 +238,15 @@ impl Disk {
     }
 }
 
+/// How fast a disk or a network card is at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rate {
+    /// Bytes in each second; not 0.
+    pub bytes_per_second: Option<u64>,
+    /// Reads and writes, or packets, in each second; not 0.
+    pub operations_per_second: Option<u64>,
+}
+
 /// An open file, or block device, with a disk in it; the VMM needs no name for it.
 #[derive(Debug)]
 pub struct DiskFile {
@@ -276,6 +264,18 @@ pub enum DiskFormat {
     Raw,
     /// QEMU's own.
     Qcow2,
+}
+
+/// Whether Firecracker is put into a jail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Jailer {
+    /// As root, where both programs are static.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always; refused where it cannot be.
+    Require,
 }
 
 /// What only QEMU has.

@@ -1,8 +1,11 @@
 //! What this host can do, with the reason for every no.
 
 use attest_image::{Cache, ImageError, disks};
+use attest_manifest::Backend;
 use attest_protocol::chain;
-use attest_vmm::{nspawn, qemu, ssh};
+use attest_vmm::{Ability, nspawn, qemu, ssh};
+
+use crate::boot::Backends;
 
 /// One ability of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +20,30 @@ pub struct Finding {
     pub detail: String,
     /// Whether nothing runs without it.
     pub needed: bool,
+}
+
+/// One ability, and which backends have it: the same on every host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The ability, as messages have it.
+    pub ability: &'static str,
+    /// What a machine with it does.
+    pub describes: &'static str,
+    /// Every backend, in the order of [`Backend::ALL`], with the reason of one that has it not.
+    pub backends: Vec<(Backend, Option<&'static str>)>,
+}
+
+/// What every backend has, and why not the rest.
+pub fn matrix() -> Vec<Row> {
+    let backends = Backends::new(&memo());
+    let row = |ability: Ability| Row {
+        ability: ability.name(),
+        describes: ability.describes(),
+        backends: Backend::ALL
+            .map(|backend| (backend, backends.of(backend).lacks(ability)))
+            .into(),
+    };
+    Ability::ALL.map(row).into()
 }
 
 /// Look at the host. Nothing is changed, but the cache directory is made.

@@ -12,7 +12,7 @@ use attest_manifest::{MachinePlan, TimeoutPlan};
 use attest_protocol::message::{Condition, Request, Response, Stats};
 use attest_vmm::{Ability, EndingKind, InPlace, Pause, Reboots, Running, Saves};
 
-use crate::boot::{self, Live, RootUse, Start};
+use crate::boot::{self, Media, Live, RootUse, Start};
 use crate::command::{Command, raw};
 use crate::console::Console;
 use crate::copy::{Download, Upload};
@@ -76,7 +76,7 @@ impl Machine {
         }
         let lab = self.inner.lab.upgrade().ok_or_else(|| self.off())?;
         *live = None;
-        *live = Some(boot::start(&self.inner, &lab, how).await?);
+        *live = Some(boot::start(&self.inner, &lab, how, Media::default()).await?);
         self.set_observer(observe(&self.inner));
         Ok(true)
     }
@@ -358,14 +358,15 @@ impl Machine {
         }
         self.set_observer(None);
         self.console().drained().await;
-        if let Some(was) = live.take() {
-            was.unfollow().await;
-        }
+        let media = match live.take() {
+            Some(was) => was.unfollow().await,
+            None => Media::default(),
+        };
         let again = Start {
             root: RootUse::Same,
             ..Start::FRESH
         };
-        *live = Some(boot::start(&self.inner, &lab, again).await?);
+        *live = Some(boot::start(&self.inner, &lab, again, media).await?);
         self.set_observer(observe(&self.inner));
         drop(live);
         self.ready().await

@@ -6,11 +6,15 @@ use std::process::ExitCode;
 use attest::doctor::{Finding, examine};
 use serde_json::json;
 
-use super::CommandResult;
+use super::{CommandResult, matrix};
 use crate::arguments::{Doctor, Format};
 use crate::terminal;
 
 pub(crate) fn run(arguments: &Doctor) -> CommandResult {
+    if arguments.matrix {
+        terminal::print(matrix::text(arguments.format))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut findings = examine();
     findings.push(python());
     let text = match arguments.format {

@@ -6,6 +6,7 @@ pub(crate) mod exec;
 pub(crate) mod generate;
 pub(crate) mod image;
 pub(crate) mod list;
+mod matrix;
 pub(crate) mod merge;
 pub(crate) mod plan;
 pub(crate) mod rpc;

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use attest::Backend;
 use attest::manifest::{Isolation, MachinePlan, Size, TestKind};
 use attest::run::{LabRun, Overrides, SelectedJob, SelectedTest, UnknownJob};
 use attest_report::sanitize;
@@ -150,7 +149,7 @@ impl Job {
 
 impl JobMachine {
     fn of(machine: &MachinePlan) -> Self {
-        let is_virtual = machine.backend == Backend::Qemu;
+        let is_virtual = machine.backend.is_virtual();
         let networks = machine.cards.iter().map(|card| card.network.clone());
         Self {
             name: machine.name.clone(),

@@ -8,6 +8,7 @@ mod interrupt;
 mod keep;
 mod kept;
 mod leftovers;
+mod matrix;
 mod plan;
 mod rpc;
 mod runs;

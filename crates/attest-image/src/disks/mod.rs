@@ -24,6 +24,7 @@ pub use qcow2::layer;
 
 use crate::cache::Cache;
 use crate::error::ImageError;
+use crate::sparse;
 
 /// What virtual disks consist of, in bytes.
 const SECTOR: u64 = 512;
@@ -67,6 +68,24 @@ pub fn reflink(cache: &Cache, image: &DiskImage) -> Result<OwnedFd, ImageError> 
         }
         other => no(&io::Error::from(other).to_string()),
     })?;
+    Ok(file.into())
+}
+
+/// A disk with what is in another: it shares the blocks of that where the file system can, else all that is no hole is
+/// copied.
+///
+/// # Errors
+/// Those of the file system.
+pub fn copy(cache: &Cache, of: &File) -> Result<OwnedFd, ImageError> {
+    let file = nameless(cache)?;
+    if rustix::fs::ioctl_ficlone(&file, of).is_err() {
+        let copied = of
+            .metadata()
+            .and_then(|of| file.set_len(of.len()))
+            .and_then(|()| sparse::copy(of, &file));
+        let failed = ImageError::file(cache.directory(), "a disk cannot be copied there");
+        copied.map_err(failed)?;
+    }
     Ok(file.into())
 }
 

@@ -35,7 +35,7 @@ pub struct Machine {
     /// Example: `memory = "1G"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
-    /// Virtual CPUs, 1–255. Default: 1. Example: `vcpus = 2`.
+    /// Virtual CPUs, 1–255; Firecracker has at most 32. Default: 1. Example: `vcpus = 2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vcpus: Option<u32>,
     /// The networks that it is on, one card each, in this order. Default: every network, in the
@@ -61,6 +61,14 @@ pub struct Machine {
     /// Where what is written to its root goes; the image is never changed. Default: `"auto"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_on_write: Option<CopyOnWrite>,
+    /// Whether Firecracker is put into a jail of its jailer. Default: `"auto"`: as root, where both programs are
+    /// static. Example: `jailer = "require"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jailer: Option<Jailer>,
+    /// Whether memory can be taken back from the guest while it runs, by a virtio balloon, which also tells how
+    /// the guest uses its memory. Default: false. Example: `balloon = true`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<bool>,
     /// The host that it is, for `backend = "ssh"`. Example: `ssh = { host = "box.example" }`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Ssh>,
@@ -94,7 +102,7 @@ pub struct Defaults {
     /// `[images]`. Example: `memory = "128M"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
-    /// Virtual CPUs of each machine, 1–255. Default: 1.
+    /// Virtual CPUs of each machine, 1–255; Firecracker has at most 32. Default: 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vcpus: Option<u32>,
     /// Environment of every command on every machine. Default: none.
@@ -108,6 +116,12 @@ pub struct Defaults {
     /// Where what machines write to their roots goes. Default: `"auto"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub copy_on_write: Option<CopyOnWrite>,
+    /// Whether Firecrackers are put into a jail of their jailer. Default: `"auto"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jailer: Option<Jailer>,
+    /// Whether machines have a balloon. Default: false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balloon: Option<bool>,
 }
 
 /// What a machine boots: the name of an image, or files.
@@ -156,6 +170,10 @@ pub enum Backend {
     /// A virtual machine under QEMU.
     #[default]
     Qemu,
+    /// A microVM under Firecracker. Needs KVM.
+    Firecracker,
+    /// A virtual machine under Cloud Hypervisor. Needs KVM.
+    CloudHypervisor,
     /// A container of systemd-nspawn, on the host's kernel. Needs root.
     Nspawn,
     /// A host that runs already, over OpenSSH.
@@ -169,15 +187,33 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// All, in the order of tables.
+    pub const ALL: [Self; 7] = [
+        Self::Qemu,
+        Self::Firecracker,
+        Self::CloudHypervisor,
+        Self::Nspawn,
+        Self::Ssh,
+        Self::VmScript,
+        Self::ContainerScript,
+    ];
+
     /// Whether machines are started by scripts of their own.
     pub fn is_script(self) -> bool {
         matches!(self, Self::VmScript | Self::ContainerScript)
+    }
+
+    /// Whether machines are virtual ones that attest builds itself.
+    pub fn is_virtual(self) -> bool {
+        matches!(self, Self::Qemu | Self::Firecracker | Self::CloudHypervisor)
     }
 
     /// As in the manifest.
     pub fn name(self) -> &'static str {
         match self {
             Self::Qemu => "qemu",
+            Self::Firecracker => "firecracker",
+            Self::CloudHypervisor => "cloud-hypervisor",
             Self::Nspawn => "nspawn",
             Self::Ssh => "ssh",
             Self::VmScript => "vm-script",
@@ -218,6 +254,34 @@ impl CopyOnWrite {
             Self::DeviceMapper => "device-mapper",
         }
     }
+}
+
+/// Whether Firecracker is put into a jail: another root, another user, no way to other processes. Other backends
+/// have no jailer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Jailer {
+    /// As root, where both programs are static.
+    #[default]
+    Auto,
+    /// Never.
+    Never,
+    /// Always; refused where it cannot be.
+    Require,
+}
+
+/// How fast a disk or a network card is at most. At least one of both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Rate {
+    /// Bytes in each second; of a card, in each direction. Default: no limit.
+    /// Example: `bandwidth = "10M"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Size>,
+    /// Reads and writes of a disk, or packets of a card in each direction, in each second. Default: no limit.
+    /// Example: `operations = 1000`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
 }
 
 /// A host that runs already. What OpenSSH's own configuration says of it counts, too.
@@ -276,7 +340,7 @@ pub enum MachineNetwork {
 
 text_or_table!(
     MachineNetwork,
-    "the name of a network, or a table with `network` and `address` or `mac`",
+    "the name of a network, or a table with `network` and `address`, `mac` or `rate`",
     MachineNetwork::Name,
     MachineNetwork::Settings
 );
@@ -309,6 +373,10 @@ pub struct MachineNetworkSettings {
     /// Example: `mac = "02:00:00:00:00:01"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// How fast it is at most. Default: as fast as it can be.
+    /// Example: `rate = { bandwidth = "10M", operations = 1000 }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 /// A file to put into a machine: its text, or a table with its source.
@@ -358,4 +426,8 @@ pub struct Disk {
     /// Whether the guest is kept from writing. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+    /// How fast it is at most. Default: as fast as it can be.
+    /// Example: `rate = { bandwidth = "10M", operations = 1000 }`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use image::{Debian, ImageDefinition, Profile, RootFormat, Units, User};
 pub use machine::{
     Accelerator, Backend, CopyOnWrite, Defaults, Disk, FileEntry, FileSource, Image, ImageFiles,
-    Kernel, Machine, MachineNetwork, MachineNetworkSettings, MachineType, Ssh,
+    Jailer, Kernel, Machine, MachineNetwork, MachineNetworkSettings, MachineType, Rate, Ssh,
 };
 pub use scalar::{Size, SizeError, TimeSpan, TimeSpanError};
 pub use setup::{Isolation, Setup};
@@ -51,7 +51,7 @@ pub struct ManifestFile {
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub machines: IndexMap<String, Machine>,
     /// What tests share of the lab: `"auto"`: each has a fork of the lab as its set-up left it,
-    /// where every machine can be saved (QEMU's can), else one that was freshly booted and set
+    /// where every machine can be saved (virtual ones can), else one that was freshly booted and set
     /// up; `"fork"`: a fork, and it is an error where that cannot be; `"boot"`: always a fresh
     /// boot; `"shared"`: all run on one lab, each as the one before left it. Default: `"auto"`.
     /// Example: `isolation = "shared"`.

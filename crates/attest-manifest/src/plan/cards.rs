@@ -174,6 +174,7 @@ impl<'a> Planner<'a> {
             network: network.name.clone(),
             mac,
             addresses,
+            rate: self.rate(&at.key("rate"), settings.rate),
         }
     }
 

@@ -150,6 +150,8 @@ impl<'a> Planner<'a> {
                 .copy_on_write
                 .or(defaults.copy_on_write)
                 .unwrap_or_default(),
+            jailer: machine.jailer.or(defaults.jailer).unwrap_or_default(),
+            balloon: machine.balloon.or(defaults.balloon).unwrap_or_default(),
             ssh: self.ssh(at, backend, machine.ssh.as_ref()),
             script: None,
             independent: machine.independent,
@@ -415,6 +417,7 @@ impl<'a> Planner<'a> {
             plans.push(DiskPlan {
                 content,
                 read_only: disk.read_only,
+                rate: self.rate(&at.key("rate"), disk.rate),
             });
         }
         plans

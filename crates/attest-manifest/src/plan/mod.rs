@@ -6,6 +6,7 @@ mod images;
 mod machines;
 mod networks;
 mod planner;
+mod rates;
 mod script;
 mod setups;
 mod steps;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Accelerator, Backend, CopyOnWrite, Isolation, MachineType};
+use crate::model::{Accelerator, Backend, CopyOnWrite, Isolation, Jailer, MachineType};
 pub use groups::{MachineGroup, MachineUse};
 pub use images::{DebianPlan, KernelPlan, SourcePlan, SystemPlan};
 pub use networks::{Subnet, SubnetError};
@@ -133,6 +134,10 @@ pub struct MachinePlan {
     pub kernel_arguments: Vec<String>,
     /// Where what it writes to its root goes.
     pub copy_on_write: CopyOnWrite,
+    /// Whether Firecracker is put into a jail.
+    pub jailer: Jailer,
+    /// Whether it has a balloon.
+    pub balloon: bool,
     /// The host that it is; always there for [`Backend::Ssh`].
     pub ssh: Option<SshPlan>,
     /// How it is started; always there for [`Backend::VmScript`] and [`Backend::ContainerScript`].
@@ -177,6 +182,17 @@ pub struct CardPlan {
     pub mac: [u8; 6],
     /// Addresses with their prefix lengths, IPv4 first.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// How fast it is at most, in each direction.
+    pub rate: Option<RatePlan>,
+}
+
+/// How fast a disk or a network card is at most; at least one of both is there, and none is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RatePlan {
+    /// Bytes in each second.
+    pub bytes_per_second: Option<u64>,
+    /// Reads and writes, or packets, in each second.
+    pub operations_per_second: Option<u64>,
 }
 
 /// A file to put into a machine.
@@ -206,6 +222,8 @@ pub struct DiskPlan {
     pub content: DiskContent,
     /// Whether the guest is kept from writing.
     pub read_only: bool,
+    /// How fast it is at most.
+    pub rate: Option<RatePlan>,
 }
 
 /// What is on a disk.

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::{ImagePlan, MachinePlan};
-use crate::model::{Accelerator, Backend, CopyOnWrite, MachineType};
+use crate::model::{Accelerator, Backend, CopyOnWrite, Jailer, MachineType};
 
 /// A machine by a start script of its own. All paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ impl MachinePlan {
             environment: IndexMap::new(),
             kernel_arguments: Vec::new(),
             copy_on_write: CopyOnWrite::default(),
+            jailer: Jailer::default(),
+            balloon: false,
             ssh: None,
             script: Some(script),
             independent: false,

@@ -1,5 +1,6 @@
 //! Every kind of error, as a user sees it.
 
+mod devices;
 mod images;
 mod setups;
 mod steps;
@@ -137,12 +138,12 @@ fn wrong_types() {
         1 | []
           | ^^ expected a table
         "#);
-    assert_snapshot!(toml("[machines.a]\nbackend = \"firecracker\"\naccelerator = \"hvf\"\nmachine-type = \"q53\"\nimage = 3\n"), @r#"
-        error: `firecracker` is none of the values of `machines.a.backend`
+    assert_snapshot!(toml("[machines.a]\nbackend = \"xen\"\naccelerator = \"hvf\"\nmachine-type = \"q53\"\nimage = 3\n"), @r#"
+        error: `xen` is none of the values of `machines.a.backend`
          --> attest.toml:2:11
           |
-        2 | backend = "firecracker"
-          |           ^^^^^^^^^^^^^ expected "qemu" or "nspawn" or "ssh"
+        2 | backend = "xen"
+          |           ^^^^^ expected "qemu" or "firecracker" or "cloud-hypervisor" or "nspawn" or "ssh"
 
         error: `hvf` is none of the values of `machines.a.accelerator`
          --> attest.toml:3:15

@@ -1,5 +1,6 @@
 //! What manifests come to.
 
+mod devices;
 mod groups;
 mod setups;
 

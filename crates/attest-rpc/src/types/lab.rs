@@ -14,7 +14,7 @@ use super::first_lab;
 pub struct OpenLab {
     /// The manifest's file, or a directory with an `attest.toml`.
     pub manifest: PathBuf,
-    /// Instead of the manifest's backends: `qemu`, `nspawn` or `ssh`.
+    /// Instead of the manifest's backends: `qemu`, `firecracker`, `cloud-hypervisor`, `nspawn` or `ssh`.
     #[serde(default)]
     pub backend: Option<String>,
     /// Where consoles go; a fresh directory when absent.
@@ -110,7 +110,7 @@ pub struct MachineInfo {
     pub lab: u32,
     /// Its name.
     pub name: String,
-    /// `qemu`, `nspawn`, `ssh`, or `vm-script` and `container-script`, which start scripts run.
+    /// `qemu`, `firecracker`, `cloud-hypervisor`, `nspawn`, `ssh`, or `vm-script` and `container-script`, which start scripts run.
     pub kind: String,
     /// What starts it, when that is a script.
     pub start_command: Option<String>,

@@ -12,6 +12,7 @@ use nix::unistd::mkfifo;
 
 use super::plan::{API, LOG};
 use super::version::FirecrackerProgram;
+use crate::limits::Limits;
 use crate::microvm::place::Place;
 use crate::microvm::program::is_static;
 use crate::{Jailer, Program, VirtualConfig, VmmError, Wanted, find_program};
@@ -24,12 +25,33 @@ const ID: &str = "vm";
 /// (systemd's UIDS-GIDS: from 0x7fffffff on nothing is given to anybody).
 const FIRST_USER: u32 = 0x7000_0000;
 const USERS: u32 = 0x0fff_ffff;
-/// Devices over MMIO, of all kinds (its facts: one for each interrupt that is left).
-pub(super) const MMIO_DEVICES: usize = 17;
+/// Virtio devices over MMIO, of all kinds: one for each interrupt that is left for them (`GSI_LEGACY`).
+const MMIO_DEVICES: usize = 17;
+/// Over PCI: one bus, without its root.
+const PCI_DEVICES: usize = 31;
 
 /// Whether there are more devices than fit on MMIO: with vsock and entropy.
 pub(super) fn needs_pci(machine: &VirtualConfig) -> bool {
     2 + usize::from(machine.balloon) + machine.cards.len() + machine.disks.len() > MMIO_DEVICES
+}
+
+/// How much there is room for: `MAX_SUPPORTED_VCPUS`, `CMDLINE_MAX_SIZE`, and
+/// ` virtio_mmio.device=4K@0xc0001000:12` for each device over MMIO.
+pub(super) fn limits(found: &FirecrackerProgram) -> Limits {
+    let (devices, over) = if found.has_pci() {
+        (PCI_DEVICES, "PCI")
+    } else {
+        (MMIO_DEVICES, "MMIO")
+    };
+    Limits {
+        backend: "firecracker",
+        devices,
+        over,
+        vcpus: 32,
+        command_line: 2048,
+        command_line_of_device: 36,
+        command_line_of_backend: super::plan::OWN_ARGUMENTS,
+    }
 }
 
 /// The user that it becomes in its jail.

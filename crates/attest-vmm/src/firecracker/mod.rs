@@ -15,6 +15,7 @@ use std::time::Instant;
 use attest_lab::LastingTap;
 use serde::Serialize;
 
+use crate::limits;
 use crate::microvm::agent::{AgentListener, SOCKET};
 use crate::microvm::api::{Api, ApiError};
 use crate::microvm::launch::{Appearing, Starting};
@@ -23,8 +24,8 @@ use crate::microvm::serial::{Console, Pipes};
 use crate::output::Output;
 use crate::probe;
 use crate::{
-    Ability, AgentStreams, Backend, BoxFuture, Choice, Jailer, Launcher, MachineConfig, Program,
-    Reach, StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
+    Ability, AgentStreams, Backend, BoxFuture, Choice, Launcher, MachineConfig, Program, Reach,
+    StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
 };
 
 use calls::{Action, ActionType, BalloonDevice, Entropy, Vsock};
@@ -86,11 +87,14 @@ impl Backend for Firecracker {
             | Ability::Size
             | Ability::Disks
             | Ability::Networks
+            | Ability::RateLimits
             | Ability::Console
             | Ability::Clock
             | Ability::Reboot
             | Ability::PowerOff
             | Ability::Pause
+            | Ability::Balloon
+            | Ability::Jailer
             | Ability::Snapshots => None,
         }
     }
@@ -98,6 +102,7 @@ impl Backend for Firecracker {
     fn host(&self, wanted: &Wanted) -> Result<(), VmmError> {
         let machine = wanted.machine.as_str();
         let found = self.found_for(machine)?;
+        limits::check(&command::limits(&found), wanted)?;
         probe::kvm_for(machine, NAME, wanted.accelerator)?;
         let pauses = [Ability::Pause, Ability::Snapshots];
         if wanted
@@ -390,15 +395,4 @@ fn chosen(is_jailed: bool, pci: bool) -> Vec<Choice> {
         reason: reason.to_owned(),
     };
     vec![choice("jail", jail), choice("bus of its devices", bus)]
-}
-
-impl Jailer {
-    /// As in the manifest.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Never => "never",
-            Self::Require => "require",
-        }
-    }
 }

@@ -23,6 +23,8 @@ pub(super) const DEVICES: &str = "devices";
 /// (vsock(7)).
 pub(super) const GUEST_CID: u32 = 3;
 const MIB: u64 = 1 << 20;
+/// Bytes of the kernel's command line that [`boot`] adds to the machine's own, with the names of four disks.
+pub(super) const OWN_ARGUMENTS: usize = 256;
 
 /// The name of a disk in the place, and of its device.
 pub(super) fn disk_name(index: usize) -> String {
@@ -103,4 +105,71 @@ pub(super) fn overrides(taps: &[LastingTap]) -> Vec<NetworkOverride> {
         host_dev_name: tap.name().to_owned(),
     };
     taps.iter().enumerate().map(each).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DiskFile, DiskFormat, Ram, Rate, Reach};
+
+    fn full() -> VirtualConfig {
+        let null = || std::fs::File::open("/dev/null").unwrap().into();
+        let disk = |serial: &str, read_only| Disk {
+            file: DiskFile {
+                file: null(),
+                format: DiskFormat::Raw,
+            },
+            below: Vec::new(),
+            read_only,
+            serial: serial.to_owned(),
+            rate: None,
+        };
+        VirtualConfig {
+            memory: 256 << 20,
+            ram: Ram::Own,
+            waits: false,
+            vcpus: 2,
+            kernel: "/k/vmlinux".into(),
+            initrd: "/k/initrd".into(),
+            kernel_arguments: vec!["loglevel=7".to_owned()],
+            cards: vec![Card {
+                mac: [2, 0, 0, 0, 0, 0xab],
+                rate: Some(Rate {
+                    bytes_per_second: Some(1 << 20),
+                    operations_per_second: Some(1000),
+                }),
+            }],
+            disks: vec![disk("root", true), disk("disk0", false)],
+            balloon: false,
+            reach: Reach::Inherits(Vec::new()),
+            qemu: crate::QemuOptions::default(),
+        }
+    }
+
+    #[test]
+    fn what_firecracker_is_told() {
+        let full = full();
+        let tap = LastingTap::existing("lan-0");
+        let told = serde_json::json!([
+            machine(&full),
+            boot(&full, 0xc000_0000, false),
+            drive(0, &full.disks[0]),
+            drive(1, &full.disks[1]),
+            card(0, &full.cards[0], &tap),
+            overrides(&[tap]),
+        ]);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&told).unwrap());
+    }
+
+    #[test]
+    fn what_is_added_to_the_command_line_is_no_more_than_was_planned_with() {
+        let full = full();
+        let told = boot(&full, 0xc000_0000, false).boot_args;
+        let own: usize = full
+            .kernel_arguments
+            .iter()
+            .map(|word| word.len() + 1)
+            .sum();
+        assert!(told.len() - own <= OWN_ARGUMENTS, "{}", told.len() - own);
+    }
 }

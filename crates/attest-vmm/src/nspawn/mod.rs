@@ -27,6 +27,9 @@ const PACKAGES: &str = "install it: `apt install systemd-container` (Debian), `d
 pub(crate) const CANNOT_BE_SAVED: &str = "processes of the host's kernel cannot be saved; a fresh container boots from the same \
      image";
 
+/// Why there is no jailer around a container.
+pub(crate) const NO_JAILER: &str = "it is Firecracker's; there is no VMM that could be put into it";
+
 /// Runs machines as containers of systemd-nspawn.
 #[derive(Debug, Default)]
 pub struct Nspawn;
@@ -58,6 +61,11 @@ impl Backend for Nspawn {
             Ability::Disks => Some("a container has no disks; choose the backend `qemu`"),
             Ability::Clock => Some("a container has the host's clock"),
             Ability::Pause => Some("a container cannot be paused"),
+            Ability::RateLimits => {
+                Some("attest does not slow the host's own network and disks down for a container")
+            }
+            Ability::Balloon => Some("a container takes of the host's memory what it uses"),
+            Ability::Jailer => Some(NO_JAILER),
             Ability::Snapshots => Some(CANNOT_BE_SAVED),
             Ability::Image
             | Ability::Size

@@ -90,6 +90,13 @@ impl Backend for Qemu {
             | Ability::PowerOff
             | Ability::Pause
             | Ability::Snapshots => None,
+            Ability::RateLimits => {
+                Some("attest does not set QEMU's limits; choose the backend `firecracker`")
+            }
+            Ability::Balloon => {
+                Some("attest gives QEMU no balloon; choose the backend `firecracker`")
+            }
+            Ability::Jailer => Some("it is Firecracker's; choose the backend `firecracker`"),
         }
     }
 

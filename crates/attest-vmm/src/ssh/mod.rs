@@ -63,6 +63,9 @@ impl Backend for Ssh {
             | Ability::Kernel
             | Ability::Size
             | Ability::Disks
+            | Ability::RateLimits
+            | Ability::Balloon
+            | Ability::Jailer
             | Ability::Clock
             | Ability::Pause
             | Ability::PowerOff => RUNS,

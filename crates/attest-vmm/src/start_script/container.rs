@@ -35,9 +35,12 @@ impl Backend for ContainerScript {
             | Ability::Kernel
             | Ability::Size
             | Ability::Disks
-            | Ability::Networks => Some("its start script decides what it is made of"),
+            | Ability::Networks
+            | Ability::RateLimits => Some("its start script decides what it is made of"),
             Ability::Clock => Some("a container has the host's clock"),
             Ability::Pause => Some("a container cannot be paused"),
+            Ability::Balloon => Some("a container takes of the host's memory what it uses"),
+            Ability::Jailer => Some(crate::nspawn::NO_JAILER),
             Ability::Snapshots => Some(crate::nspawn::CANNOT_BE_SAVED),
             Ability::Console | Ability::Reboot | Ability::PowerOff => None,
         }

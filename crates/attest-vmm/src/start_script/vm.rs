@@ -36,8 +36,11 @@ impl Backend for StartScript {
             | Ability::Kernel
             | Ability::Size
             | Ability::Disks
-            | Ability::Networks => Some("its start script decides what it is made of"),
+            | Ability::Networks
+            | Ability::RateLimits => Some("its start script decides what it is made of"),
             Ability::Clock => Some("its clock and its entropy are its own"),
+            Ability::Balloon => Some("its start script decides which devices it has"),
+            Ability::Jailer => Some("its start script decides what it runs in"),
             Ability::Snapshots => Some("its start script decides where its memory is"),
             Ability::Console | Ability::Reboot | Ability::PowerOff | Ability::Pause => None,
         }

@@ -192,12 +192,14 @@ async fn disks_come_as_descriptors_without_names() {
                 below: Vec::new(),
                 read_only: true,
                 serial: "root".to_owned(),
+                rate: None,
             },
             Disk {
                 file: file(overlay, DiskFormat::Qcow2),
                 below: vec![file(below.into(), DiskFormat::Raw)],
                 read_only: false,
                 serial: "data".to_owned(),
+                rate: None,
             },
         ];
         let mut started = start(machine).await.unwrap();

@@ -7,7 +7,7 @@ use attest_image::{Cache, Kernel, KernelSource};
 use attest_vmm::{EndingKind, MachineType, Started};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{allow_reboot, end, machine, no_qemu, read_until, start};
+use crate::support::{agent, allow_reboot, end, machine, no_qemu, read_until, start};
 
 const MODULES: &[&str] = &["virtio_mmio", "virtio_pci", "virtio_console", "virtio_rng"];
 
@@ -60,10 +60,16 @@ async fn what_is_said_before_the_guest_is_up_is_heard() {
             ": {}\necho early; cat /sys/devices/system/clocksource/*/current_clocksource\n",
             "x".repeat(65_536)
         );
-        started.agent.write_all(early.as_bytes()).await.unwrap();
-        let heard = read_until(&mut started.agent, "tsc").await;
+        agent(&mut started)
+            .write_all(early.as_bytes())
+            .await
+            .unwrap();
+        let heard = read_until(agent(&mut started), "tsc").await;
         assert!(heard.starts_with("up\nearly\n"), "{heard:?}");
-        started.agent.write_all(b"poweroff -f\n").await.unwrap();
+        agent(&mut started)
+            .write_all(b"poweroff -f\n")
+            .await
+            .unwrap();
         let (ending, console) = end(started).await;
         assert_eq!(ending.kind, EndingKind::PoweredOff, "{ending:?} {console}");
     }
@@ -85,7 +91,10 @@ async fn the_kernels_own_ends_have_their_names() {
     ];
     for (command, kind, detail) in cases {
         let mut started = boot(&guest, MachineType::Microvm).await;
-        started.agent.write_all(command.as_bytes()).await.unwrap();
+        agent(&mut started)
+            .write_all(command.as_bytes())
+            .await
+            .unwrap();
         let (ending, console) = end(started).await;
         assert_eq!(ending.kind, kind, "{command}{ending:?} {console}");
         assert!(ending.detail.contains(detail), "{ending:?}");
@@ -97,15 +106,17 @@ async fn the_agents_channel_outlives_reboots() {
     let Some(guest) = guest() else { return };
     let mut started = boot(&guest, MachineType::Microvm).await;
     allow_reboot(&started, true).await;
-    started
-        .agent
+    agent(&mut started)
         .write_all(b"echo first; reboot -f\n")
         .await
         .unwrap();
-    read_until(&mut started.agent, "first").await;
+    read_until(agent(&mut started), "first").await;
     // What is said before this may end in the buffers of the first boot.
-    read_until(&mut started.agent, "up\n").await;
-    started.agent.write_all(b"echo second\n").await.unwrap();
-    read_until(&mut started.agent, "second").await;
+    read_until(agent(&mut started), "up\n").await;
+    agent(&mut started)
+        .write_all(b"echo second\n")
+        .await
+        .unwrap();
+    read_until(agent(&mut started), "second").await;
     started.running.kill().await;
 }

@@ -9,7 +9,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::io::AsyncWriteExt;
 
 use crate::linux::guest;
-use crate::support::{machine, read_until, start};
+use crate::support::{agent, machine, read_until, start};
 
 const MEMORY: u64 = 256 << 20;
 
@@ -54,8 +54,8 @@ async fn go_on(machine: &Started, state: &File, what: Saved) {
 
 async fn says(machine: &mut Started, command: &str, answer: &str) {
     let line = format!("{command}\n");
-    machine.agent.write_all(line.as_bytes()).await.unwrap();
-    read_until(&mut machine.agent, answer).await;
+    agent(machine).write_all(line.as_bytes()).await.unwrap();
+    read_until(agent(machine), answer).await;
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_guest_that_went_on_boots_again() {
         go_on(&next, &state, Saved::Devices).await;
         crate::support::allow_reboot(&next, true).await;
         says(&mut next, "echo again; reboot -f", "again\n").await;
-        read_until(&mut next.agent, "up\n").await;
+        read_until(agent(&mut next), "up\n").await;
         next.running.kill().await;
     }
 }

@@ -1,89 +1,15 @@
-//! A launcher without a lab, and short ways to start and to read.
+//! Short ways to start and to read.
 
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::sync::Arc;
 
-use attest_lab::{LabError, ProcessExit};
 use attest_vmm::{
-    Accelerator, Backend, Body, BoxFuture, Ending, Launched, Launcher, MachineConfig, MachineType,
-    Program, Qemu, QemuOptions, Ram, Reboots, Started, VirtualConfig, VmmError,
+    Accelerator, AgentStreams, Backend, Body, Ending, MachineConfig, MachineType, Qemu,
+    QemuOptions, Ram, Reach, Reboots, Started, VirtualConfig, VmmError,
 };
-use command_fds::{CommandFdExt, FdMapping};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::watch;
 
-/// Starts programs as children of the test.
-#[derive(Debug)]
-pub(crate) struct Children;
-
-#[derive(Debug)]
-struct Child {
-    pid: u32,
-    exit: watch::Receiver<Option<ProcessExit>>,
-}
-
-impl Launcher for Children {
-    fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>> {
-        let mut command = std::process::Command::new(&program.path);
-        command.args(&program.args).env_clear().stdin(Stdio::null());
-        command
-            .stdout(program.output.try_clone().unwrap())
-            .stderr(program.output);
-        let mappings = (3..).zip(program.fds);
-        let mappings = mappings.map(|(child_fd, parent_fd)| FdMapping {
-            parent_fd,
-            child_fd,
-        });
-        command.fd_mappings(mappings.collect()).unwrap();
-        let mut child = tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let pid = child.id().unwrap();
-        let (sender, exit) = watch::channel(None);
-        tokio::spawn(async move {
-            let status = child.wait().await.unwrap();
-            let exit = match status.signal() {
-                Some(signal) => ProcessExit::Signal(signal),
-                None => ProcessExit::Code(status.code().unwrap()),
-            };
-            sender.send_replace(Some(exit));
-        });
-        let launched: Arc<dyn Launched> = Arc::new(Child { pid, exit });
-        Box::pin(async { Ok(launched) })
-    }
-}
-
-impl Launched for Child {
-    fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    fn exited(&self) -> BoxFuture<'_, ProcessExit> {
-        let mut exit = self.exit.clone();
-        Box::pin(async move { exit.wait_for(Option::is_some).await.unwrap().unwrap() })
-    }
-
-    fn signal_group(&self, signal: i32) {
-        self.signal(signal);
-    }
-
-    fn signal(&self, signal: i32) {
-        if self.exit.borrow().is_none() {
-            send(self.pid, Signal::try_from(signal).unwrap());
-        }
-    }
-}
-
-/// Send a signal to a process.
-pub(crate) fn send(pid: u32, signal: Signal) {
-    let _ = kill(Pid::from_raw(pid.try_into().unwrap()), signal);
-}
+pub(crate) use crate::children::{Children, send};
 
 /// Whether this host has QEMU; if not, the test is skipped by name.
 pub(crate) fn no_qemu() -> bool {
@@ -108,6 +34,8 @@ pub(crate) fn machine(kernel: &std::path::Path) -> VirtualConfig {
         kernel_arguments: Vec::new(),
         cards: Vec::new(),
         disks: Vec::new(),
+        balloon: false,
+        reach: Reach::Inherits(Vec::new()),
         qemu: QemuOptions {
             machine: MachineType::Microvm,
             accelerator: Some(Accelerator::Tcg),
@@ -144,6 +72,14 @@ pub(crate) async fn read_until(stream: &mut UnixStream, text: &str) -> String {
         assert!(count > 0, "the end came before {text:?}, after {seen:?}");
     }
     String::from_utf8_lossy(&seen).into_owned()
+}
+
+/// The stream to the agent, of which a QEMU has one.
+pub(crate) fn agent(started: &mut Started) -> &mut UnixStream {
+    match &mut started.agent {
+        AgentStreams::One(stream) => stream,
+        AgentStreams::Many(_) => panic!("a machine of QEMU has one stream"),
+    }
 }
 
 /// Let it end by itself, reading its console meanwhile.

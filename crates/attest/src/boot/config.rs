@@ -6,16 +6,16 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use attest_manifest::{Backend, MachinePlan, ScriptPlan, SshPlan};
+use attest_manifest::{Backend, MachinePlan, RatePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
-    Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, QemuOptions,
-    ScriptConfig, Told, VirtualConfig,
+    Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, Names,
+    QemuOptions, Rate, Reach, ScriptConfig, Told, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::mpsc;
 
 use super::backends::accelerator;
-use super::disks::{self, Disks, WrittenDisk};
+use super::disks::{self, Before, Disks, WrittenDisk};
 use super::{Origin, RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
@@ -30,7 +30,7 @@ pub(super) async fn machine(
 ) -> Result<(MachineConfig, Vec<WrittenDisk>)> {
     let plan = &inner.plan;
     let how = match &origin {
-        Origin::Image(how, _) => *how,
+        Origin::Image(how, ..) => *how,
         Origin::Saved(..) => Start::FRESH,
     };
     let mut written = Vec::new();
@@ -39,7 +39,7 @@ pub(super) async fn machine(
         Backend::Ssh => Body::Host(host(plan)?),
         Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
-        Backend::Qemu => {
+        Backend::Qemu | Backend::Firecracker | Backend::CloudHypervisor => {
             let (machine, disks) = virtual_machine(plan, lab, origin).await?;
             written = disks;
             Body::Virtual(Box::new(machine))
@@ -172,37 +172,69 @@ async fn virtual_machine(
     origin: Origin<'_>,
 ) -> Result<(VirtualConfig, Vec<WrittenDisk>)> {
     let first = lab.images.first_of(plan);
-    let (ram, saved) = match origin {
-        Origin::Image(_, ram) => (ram, None),
-        Origin::Saved(disks, ram) => (ram, Some(disks)),
+    let (ram, before) = match origin {
+        Origin::Image(how, disks, ram) if how.root == RootUse::Same => (ram, Before::Same(disks)),
+        Origin::Image(_, _, ram) => (ram, Before::Nothing),
+        Origin::Saved(disks, ram) => (ram, Before::Saved(disks)),
     };
+    let waits = matches!(before, Before::Saved(_));
     let Disks {
         all: disks,
         arguments: mut kernel_arguments,
         written,
         ..
-    } = Disks::of(plan, lab, saved.unwrap_or_default()).await?;
+    } = Disks::of(plan, lab, before).await?;
     kernel_arguments.extend_from_slice(&plan.kernel_arguments);
-    let mut cards = Vec::with_capacity(plan.cards.len());
-    for card in &plan.cards {
-        cards.push(Card {
-            mac: card.mac,
-            tap: lab.process.tap(&card.network).await?,
-        });
-    }
+    let cards = plan.cards.iter().map(|card| Card {
+        mac: card.mac,
+        rate: card.rate.map(rate),
+    });
     let config = VirtualConfig {
         memory: plan.memory,
         ram,
-        waits: saved.is_some(),
+        waits,
         vcpus: plan.vcpus,
         kernel: first.kernel.clone(),
         initrd: first.initrd.clone(),
         kernel_arguments,
-        cards,
+        cards: cards.collect(),
         disks,
+        balloon: plan.balloon,
+        reach: reach(plan, lab).await?,
         qemu: qemu_options(plan),
     };
     Ok((config, written))
+}
+
+/// What is the machine's on the host, in the form that its backend takes it.
+async fn reach(plan: &MachinePlan, lab: &Shared) -> Result<Reach> {
+    let networks = plan.cards.iter().map(|card| &card.network);
+    if plan.backend == Backend::Qemu {
+        let mut queues = Vec::with_capacity(plan.cards.len());
+        for network in networks {
+            queues.push(lab.process.tap(network).await?);
+        }
+        return Ok(Reach::Inherits(queues));
+    }
+    let jailed_as = lab.backends.jailed_as(plan)?;
+    let mut taps = Vec::with_capacity(plan.cards.len());
+    for network in networks {
+        taps.push(lab.process.lasting_tap(network, jailed_as).await?);
+    }
+    Ok(Reach::Names(Names {
+        // The jail's user owns a directory below it.
+        directory: lab.process.directory(&plan.name, None).await?,
+        taps,
+        jailed_as,
+    }))
+}
+
+/// A plan's rate, for the backend.
+pub(super) fn rate(plan: RatePlan) -> Rate {
+    Rate {
+        bytes_per_second: plan.bytes_per_second,
+        operations_per_second: plan.operations_per_second,
+    }
 }
 
 fn qemu_options(plan: &MachinePlan) -> QemuOptions {

@@ -11,6 +11,7 @@ use attest_lab::LabProcess;
 use attest_manifest::{DiskContent, DiskPlan, MachinePlan};
 use attest_vmm::{Disk, DiskFile, DiskFormat};
 
+use super::config::rate;
 use super::images::{Images, Root};
 use super::strategy::{self, Strategy};
 use crate::error::{Error, Result};
@@ -30,8 +31,20 @@ pub(super) struct Disks<'a> {
     /// Those that are written to, for who saves the machine.
     pub(super) written: Vec<WrittenDisk>,
     cache: &'a Cache,
-    /// What was written before the machine was saved.
-    saved: &'a [WrittenDisk],
+    before: Before<'a>,
+    /// Whether its VMM knows nothing but raw disks.
+    raw_only: bool,
+}
+
+/// What was written to a machine's disks before it starts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before<'a> {
+    /// Nothing.
+    Nothing,
+    /// This, by itself: it goes on writing there.
+    Same(&'a [WrittenDisk]),
+    /// This, before it was saved, and others go on from it, too: nobody writes there any more.
+    Saved(&'a [WrittenDisk]),
 }
 
 /// A disk that its machine writes to, and what was written to it so far.
@@ -90,12 +103,11 @@ impl WrittenDisk {
             .any(|kind| kind.is_block_device())
     }
 
-    /// The same, for another owner.
-    pub(crate) fn again(&self) -> Result<Self> {
-        let layers = self
-            .layers
-            .iter()
-            .map(|layer| Ok(Layer::new(layer.again(false)?)));
+    /// The same, for another owner; with `writes`, who goes on writing to it.
+    pub(crate) fn again(&self, writes: bool) -> Result<Self> {
+        let layers = self.layers.iter().enumerate();
+        let layers =
+            layers.map(|(index, layer)| Ok(Layer::new(layer.again(writes && index == 0)?)));
         Ok(Self {
             serial: self.serial.clone(),
             size: self.size,
@@ -105,18 +117,19 @@ impl WrittenDisk {
 }
 
 impl<'a> Disks<'a> {
-    /// All of a virtual machine's, with what was written to them before it was `saved`.
+    /// All of a virtual machine's, with what was written to them before.
     pub(super) async fn of(
         plan: &MachinePlan,
         lab: &'a Shared,
-        saved: &'a [WrittenDisk],
+        before: Before<'a>,
     ) -> Result<Self> {
         let mut all = Self {
             all: Vec::new(),
             arguments: Vec::new(),
             written: Vec::new(),
             cache: lab.images.cache(),
-            saved,
+            before,
+            raw_only: strategy::is_raw_only(plan.backend),
         };
         if let Some(root) = lab.images.root_of(plan) {
             all.root(plan, root, &lab.process).await?;
@@ -192,17 +205,41 @@ impl<'a> Disks<'a> {
                 let image = disks::DiskImage::open(path)?;
                 if plan.read_only {
                     self.read(&serial, whole(image));
+                } else if self.raw_only {
+                    let size = image.size();
+                    let reflink = || Ok(raw(disks::reflink(cache, &image)?));
+                    self.write(&serial, size, None, reflink)?;
                 } else {
                     self.overlay(&serial, image)?;
                 }
             }
         }
+        let added = self.all.last_mut().expect("one was added");
+        added.rate = plan.rate.map(rate);
         Ok(())
     }
 
     fn overlay(&mut self, serial: &str, image: disks::DiskImage) -> Result<()> {
         let (cache, size) = (self.cache, image.size());
         self.write(serial, size, Some(whole(image)), || layer(cache, size))
+    }
+
+    /// A place for what is written on top of what was saved. Without layers that is a copy of all that was written: it
+    /// shares its blocks with that, where the file system can.
+    fn over(&self, saved: &WrittenDisk) -> Result<Vec<Layer>> {
+        let mut layers = Vec::new();
+        if self.raw_only {
+            let below = saved
+                .layers
+                .first()
+                .expect("a disk that was saved has a file");
+            let copy = disks::copy(self.cache, &below.again(false)?.file.into())?;
+            layers.push(Layer::new(raw(copy)));
+        } else {
+            layers.push(Layer::new(layer(self.cache, saved.size)?));
+            layers.extend(saved.again(false)?.layers);
+        }
+        Ok(layers)
     }
 
     /// A disk that nothing writes to.
@@ -212,6 +249,7 @@ impl<'a> Disks<'a> {
             below: Vec::new(),
             read_only: true,
             serial: serial.to_owned(),
+            rate: None,
         });
     }
 
@@ -224,16 +262,21 @@ impl<'a> Disks<'a> {
         image: Option<DiskFile>,
         fresh: impl FnOnce() -> Result<DiskFile>,
     ) -> Result<()> {
-        let before = self.saved.iter().find(|disk| disk.serial == serial);
-        let (top, before) = match before {
-            Some(before) => (layer(self.cache, size)?, before.again()?.layers),
-            None => (fresh()?, Vec::new()),
+        let of = |disks: &'a [WrittenDisk]| disks.iter().find(|disk| disk.serial == serial);
+        let (same, saved) = match self.before {
+            Before::Nothing => (None, None),
+            Before::Same(disks) => (of(disks), None),
+            Before::Saved(disks) => (None, of(disks)),
         };
-        let layers = std::iter::once(Layer::new(top)).chain(before);
+        let layers = match (same, saved) {
+            (Some(same), _) => same.again(true)?.layers,
+            (None, Some(saved)) => self.over(saved)?,
+            (None, None) => vec![Layer::new(fresh()?)],
+        };
         let written = WrittenDisk {
             serial: serial.to_owned(),
             size,
-            layers: layers.collect(),
+            layers,
         };
         let (top, before) = written.layers.split_first().expect("the top is there");
         let file = top.again(true)?;
@@ -244,6 +287,7 @@ impl<'a> Disks<'a> {
             below,
             read_only: false,
             serial: serial.to_owned(),
+            rate: None,
         });
         self.written.push(written);
         Ok(())

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use attest_events::{EventKind, MachineEnding, Phase};
-use attest_protocol::link::{Channel, HostLink, HostPort, Incoming, LinkError};
+use attest_events::{EventKind, MachineEnding, Phase, nanoseconds};
+use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
 use attest_protocol::message::{Hello, Request, Setup};
 use attest_vmm::{EndingKind, Running, Told};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::ports::Ports;
 use super::wake;
 use crate::copy;
 use crate::error::Error;
@@ -27,7 +28,7 @@ pub(crate) enum Begin {
 
 /// Follows one agent over all boots of its machine.
 pub(super) struct Follower {
-    pub(super) port: HostPort,
+    pub(super) ports: Ports,
     /// Of its first session.
     pub(super) begin: Begin,
     pub(super) session: Arc<Session>,
@@ -42,7 +43,7 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) async fn follow(mut self) {
         // The stream ends with the VMM; how that ended, the watcher of the VMM says.
-        while let Ok((link, hello)) = self.port.accept().await {
+        while let Ok((link, hello)) = self.ports.accept().await {
             let name = self.session.machine.clone();
             let begin = std::mem::replace(&mut self.begin, Begin::Boots);
             if begin == Begin::Boots {
@@ -74,7 +75,10 @@ impl Follower {
                     .machine_phase(&name, Phase::Agent, up.elapsed());
             }
             self.become_state(state);
-            let _ = link.ended().await;
+            tokio::select! {
+                _ = link.ended() => {}
+                () = self.ports.superseded() => {}
+            }
             self.booting_since = Instant::now();
             self.become_state(State::Booting(self.booting_since));
         }
@@ -167,6 +171,9 @@ pub(super) async fn tell(
                 what: choice.what.to_owned(),
                 choice: choice.choice,
                 reason: choice.reason,
+            },
+            Told::Booted(took) => EventKind::BootMeasured {
+                duration_ns: nanoseconds(took),
             },
             Told::Words(line) => EventKind::Warning { message: line },
         };

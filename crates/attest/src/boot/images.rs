@@ -143,7 +143,7 @@ impl Images {
         }
         let plan = FirstPlan::of(&machine.image);
         let is_known = self.firsts.iter().any(|(known, _)| *known == plan);
-        if machine.backend == Backend::Qemu && !is_known {
+        if machine.backend.is_virtual() && !is_known {
             let first = self.first_steps(machine, recorder)?;
             self.firsts.push((plan, first));
         }

@@ -5,6 +5,7 @@ mod config;
 mod disks;
 mod follow;
 mod images;
+mod ports;
 mod spec;
 mod strategy;
 mod wake;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 
 use attest_events::{EventKind, Phase};
 use attest_manifest::LabPlan;
-use attest_protocol::link::HostPort;
 use attest_vmm::{Ability, Ram, Running, Started};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -27,6 +27,7 @@ pub(crate) use self::disks::{Layer, WrittenDisk};
 pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::{Images, Root, progress};
+use self::ports::Ports;
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
@@ -57,6 +58,15 @@ pub(crate) struct Live {
     pub(crate) memory: Option<File>,
 }
 
+/// What outlives the VMM of a machine.
+#[derive(Debug, Default)]
+pub(crate) struct Media {
+    /// The disks that it wrote to.
+    pub(crate) written: Vec<WrittenDisk>,
+    /// The file for its memory, where it has one.
+    pub(crate) memory: Option<File>,
+}
+
 /// What a machine's root holds when it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RootUse {
@@ -83,8 +93,8 @@ impl Start {
 }
 
 impl Live {
-    /// Nothing is recorded of it after this.
-    pub(crate) async fn unfollow(self) {
+    /// Nothing is recorded of it after this. What it was on stays, for who starts it again.
+    pub(crate) async fn unfollow(self) -> Media {
         let followers = [
             Some(self.session),
             self.ending,
@@ -93,6 +103,10 @@ impl Live {
         ];
         for follower in followers.into_iter().flatten() {
             follower.end().await;
+        }
+        Media {
+            written: self.written,
+            memory: self.memory,
         }
     }
 
@@ -147,8 +161,8 @@ pub(crate) fn nothing_to_prepare(output: &Path) -> Prepared {
 /// What a machine is when it starts.
 #[derive(Debug)]
 pub(crate) enum Origin<'a> {
-    /// What its image makes of it, with the memory there.
-    Image(Start, Ram),
+    /// What its image makes of it, with the memory there; with [`RootUse::Same`], over these disks.
+    Image(Start, &'a [WrittenDisk], Ram),
     /// What it was when it was saved: what was written to its disks, and its memory.
     Saved(&'a [WrittenDisk], Ram),
 }
@@ -162,15 +176,16 @@ pub(crate) struct Launched {
 }
 
 /// Start one machine: its disks and network cards, its VMM, and the tasks that follow it.
-pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start) -> Result<Live> {
+pub(crate) async fn start(inner: &Inner, lab: &Shared, how: Start, media: Media) -> Result<Live> {
     let began = Instant::now();
-    let memory = inner.memory.lock().expect("nobody panics with it").take();
+    let planned = inner.memory.lock().expect("nobody panics with it").take();
+    let memory = media.memory.or(planned);
     let ram = match &memory {
         Some(memory) => Ram::Shared(open_again(memory)?.into()),
         None => Ram::Own,
     };
     inner.session.state.send_replace(State::Booting(began));
-    let launched = launch(inner, lab, Origin::Image(how, ram)).await;
+    let launched = launch(inner, lab, Origin::Image(how, &media.written, ram)).await;
     let launched = launched.inspect_err(|_| {
         inner.session.state.send_replace(State::Off);
     })?;
@@ -237,13 +252,9 @@ pub(crate) async fn follow(
     );
     let console = console.await?;
     let running: Arc<dyn Running> = Arc::from(started.running);
-    let (reader, writer) = started.agent.into_split();
     let backend = lab.backends.of(inner.plan.backend);
     let follower = Follower {
-        port: match begin {
-            Begin::Boots => HostPort::new(reader, writer),
-            Begin::GoesOn => HostPort::knocking(reader, writer),
-        },
+        ports: Ports::new(started.agent, begin),
         begin,
         session: Arc::clone(&inner.session),
         recorder: inner.recorder.clone(),

@@ -57,6 +57,8 @@ pub(super) fn decide(machine: &MachinePlan, is_writable: bool) -> Result<(Strate
         None
     } else if machine.backend == Backend::Nspawn {
         Some("a container's root is an overlay: write `memory` or `disk`")
+    } else if asked == Strategy::Qcow2 && is_raw_only(machine.backend) {
+        Some("its VMM takes raw disks only: write `disk`, `memory` or `reflink`")
     } else if !is_writable {
         Some(
             "the image's file system is read-only by itself: write `memory` or `disk`, or give an \
@@ -75,9 +77,16 @@ pub(super) fn decide(machine: &MachinePlan, is_writable: bool) -> Result<(Strate
     }
 }
 
+/// Whether a backend's VMM knows nothing but raw disks: no layers.
+pub(super) fn is_raw_only(backend: Backend) -> bool {
+    matches!(backend, Backend::Firecracker | Backend::CloudHypervisor)
+}
+
 fn best(backend: Backend, is_writable: bool) -> (Strategy, &'static str) {
     if backend == Backend::Nspawn {
         (Strategy::Memory, "a container's root is an overlay")
+    } else if is_writable && is_raw_only(backend) {
+        (Strategy::Disk, "its VMM has no layers of disks")
     } else if is_writable {
         (Strategy::Qcow2, "works for every image, on every host")
     } else {

@@ -15,6 +15,10 @@ use crate::schedule::{History, MIB, Need};
 /// What QEMU needs beside the memory of its guest, bytes: its own heap, the screen, and the
 /// translated code, which grows to 30 MB with a busy guest of 256 MiB under TCG.
 const QEMU: u64 = 128 * MIB;
+/// What Firecracker needs beside the memory of its guest, bytes: 5 MB, and what the kernel has for its tables.
+const FIRECRACKER: u64 = 8 * MIB;
+/// What Cloud Hypervisor needs beside the memory of its guest, bytes: 11 MB, and what the kernel has for its tables.
+const CLOUD_HYPERVISOR: u64 = 16 * MIB;
 /// What the processes of a container need, bytes.
 const CONTAINER: u64 = 64 * MIB;
 /// A Rust test whose manifest has no machines brings some: one, of the default size, is assumed.
@@ -213,6 +217,8 @@ fn assumed_memory(test: &SelectedTest) -> u64 {
 fn machine_memory(machine: &MachinePlan) -> u64 {
     match machine.backend {
         Backend::Qemu | Backend::VmScript => machine.memory.saturating_add(QEMU),
+        Backend::Firecracker => machine.memory.saturating_add(FIRECRACKER),
+        Backend::CloudHypervisor => machine.memory.saturating_add(CLOUD_HYPERVISOR),
         Backend::Nspawn | Backend::ContainerScript => CONTAINER,
         Backend::Ssh => 0,
     }

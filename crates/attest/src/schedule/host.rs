@@ -38,6 +38,16 @@ fn less_reserve(bytes: u64) -> u64 {
     bytes.saturating_sub((bytes / RESERVED_PART).clamp(LEAST_RESERVE, MOST_RESERVE))
 }
 
+/// Bytes that the host has at all, whoever uses them. `None` where the kernel does not tell.
+pub(crate) fn memory_of_host() -> Option<u64> {
+    total(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+/// `MemTotal` of proc_meminfo(5), bytes.
+fn total(meminfo: &str) -> Option<u64> {
+    field(meminfo, "MemTotal:").map(|kib| kib.saturating_mul(1024))
+}
+
 /// `MemAvailable` of proc_meminfo(5), bytes.
 fn available(meminfo: &str) -> Option<u64> {
     field(meminfo, "MemAvailable:").map(|kib| kib.saturating_mul(1024))
@@ -80,9 +90,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_calls_available() {
+    fn what_the_kernel_calls_its_memory() {
         let text = "MemTotal:       4096000 kB\nMemFree: 1 kB\nMemAvailable:   2048 kB\n";
         assert_eq!(available(text), Some(2 * MIB));
+        assert_eq!(total(text), Some(4000 * MIB));
         assert_eq!(available("MemTotal: 1 kB\nMemAvailable: many\n"), None);
     }
 
@@ -122,6 +133,7 @@ mod tests {
     #[test]
     fn this_host_has_memory() {
         assert!(spare_memory().is_some());
+        assert!(memory_of_host() > spare_memory());
         assert!(default_jobs() > 0);
     }
 }

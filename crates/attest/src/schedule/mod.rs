@@ -11,7 +11,7 @@ mod shard;
 pub(crate) use admission::{Admission, Budget, Need, Next};
 pub use history::{History, HistoryError, Measured, Usage};
 pub use host::default_jobs;
-pub(crate) use host::spare_memory;
+pub(crate) use host::{memory_of_host, spare_memory};
 pub use order::{Order, UnknownOrder};
 pub use shard::{Shard, WrongShard};
 

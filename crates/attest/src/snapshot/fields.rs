@@ -179,6 +179,8 @@ fn of_machine(
     add("command line", machine.kernel_arguments.join(" "));
     add("memory", format!("{} MiB", machine.memory >> 20));
     add("virtual CPUs", machine.vcpus.to_string());
+    add("balloon", machine.balloon.to_string());
+    add("rates", rates(machine));
     add(
         "board",
         format!("{:?}", machine.machine_type).to_lowercase(),
@@ -203,6 +205,13 @@ fn of_machine(
     add("files", digest(files.as_bytes()));
     let told = format!("{:?}", setup::plan(plan, machine));
     add("names and environment", digest(told.as_bytes()));
+}
+
+/// Of cards and disks, in order.
+fn rates(machine: &MachinePlan) -> String {
+    let cards: Vec<_> = machine.cards.iter().map(|card| card.rate).collect();
+    let disks: Vec<_> = machine.disks.iter().map(|disk| disk.rate).collect();
+    digest(format!("{cards:?} {disks:?}").as_bytes())
 }
 
 /// A file of the host's, or all that is in a directory, without reading it: what is changed has another time.

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use attest_image::sparse;
 use attest_image::store::ABOUT_LAB;
 use attest_vmm::DiskFormat;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use serde_json::Value;
 
 use super::SavedMachine;
 use super::fields::Fields;
-use super::go_on::copy_data;
 use crate::boot::{Layer, WrittenDisk};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
@@ -136,7 +136,7 @@ fn copy(from: &File, to: &Path) -> io::Result<()> {
     let to = File::create_new(to)?;
     let from = crate::boot::open_for_reading(from)?;
     to.set_len(from.metadata()?.len())?;
-    copy_data(&from, &to)
+    sparse::copy(&from, &to)
 }
 
 /// What is in a directory; nothing of it is changed.

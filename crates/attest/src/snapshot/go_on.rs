@@ -1,7 +1,6 @@
 //! Machines that go on from where they, or others, were saved.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 
 use attest_image::sparse;
@@ -161,20 +160,9 @@ async fn copied(machine: &Machine, saved: &SavedMachine) -> Result<File> {
         None => memory_file(machine, machine.plan().memory)?,
     };
     let from = open_again(&saved.memory)?;
-    let copied = blocking(move || copy_data(&from, &to).map(|()| to)).await;
+    let copied = blocking(move || sparse::copy(&from, &to).map(|()| to)).await;
     let name = machine.name();
     copied.map_err(Error::io(format!("{name}: its memory cannot be copied")))
-}
-
-/// All of a file that is no hole.
-pub(super) fn copy_data(from: &File, to: &File) -> io::Result<()> {
-    for data in sparse::data(from) {
-        let data = data?;
-        (&mut &*from).seek(SeekFrom::Start(data.start))?;
-        (&mut &*to).seek(SeekFrom::Start(data.start))?;
-        io::copy(&mut io::Read::take(from, data.end - data.start), &mut &*to)?;
-    }
-    Ok(())
 }
 
 impl Waiting {

@@ -102,12 +102,17 @@ impl Saving {
                          `copy-on-write = \"qcow2\"`",
             });
         }
-        let memory = match (&now.memory, directory) {
-            (Some(memory), _) => open_again(memory)?,
-            (None, Some(directory)) => memory_in(directory, machine)?,
-            (None, None) => memory_file(machine, machine.plan().memory)?,
+        // Some VMMs have a file for it themselves.
+        let own = machine.saves(&*now.running)?.memory();
+        let own = own.transpose().map_err(unreadable(machine))?;
+        let is_in_file = now.memory.is_some() || own.is_some();
+        let memory = match (&now.memory, own, directory) {
+            (Some(memory), ..) => open_again(memory)?,
+            (None, Some(own), _) => own,
+            (None, None, Some(directory)) => memory_in(directory, machine)?,
+            (None, None, None) => memory_file(machine, machine.plan().memory)?,
         };
-        let disks = now.written.iter().map(boot::WrittenDisk::again);
+        let disks = now.written.iter().map(|disk| disk.again(false));
         let saved = SavedMachine {
             name: machine.name().to_owned(),
             memory,
@@ -116,7 +121,7 @@ impl Saving {
             console: Vec::new(),
         };
         let inner = &machine.inner;
-        let carrier = if now.memory.is_none() {
+        let carrier = if !is_in_file {
             let ram = Ram::Shared(open_again(&saved.memory)?.into());
             Some(boot::launch(inner, lab, Origin::Saved(&saved.disks, ram)).await?)
         } else {
@@ -237,6 +242,14 @@ impl Retired {
         self.machine.console().drained().await;
         self.was.unfollow().await;
     }
+}
+
+/// What a VMM has for its machine's memory cannot be had.
+fn unreadable(machine: &Machine) -> impl FnOnce(std::io::Error) -> Error {
+    Error::io(format!(
+        "{}: the file of its memory cannot be opened again",
+        machine.name()
+    ))
 }
 
 /// A file of the host's memory, for what a machine is.
