@@ -1,0 +1,229 @@
+//! What the guest can be asked to run.
+
+use attest_metal_guest::message::{Exec, Stats};
+use attest_metal_guest::pattern;
+use attest_metal_guest::text::{Text, number};
+
+use crate::channels::{Echo, Work};
+use crate::clock::Clock;
+use crate::end::{self, End};
+use crate::interrupts;
+use crate::memory::{DIRTY, PAGE, Region};
+use crate::serial;
+use crate::start::Start;
+use crate::virtio::Devices;
+
+const MEBIBYTE: usize = 1024 * 1024;
+/// Longest output but of `cat`.
+pub(crate) const LONGEST: usize = 4096;
+
+/// A short text.
+pub(crate) type Line = Text<64>;
+/// The output of a command.
+pub(crate) type Output = Text<LONGEST>;
+
+/// What a command leaves at once.
+pub(crate) enum Begun {
+    /// It has ended with this code.
+    Ended(u8),
+    /// It takes a while.
+    Works(Work),
+    /// It ends, and then the machine does.
+    Ends(End),
+    /// There is no such command.
+    Unknown,
+}
+
+/// What commands see and change.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    start: Start,
+    devices: Devices,
+    pub(crate) clock: Clock,
+    began: u64,
+    count: u64,
+    dirty: Option<Dirty>,
+    /// The wall clock, as it was set last, and when.
+    wall: (u64, u64),
+    seed: u64,
+}
+
+/// What `dirty` wrote.
+#[derive(Debug, Clone, Copy)]
+struct Dirty {
+    mebibytes: usize,
+    seed: u64,
+}
+
+impl Dirty {
+    fn page(&self, page: usize) -> Option<(Region, u64)> {
+        let place = Region::of(DIRTY + page * PAGE, PAGE);
+        (page < self.mebibytes * MEBIBYTE / PAGE)
+            .then(|| (place, pattern::word(self.seed, page as u64)))
+    }
+}
+
+impl Machine {
+    /// As it was found.
+    pub(crate) fn new(start: Start, devices: Devices, clock: &Clock) -> Self {
+        Self {
+            start,
+            devices,
+            clock: *clock,
+            began: clock.now(),
+            count: 0,
+            dirty: None,
+            wall: (0, 0),
+            seed: 0,
+        }
+    }
+
+    /// Set the wall clock.
+    pub(crate) fn set_clock(&mut self, nanoseconds: u64) {
+        self.wall = (nanoseconds, self.clock.now());
+    }
+
+    /// Remember entropy.
+    pub(crate) fn reseed(&mut self, entropy: &[u8]) {
+        self.seed = pattern::hash(entropy);
+    }
+
+    /// Measurements; what the agent knows itself is left 0.
+    pub(crate) fn stats(&self) -> Stats {
+        let now = self.clock.now();
+        let (set, at) = self.wall;
+        Stats {
+            uptime_ns: now,
+            userspace_ns: self.began,
+            agent_ns: 0,
+            memory_total: self.start.memory,
+            memory_available: self.start.memory.saturating_sub(DIRTY as u64),
+            agent_rss: DIRTY as u64,
+            agent_tracked: 0,
+            clock_ns: if set == 0 { 0 } else { set + (now - at) },
+        }
+    }
+
+    /// Begin a command. What it says at once is put into `out`.
+    pub(crate) fn run(&mut self, exec: &Exec<'_>, out: &mut Output) -> Begun {
+        let mut words = [&b""[..]; 2];
+        let mut count = 0;
+        exec.words(|word| {
+            if let Some(place) = words.get_mut(count) {
+                *place = word;
+            }
+            count += 1;
+        });
+        let [name, argument] = words;
+        let amount = number(argument).and_then(|amount| usize::try_from(amount).ok());
+        match (name, amount) {
+            (b"true", _) => Begun::Ended(0),
+            (b"false", _) => Begun::Ended(1),
+            (b"echo", _) => echo(exec, out),
+            (b"cat", _) if exec.stdin => Begun::Works(Work::Echo(Echo::default())),
+            (b"cat", _) => Begun::Ended(0),
+            (b"hang", _) => Begun::Works(Work::Hang),
+            (b"count", _) => {
+                self.count += 1;
+                say(out, self.count)
+            }
+            (b"dirty", Some(mebibytes)) => self.begin_dirty(mebibytes, out),
+            (b"check", _) => Begun::Works(Work::Check(0)),
+            (b"clock", _) => say(out, self.wall.0),
+            (b"seed", _) => {
+                out.hex(self.seed, 16).put(b"\n");
+                Begun::Ended(0)
+            }
+            (b"memory", _) => say(out, self.start.memory),
+            (b"cmdline", _) => {
+                out.put(self.start.command_line).put(b"\n");
+                Begun::Ended(0)
+            }
+            (b"devices", _) => {
+                self.devices.list(out);
+                Begun::Ended(0)
+            }
+            (b"serial", Some(kibibytes)) => {
+                let lines = kibibytes * 1024 / pattern::LINE;
+                Begun::Works(Work::Serial(0, u32::try_from(lines).unwrap_or(u32::MAX)))
+            }
+            (b"off", _) => Begun::Ends(End::PowerOff),
+            (b"reset", _) => end::reset(),
+            (b"crash", _) => interrupts::crash(),
+            (b"panic", _) => {
+                serial::print(b"Kernel panic - not syncing: asked for\r\n");
+                end::reset()
+            }
+            (b"dirty" | b"serial", None) => {
+                out.put(name).put(b" takes a number\n");
+                Begun::Ended(2)
+            }
+            _ => Begun::Unknown,
+        }
+    }
+
+    fn begin_dirty(&mut self, mebibytes: usize, out: &mut Output) -> Begun {
+        let most = self.start.end.saturating_sub(DIRTY) / MEBIBYTE;
+        if mebibytes > most {
+            out.put(b"there are ").decimal(most as u64).put(b"\n");
+            return Begun::Ended(2);
+        }
+        let seed = self.clock.now();
+        self.dirty = Some(Dirty { mebibytes, seed });
+        Begun::Works(Work::Dirty(0))
+    }
+
+    /// Write to a page, if it is one of those.
+    pub(crate) fn dirty_page(&mut self, page: usize) -> bool {
+        let place = self.dirty.and_then(|dirty| dirty.page(page));
+        if let Some((place, word)) = place {
+            place.fill(word);
+        }
+        place.is_some()
+    }
+
+    /// What `dirty` says at its end.
+    pub(crate) fn dirtied(&self) -> Line {
+        self.told(b"dirty ")
+    }
+
+    /// Look at a page; the code and the words of the end.
+    pub(crate) fn check_page(&self, page: usize) -> Option<(u8, Line)> {
+        let Some((place, word)) = self.dirty.and_then(|dirty| dirty.page(page)) else {
+            return Some((0, self.told(b"whole ")));
+        };
+        if place.is_full_of(word) {
+            return None;
+        }
+        let mut line = Line::new();
+        line.put(b"broken at 0x").hex(place.address(), 8).put(b"\n");
+        Some((1, line))
+    }
+
+    fn told(&self, what: &[u8]) -> Line {
+        let mut line = Line::new();
+        let mebibytes = self.dirty.map_or(0, |dirty| dirty.mebibytes);
+        line.put(what).decimal(mebibytes as u64).put(b"\n");
+        line
+    }
+}
+
+fn say(out: &mut Output, number: u64) -> Begun {
+    out.decimal(number).put(b"\n");
+    Begun::Ended(0)
+}
+
+fn echo(exec: &Exec<'_>, out: &mut Output) -> Begun {
+    let mut at = 0;
+    exec.words(|word| {
+        if at > 1 {
+            out.put(b" ");
+        }
+        if at > 0 {
+            out.put(word);
+        }
+        at += 1;
+    });
+    out.put(b"\n");
+    Begun::Ended(0)
+}
