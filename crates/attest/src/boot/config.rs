@@ -196,7 +196,7 @@ async fn virtual_machine(
         ram,
         waits: saved.is_some(),
         vcpus: plan.vcpus,
-        kernel: first.kernel.clone(),
+        kernel: lab.images.kernel_of(plan)?.to_owned(),
         initrd: first.initrd.clone(),
         kernel_arguments,
         cards,
