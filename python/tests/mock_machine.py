@@ -42,6 +42,7 @@ class MockMachine:
         self.events: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.link_up = True
+        self.balloon = 0
         self.changed = threading.Condition()
 
     def remove(self) -> None:

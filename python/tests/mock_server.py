@@ -363,6 +363,17 @@ class Server:
     def _nothing(self, *_: Any) -> Any:
         return {}
 
+    def machine_balloon(self, machine: MockMachine, params: dict[str, Any], *_: Any) -> Any:
+        machine.balloon = params["bytes"]
+        return {}
+
+    def machine_balloon_statistics(self, machine: MockMachine, *_: Any) -> Any:
+        unknown = dict.fromkeys(
+            ("free", "available", "disk_caches", "swap_in", "swap_out", "major_faults")
+        )
+        sizes = {"target": machine.balloon, "actual": machine.balloon, "total": 1 << 30}
+        return {**sizes, **unknown, "minor_faults": 7}
+
     machine_pause = machine_resume = machine_sync = machine_forward = _nothing
 
     # Commands and waits.

@@ -134,6 +134,22 @@ def test_life(lab: attest.Lab) -> None:
         machine.execute("true")
 
 
+def test_balloons(lab: attest.Lab) -> None:
+    machine = lab["db"]
+    machine.balloon("64M")
+    statistics = machine.balloon_statistics()
+    assert (statistics["target"], statistics["free"]) == (64 << 20, None)
+    for size, is_bytes in (("1 GiB", 1 << 30), ("2K", 2048), (0, 0), (5 << 20, 5 << 20)):
+        machine.balloon(size)
+        assert machine.balloon_statistics()["actual"] == is_bytes
+    for wrong in ("64", "64m", "M", "", "1.5G", "-1M", "iB", "²M", -1):
+        with pytest.raises(ValueError, match="the size of balloon"):
+            machine.balloon(wrong)
+    for other in (1.5, None, True):
+        with pytest.raises(TypeError, match="the size of balloon"):
+            machine.balloon(other)  # type: ignore[arg-type]
+
+
 def test_units(lab: attest.Lab) -> None:
     assert lab["db"].unit("multi-user.target")["ActiveState"] == "active"
     lab["db"].wait_for_unit("multi-user.target")

@@ -43,6 +43,19 @@ pub enum ImageError {
         /// Why.
         reason: String,
     },
+    /// A kernel that a VMM does not start as it is, and that attest cannot unpack.
+    #[error(
+        "the kernel {} cannot be booted by {vmm}, which needs an uncompressed one (vmlinux, an ELF): {reason}; unpack it \
+         with `scripts/extract-vmlinux` of Linux's sources and give that file as `kernel`, or leave `kernel` out", path.display()
+    )]
+    NoVmlinux {
+        /// Which.
+        path: PathBuf,
+        /// Whose need it is.
+        vmm: &'static str,
+        /// Why attest did not unpack it.
+        reason: String,
+    },
     /// A kernel without what the guest needs.
     #[error("the kernel {release} cannot run the bare guest")]
     Modules {

@@ -67,13 +67,18 @@ pub(crate) fn release(image: &[u8]) -> Option<String> {
 
 /// The vmlinux with a PVH entry that is in a bzImage, or the image itself if it is one.
 pub(crate) fn extract(image: &[u8]) -> Result<Vec<u8>, Whole> {
-    let elf = if image.starts_with(b"\x7fELF") {
-        image.to_vec()
-    } else {
-        unpack(payload(image)?)?
-    };
+    let elf = unpacked(image)?;
     check_elf(&elf)?;
     Ok(elf)
+}
+
+/// The same, whatever entries it has.
+pub(crate) fn unpacked(image: &[u8]) -> Result<Vec<u8>, Whole> {
+    if image.starts_with(b"\x7fELF") {
+        Ok(image.to_vec())
+    } else {
+        unpack(payload(image)?)
+    }
 }
 
 /// What the ELF says of itself (`linux_banner`), as the header of a bzImage does.

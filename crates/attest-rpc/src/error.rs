@@ -18,7 +18,7 @@ pub enum ErrorKind {
     Unit,
     /// The machine is off, has ended, or did not boot.
     Machine,
-    /// The machine's backend cannot do it.
+    /// The machine's backend cannot do it, or the machine was not given what it takes.
     Unsupported,
     /// The machine was saved, or put back, in the middle of it.
     Interrupted,
@@ -146,7 +146,9 @@ fn kind(error: &Error) -> ErrorKind {
         | Error::AgentLost { .. }
         | Error::SetUp { .. } => ErrorKind::Machine,
         Error::Superseded { .. } => ErrorKind::Interrupted,
-        Error::Unsupported { .. } | Error::Unsavable { .. } => ErrorKind::Unsupported,
+        Error::Unsupported { .. } | Error::NoBalloon { .. } | Error::Unsavable { .. } => {
+            ErrorKind::Unsupported
+        }
         Error::UnknownMachine { .. } | Error::UnknownImage { .. } | Error::Manifest(_) => {
             ErrorKind::Usage
         }

@@ -9,7 +9,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::calls::{control, lab, machine, screen, snapshot};
+use crate::calls::{balloon, control, lab, machine, screen, snapshot};
 use crate::error::RpcError;
 use crate::session::Session;
 use crate::types;
@@ -144,6 +144,10 @@ methods! {
         takes [], gives [], "Stop its processors.";
     "machine.resume" machine machine::resume: types::Nothing => types::Nothing,
         takes [], gives [], "Let its processors go on.";
+    "machine.balloon" machine balloon::inflate: types::Inflate => types::Nothing,
+        takes [], gives [], "Take memory back from it, or give it back.";
+    "machine.balloon_statistics" machine balloon::statistics: types::Nothing => types::BalloonInfo,
+        takes [], gives [], "How large its balloon is, and what it says of its memory.";
     "machine.snapshot" machine snapshot::save_machine: types::Nothing => types::SnapshotInfo,
         takes [], gives [], "Save it as it is; it goes on.";
     "machine.restore" machine snapshot::restore_machine: types::SnapshotRef => types::Nothing,

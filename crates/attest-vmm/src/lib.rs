@@ -46,7 +46,9 @@ pub use monitor::Monitor;
 pub use nspawn::Nspawn;
 pub use qemu::Qemu;
 pub(crate) use running::SIGKILL;
-pub use running::{Ending, EndingKind, InPlace, Pause, Reboots, Running, Saved, Saves};
+pub use running::{
+    Balloon, BalloonStatistics, Ending, EndingKind, InPlace, Pause, Reboots, Running, Saved, Saves,
+};
 pub use ssh::Ssh;
 pub use start_script::{ContainerScript, StartScript};
 

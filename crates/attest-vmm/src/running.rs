@@ -27,6 +27,11 @@ pub trait Running: fmt::Debug + Send + Sync {
     /// Stop and continue the virtual CPUs, where the backend can.
     fn pause(&self) -> Option<&dyn Pause>;
 
+    /// Take memory back from the guest, where the machine has a balloon.
+    fn balloon(&self) -> Option<&dyn Balloon> {
+        None
+    }
+
     /// Save and load what the machine is, where the backend can.
     fn saves(&self) -> Option<&dyn Saves> {
         None
@@ -60,6 +65,43 @@ pub trait Pause: Send + Sync {
     fn pause(&self) -> BoxFuture<'_, Result<(), VmmError>>;
     /// Continue.
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>>;
+}
+
+/// A device that takes memory back from the guest while it runs: the guest's driver hands pages over, and does
+/// not use them until it is given them back.
+pub trait Balloon: Send + Sync {
+    /// Let it grow, or shrink, to so many bytes; 0 gives all back. VMMs count in MiB, and round down. Returns when
+    /// the guest has been told, not when it has done it: that is what [`BalloonStatistics::actual`] says.
+    fn inflate(&self, bytes: u64) -> BoxFuture<'_, Result<(), VmmError>>;
+
+    /// How large it is, and what the guest last said of its memory.
+    fn statistics(&self) -> BoxFuture<'_, Result<BalloonStatistics, VmmError>>;
+}
+
+/// A balloon, and what the guest's driver says of its memory: section 5.5.6.4 of the Virtual I/O Device standard
+/// (version 1.2). `None` is what the guest or its VMM does not tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BalloonStatistics {
+    /// What it is to be, bytes.
+    pub target: u64,
+    /// What it is, bytes: this much the guest has handed over.
+    pub actual: u64,
+    /// Memory that is used for nothing at all, bytes.
+    pub free: Option<u64>,
+    /// What programs could still get without swapping, bytes.
+    pub available: Option<u64>,
+    /// All of the guest's memory, bytes.
+    pub total: Option<u64>,
+    /// What could be dropped at once, as it is on disks, too, bytes.
+    pub disk_caches: Option<u64>,
+    /// What was swapped in since the guest booted, bytes.
+    pub swap_in: Option<u64>,
+    /// What was swapped out since the guest booted, bytes.
+    pub swap_out: Option<u64>,
+    /// Page faults that had to read from a disk, since the guest booted.
+    pub major_faults: Option<u64>,
+    /// All other page faults since the guest booted.
+    pub minor_faults: Option<u64>,
 }
 
 /// Save what a machine is, and become what another was.

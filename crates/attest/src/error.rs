@@ -170,6 +170,12 @@ pub enum Error {
         /// Why, and what to do.
         reason: &'static str,
     },
+    /// A machine whose backend has balloons was given none.
+    #[error("{machine}: it has no balloon; write `balloon = true` for it in the manifest")]
+    NoBalloon {
+        /// Which.
+        machine: String,
+    },
     /// What a machine writes to its root cannot go there.
     #[error("{machine}: `copy-on-write = \"{strategy}\"` cannot be: {reason}")]
     CopyOnWrite {
@@ -422,6 +428,7 @@ impl Error {
         match self {
             Self::MachineOff { machine }
             | Self::Unsupported { machine, .. }
+            | Self::NoBalloon { machine }
             | Self::CopyOnWrite { machine, .. }
             | Self::MachineEnded { machine, .. }
             | Self::BootTimedOut { machine, .. }

@@ -40,6 +40,7 @@
 //! }
 //! ```
 
+mod balloon;
 mod boot;
 mod command;
 mod console;
@@ -74,6 +75,7 @@ pub use attest_manifest::{Accelerator, Backend};
 pub use attest_protocol::chain;
 pub use attest_protocol::message::{ExitStatus, Stats, TerminalSize};
 pub use attest_screen::{Png, ScreenError, key_of};
+pub use attest_vmm::BalloonStatistics;
 pub use attest_vmm::qmp::QmpError;
 pub use command::{Child, ChildEvent, ChildInput, Command, DEFAULT_OUTPUT_LIMIT, Output};
 pub use console::ConsoleLines;

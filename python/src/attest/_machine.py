@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ._snapshots import MachineSnapshot, call
-from ._values import kind, quote, read_text, seconds, text
+from ._values import kind, quote, read_text, seconds, size_in_bytes, text
 from .errors import RequestedAssertionFailed
 from .nixos.qemu import QemuMachine
 
@@ -181,6 +181,23 @@ class Machine(QemuMachine):
     def resume(self) -> None:
         """Lets the machine's processors go on."""
         self._call("machine.resume")
+
+    def balloon(self, size: int | str) -> None:
+        """Takes so much of the machine's memory back from it: bytes, or a size as "64M".
+
+        It is rounded down to whole MiB; 0 gives all back. The guest has been told when this
+        returns; how far it is, `balloon_statistics` says. Raises MachineError where the machine
+        has no balloon: `balloon = true` in the manifest gives it one, where its backend can.
+        """
+        self._call("machine.balloon", {"bytes": size_in_bytes(size, "the size of balloon()")})
+
+    def balloon_statistics(self) -> dict[str, int | None]:
+        """How large the balloon is (`target`, `actual`), and what the guest says of its memory.
+
+        That is, in bytes, `free`, `available`, `total`, `disk_caches`, `swap_in` and `swap_out`,
+        and the numbers `major_faults` and `minor_faults`; None is what it does not tell.
+        """
+        return dict(self._call("machine.balloon_statistics").result)
 
     def reboot(self) -> None:
         """Boots the machine again through its own shutdown, and waits until it is ready."""

@@ -30,6 +30,29 @@ def seconds(value: Timeout, what: str = "timeout") -> float | None:
     return max(0.0, number)
 
 
+#: As in manifests: binary units.
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def size_in_bytes(value: int | str, what: str) -> int:
+    """A number of bytes, or a text such as "64M", in bytes.
+
+    Raises TypeError for what is neither, ValueError for what is no size.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f'{what} must be bytes or a size such as "64M", not {kind(value)}')
+    if isinstance(value, str):
+        number, unit = value[:-1].rstrip(" "), value[-1:]
+        if value.endswith("iB"):
+            number, unit = value[:-3].rstrip(" "), value[-3:-2]
+        if unit not in _UNITS or not (number.isascii() and number.isdigit()):
+            raise ValueError(f'{what} must be a size with its unit, as "64M" or "1G": {value!r}')
+        return int(number) * _UNITS[unit]
+    if value < 0:
+        raise ValueError(f"{what} must not be negative: {value}")
+    return value
+
+
 def text(value: object, what: str) -> str:
     """A string that a guest's system calls can take.
 

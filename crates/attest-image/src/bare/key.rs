@@ -10,8 +10,8 @@ use crate::key::Key;
 
 /// Raised when the layout of the guest changes.
 const LAYOUT: u64 = 3;
-/// Raised when more kernels can be started directly.
-const EXTRACTION: u64 = 2;
+/// Raised when more kernels can be started directly, or more is kept of them.
+const EXTRACTION: u64 = 3;
 
 pub(super) fn of_kernel(image: &Path) -> Result<blake3::Hash, ImageError> {
     let mut key = Key::new("vmlinux", EXTRACTION);

@@ -53,6 +53,8 @@ pub struct GuestFile {
 pub struct BareGuest {
     /// A vmlinux with a PVH entry, or the bzImage.
     pub kernel: PathBuf,
+    /// See [`BareGuest::vmlinux`].
+    vmlinux: Result<PathBuf, Packed>,
     /// The initramfs.
     pub initrd: PathBuf,
     /// Of the contents of both: equal guests have equal digests, on any host.
@@ -61,6 +63,29 @@ pub struct BareGuest {
     pub release: String,
     /// What was chosen, and why.
     pub choices: Vec<Choice>,
+}
+
+/// A kernel that is there as a bzImage only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Packed {
+    image: PathBuf,
+    /// Why it was not unpacked.
+    reason: String,
+}
+
+impl BareGuest {
+    /// Its kernel as an uncompressed ELF, with a PVH entry or without, for a VMM that starts nothing else.
+    ///
+    /// # Errors
+    /// [`ImageError::NoVmlinux`] where it is a bzImage that attest does not unpack; `vmm` is named there.
+    pub fn vmlinux(&self, vmm: &'static str) -> Result<&Path, ImageError> {
+        let found = self.vmlinux.as_deref();
+        found.map_err(|packed| ImageError::NoVmlinux {
+            path: packed.image.clone(),
+            vmm,
+            reason: packed.reason.clone(),
+        })
+    }
 }
 
 impl<'a> BareOptions<'a> {
@@ -130,7 +155,7 @@ fn guest(
     options: &BareOptions<'_>,
     programs: Option<&Programs>,
 ) -> Result<BareGuest, ImageError> {
-    let (image, started) = direct(cache, kernel)?;
+    let started = direct(cache, kernel)?;
     let key = key::of_initramfs(kernel, options, programs)?;
     let entry = cache.entry("initramfs", key, &mut |_| {}, |directory, _| {
         let tree = match programs {
@@ -139,14 +164,15 @@ fn guest(
         };
         write(&directory.join("initrd"), &cpio::pack(&tree)?)
     })?;
-    let digests = [cache::digest(&image)?, cache::digest(&entry)?];
+    let digests = [cache::digest(&started.entry)?, cache::digest(&entry)?];
     let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
     Ok(BareGuest {
-        kernel: image.join(KERNEL),
+        kernel: started.entry.join(KERNEL),
+        vmlinux: started.vmlinux,
         initrd: entry.join("initrd"),
         digest,
         release: kernel.release.clone(),
-        choices: choices(kernel, &started, programs),
+        choices: choices(kernel, &started.how, programs),
     })
 }
 
@@ -155,16 +181,17 @@ fn guest(
 /// # Errors
 /// A kernel that cannot be booted, files that cannot be read.
 pub fn with_initrd(cache: &Cache, kernel: &Kernel, initrd: &Path) -> Result<BareGuest, ImageError> {
-    let (image, started) = direct(cache, kernel)?;
+    let started = direct(cache, kernel)?;
     let own = blake3::hash(&read(initrd)?);
-    let digests = [cache::digest(&image)?, own];
+    let digests = [cache::digest(&started.entry)?, own];
     let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
     Ok(BareGuest {
-        kernel: image.join(KERNEL),
+        kernel: started.entry.join(KERNEL),
+        vmlinux: started.vmlinux,
         initrd: initrd.to_owned(),
         digest,
         release: kernel.release.clone(),
-        choices: vec![choice_of_kernel(kernel, &started, "")],
+        choices: vec![choice_of_kernel(kernel, &started.how, "")],
     })
 }
 
@@ -181,9 +208,20 @@ pub fn busybox() -> Result<PathBuf, ImageError> {
 /// In the cache's entry of a kernel: what is booted; and why it is the bzImage, if it is.
 const KERNEL: &str = "kernel";
 const REASON: &str = "reason";
+/// Beside a bzImage: what is in it, where it can be unpacked but has no PVH entry.
+const VMLINUX: &str = "vmlinux";
+
+/// What is booted of a kernel.
+struct Started {
+    /// Of the cache.
+    entry: PathBuf,
+    /// For people.
+    how: String,
+    vmlinux: Result<PathBuf, Packed>,
+}
 
 /// The cache's entry with what is booted of this kernel, and how it starts.
-fn direct(cache: &Cache, kernel: &Kernel) -> Result<(PathBuf, String), ImageError> {
+fn direct(cache: &Cache, kernel: &Kernel) -> Result<Started, ImageError> {
     let key = key::of_kernel(&kernel.image)?;
     let entry = cache.entry("vmlinux", key, &mut |_| {}, |directory, _| {
         let image = kernel::read_image(&kernel.image)?;
@@ -191,6 +229,9 @@ fn direct(cache: &Cache, kernel: &Kernel) -> Result<(PathBuf, String), ImageErro
             Ok(elf) => write(&directory.join(KERNEL), &elf),
             Err(whole) if whole.boots() && !image.starts_with(b"\x7fELF") => {
                 write(&directory.join(REASON), whole.to_string().as_bytes())?;
+                if let Ok(elf) = vmlinux::unpacked(&image) {
+                    write(&directory.join(VMLINUX), &elf)?;
+                }
                 write(&directory.join(KERNEL), &image)
             }
             Err(whole) => Err(ImageError::Kernel {
@@ -199,11 +240,23 @@ fn direct(cache: &Cache, kernel: &Kernel) -> Result<(PathBuf, String), ImageErro
             }),
         }
     })?;
-    let started = match fs::read_to_string(entry.join(REASON)) {
-        Ok(why) => format!("started as a bzImage, which boots slower: {why}"),
-        Err(_) => "started directly (PVH)".to_owned(),
+    let (how, vmlinux) = match fs::read_to_string(entry.join(REASON)) {
+        Ok(why) => {
+            let unpacked = entry.join(VMLINUX);
+            let how = format!("started as a bzImage, which boots slower: {why}");
+            let packed = Packed {
+                image: kernel.image.clone(),
+                reason: why,
+            };
+            (how, unpacked.exists().then_some(unpacked).ok_or(packed))
+        }
+        Err(_) => ("started directly (PVH)".to_owned(), Ok(entry.join(KERNEL))),
     };
-    Ok((entry, started))
+    Ok(Started {
+        entry,
+        how,
+        vmlinux,
+    })
 }
 
 fn choices(kernel: &Kernel, started: &str, programs: Option<&Programs>) -> Vec<Choice> {

@@ -73,6 +73,31 @@ fn a_kernel_that_cannot_be_unpacked_is_booted_whole_and_that_is_said() {
         "{:?}",
         guest.choices
     );
+    let error = guest.vmlinux("Firecracker").unwrap_err().to_string();
+    for part in [
+        "Firecracker, which needs",
+        "vmlinux",
+        "bzip2",
+        "extract-vmlinux",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn an_elf_is_there_with_a_pvh_entry_and_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut without = elf();
+    without[128] = 17;
+    for (elf, is_direct) in [(elf(), true), (without, false)] {
+        let kernel = kernel(directory.path(), &gzip(&elf));
+        let Ok(guest) = build_in(directory.path(), &kernel, b"agent") else {
+            return eprintln!("{NOT_HERE}");
+        };
+        let vmlinux = guest.vmlinux("Firecracker").unwrap();
+        assert_eq!(fs::read(vmlinux).unwrap(), elf);
+        assert_eq!(vmlinux == guest.kernel, is_direct);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the methods do.
 
+pub(crate) mod balloon;
 pub(crate) mod control;
 pub(crate) mod lab;
 pub(crate) mod log;

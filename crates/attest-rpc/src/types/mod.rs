@@ -1,5 +1,6 @@
 //! Parameters and results of all methods: the schema is made of these.
 
+mod balloon;
 mod lab;
 mod log;
 mod machine;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::balloon::{BalloonInfo, Inflate};
 pub use self::lab::{
     CreateMachine, LabInfo, LabRef, MachineInfo, NetworkInfo, OpenLab, SetEnvironment, VlanInfo,
 };

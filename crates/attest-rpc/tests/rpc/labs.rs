@@ -277,3 +277,19 @@ async fn commands_may_be_long_and_say_much() {
         .await
         .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backend_has_not_is_refused_by_name() {
+    let Some((mut client, _directory)) = with_lab().await else {
+        return;
+    };
+    for (method, asked) in [
+        ("machine.balloon", json!({ "bytes": 1 << 20 })),
+        ("machine.balloon_statistics", json!({})),
+    ] {
+        let error = client.call(method, of(asked)).await.unwrap_err();
+        assert_eq!(error["data"]["kind"], "unsupported", "{error}");
+        assert_eq!(error["data"]["machine"], "m", "{error}");
+        assert!(error.to_string().contains("balloon"), "{error}");
+    }
+}

@@ -194,7 +194,7 @@ async fn virtual_machine(
         ram,
         waits,
         vcpus: plan.vcpus,
-        kernel: first.kernel.clone(),
+        kernel: lab.images.kernel_of(plan)?.to_owned(),
         initrd: first.initrd.clone(),
         kernel_arguments,
         cards: cards.collect(),

@@ -147,7 +147,20 @@ impl Images {
             let first = self.first_steps(machine, recorder)?;
             self.firsts.push((plan, first));
         }
+        if machine.backend == Backend::Firecracker {
+            self.kernel_of(machine)?;
+        }
         Ok(())
+    }
+
+    /// A virtual machine's kernel, in the form that its backend starts.
+    pub(crate) fn kernel_of(&self, machine: &MachinePlan) -> Result<&Path> {
+        let guest = self.first_of(machine);
+        match machine.backend {
+            Backend::Firecracker => Ok(guest.vmlinux("Firecracker")?),
+            // A bzImage, too, where there is no PVH entry.
+            _ => Ok(&guest.kernel),
+        }
     }
 
     /// The kernel and the initramfs of a virtual machine.

@@ -77,6 +77,27 @@ async fn a_guest_that_switches_itself_off_has_ended(lab: Lab) -> Result<()> {
 }
 
 #[attest::test(lab = one())]
+async fn qemu_has_no_balloon(lab: Lab) -> Result<()> {
+    let a = lab.machine("a")?;
+    let inflated = a.balloon(64 << 20).await;
+    for refused in [inflated, a.balloon_statistics().await.map(drop)] {
+        let error = refused.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                attest::Error::Unsupported {
+                    ability: "balloon",
+                    backend: "qemu",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+    }
+    Ok(())
+}
+
+#[attest::test(lab = one())]
 async fn a_machine_pauses_and_its_clock_is_set(lab: Lab) -> Result<()> {
     let a = lab.machine("a")?;
     a.pause().await?;
