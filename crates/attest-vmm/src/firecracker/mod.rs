@@ -1,5 +1,6 @@
 //! The `firecracker` backend.
 
+mod balloon;
 mod calls;
 mod command;
 mod ending;
@@ -330,7 +331,7 @@ impl Control {
         self.put("/boot-source", &boot, kernel).await?;
         for (index, disk) in machine.disks.iter().enumerate() {
             let drive = plan::drive(index, disk);
-            let path = format!("/drives/{}", drive.drive_id);
+            let path = format!("/drives/{}", drive.id);
             let what = format!("take its disk `{}`", disk.serial);
             self.put(&path, &drive, what).await?;
         }
