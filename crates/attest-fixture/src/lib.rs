@@ -116,6 +116,8 @@ fn guest(
     files: &[GuestFile],
 ) -> Result<BareGuest, FixtureError> {
     let options = BareOptions {
+        // Its init loads all that there is.
+        optional: &[],
         files,
         ..BareOptions::new(init.as_bytes(), modules)
     };
