@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::calls::BalloonUpdate;
-use super::refused;
+use super::control::refused;
 use super::running::Machine;
 use crate::{Balloon, BalloonStatistics, BoxFuture, VmmError};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use attest_lab::{LastingTap, ProcessExit};
 use tokio::sync::watch;
 
-use super::Control;
+use super::control::Control;
 use super::ending::Seen;
 use super::save::SavedMemory;
 use crate::microvm::place::Place;

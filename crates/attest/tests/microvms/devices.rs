@@ -127,16 +127,18 @@ async fn the_boot_that_firecracker_measured_is_in_the_breakdown() -> Result<()> 
         recorder: recorder.clone(),
         ..crate::support::silent(output.path())
     };
-    let lab = crate::guest::one(Backend::Firecracker).context(context).boot().await?;
+    let lab = crate::guest::one(Backend::Firecracker)
+        .context(context)
+        .boot()
+        .await?;
     lab.shutdown().await;
-    drop(lab);
-    let breakdown = recorder.breakdown();
-    let measured = breakdown.machines[0].measured_boot_ns;
-    assert!(measured.is_some_and(|took| took > 0), "{breakdown:?}");
-    drop(recorder);
+    drop((lab, recorder));
     let mut told = 0;
     while let Some(event) = events.next().await {
-        told += u32::from(matches!(event.kind, attest::events::EventKind::BootMeasured { .. }));
+        if let attest::events::EventKind::BootMeasured { duration_ns } = event.kind {
+            assert!(duration_ns > 0);
+            told += 1;
+        }
     }
     assert_eq!(told, 1);
     Ok(())

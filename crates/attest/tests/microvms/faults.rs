@@ -97,7 +97,10 @@ async fn what_no_backend_has_room_for_is_refused_before_anything_starts() {
         });
         let builder = with(backend, |machine| machine.disks = many.collect());
         let chain = refused(builder).await.chain();
-        assert!(chain.contains("virtio devices") && chain.contains("40 disks"), "{chain}");
+        assert!(
+            chain.contains("virtio devices") && chain.contains("40 disks"),
+            "{chain}"
+        );
         let builder = with(backend, |machine| {
             machine.memory = Some(attest::manifest::Size::from_mib(16 << 20));
         });
@@ -123,8 +126,15 @@ async fn a_qcow2_is_refused_with_what_to_do() {
         read_only: true,
         ..Disk::default()
     };
-    let chain = refused(with(Backend::Firecracker, |machine| machine.disks = vec![disk])).await.chain();
-    assert!(chain.contains("raw disks only") && chain.contains("qemu-img convert"), "{chain}");
+    let chain = refused(with(Backend::Firecracker, |machine| {
+        machine.disks = vec![disk]
+    }))
+    .await
+    .chain();
+    assert!(
+        chain.contains("raw disks only") && chain.contains("qemu-img convert"),
+        "{chain}"
+    );
 }
 
 #[tokio::test]
