@@ -29,7 +29,7 @@ use crate::{
     StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
 };
 
-use control::{Control, refused};
+use control::Control;
 use running::{Machine, Parts};
 use save::Memory;
 
