@@ -99,6 +99,7 @@ impl Channel {
         machine: &mut Machine,
         outlet: &mut Outlet,
     ) -> (bool, bool) {
+        let writes = matches!(self.work, Work::Dirty(_));
         match &mut self.work {
             Work::Hang => return (false, false),
             Work::Echo(echo) => {
@@ -129,24 +130,13 @@ impl Channel {
                 }
                 return (busy, false);
             }
-            Work::Dirty(page) => {
-                if machine.dirty_page(*page) {
-                    *page += 1;
-                } else {
-                    let text = machine.dirtied();
-                    outlet.frame(kind::DATA_OUT, self.number, text.bytes());
-                    self.exit(0, now, outlet);
-                    return (true, true);
-                }
-            }
-            Work::Check(page) => match machine.check_page(*page) {
-                None => *page += 1,
-                Some((code, text)) => {
+            Work::Dirty(page) | Work::Check(page) => {
+                if let Some((code, text)) = machine.pages(page, writes) {
                     outlet.frame(kind::DATA_OUT, self.number, text.bytes());
                     self.exit(code, now, outlet);
                     return (true, true);
                 }
-            },
+            }
             Work::Serial(line, end) => {
                 if *line == *end {
                     self.exit(0, now, outlet);

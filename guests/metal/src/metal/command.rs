@@ -42,24 +42,53 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     began: u64,
     count: u64,
-    dirty: Option<Dirty>,
+    dirty: Dirty,
     /// The wall clock, as it was set last, and when.
     wall: (u64, u64),
     seed: u64,
 }
 
-/// What `dirty` wrote.
-#[derive(Debug, Clone, Copy)]
+/// What `dirty` wrote: both ends of each page, because an emulator takes half a second for all of a MiB.
+#[derive(Debug, Clone, Copy, Default)]
 struct Dirty {
     mebibytes: usize,
     seed: u64,
 }
 
+/// Bytes at each end of a page.
+const END: usize = 64;
+/// Pages that a turn of the main loop takes.
+const PAGES: usize = 64;
+
+/// How far a turn came.
+enum Pages {
+    /// There are more, from this one on.
+    To(usize),
+    /// All are as they should be.
+    Whole,
+    /// What is at this address is not what was written.
+    Broken(u64),
+}
+
 impl Dirty {
-    fn page(&self, page: usize) -> Option<(Region, u64)> {
-        let place = Region::of(DIRTY + page * PAGE, PAGE);
-        (page < self.mebibytes * MEBIBYTE / PAGE)
-            .then(|| (place, pattern::word(self.seed, page as u64)))
+    /// Look at some pages, from this one on, with `see`, which is given a piece and its word, and says
+    /// whether it is right.
+    fn pages(&self, from: usize, see: impl Fn(Region, u64) -> bool) -> Pages {
+        let all = self.mebibytes * MEBIBYTE / PAGE;
+        for page in from..all.min(from + PAGES) {
+            let place = Region::of(DIRTY + page * PAGE, PAGE);
+            let word = pattern::word(self.seed, page as u64);
+            for end in [place.part(0, END), place.part(PAGE - END, END)] {
+                if !see(end, word) {
+                    return Pages::Broken(end.address());
+                }
+            }
+        }
+        if from + PAGES < all {
+            Pages::To(from + PAGES)
+        } else {
+            Pages::Whole
+        }
     }
 }
 
@@ -72,7 +101,7 @@ impl Machine {
             clock: *clock,
             began: clock.now(),
             count: 0,
-            dirty: None,
+            dirty: Dirty::default(),
             wall: (0, 0),
             seed: 0,
         }
@@ -169,42 +198,36 @@ impl Machine {
             return Begun::Ended(2);
         }
         let seed = self.clock.now();
-        self.dirty = Some(Dirty { mebibytes, seed });
+        self.dirty = Dirty { mebibytes, seed };
         Begun::Works(Work::Dirty(0))
     }
 
-    /// Write to a page, if it is one of those.
-    pub(crate) fn dirty_page(&mut self, page: usize) -> bool {
-        let place = self.dirty.and_then(|dirty| dirty.page(page));
-        if let Some((place, word)) = place {
-            place.fill(word);
-        }
-        place.is_some()
-    }
-
-    /// What `dirty` says at its end.
-    pub(crate) fn dirtied(&self) -> Line {
-        self.told(b"dirty ")
-    }
-
-    /// Look at a page; the code and the words of the end.
-    pub(crate) fn check_page(&self, page: usize) -> Option<(u8, Line)> {
-        let Some((place, word)) = self.dirty.and_then(|dirty| dirty.page(page)) else {
-            return Some((0, self.told(b"whole ")));
+    /// Write to some pages, or look at them; the code and the words of the end, if it has come.
+    pub(crate) fn pages(&self, from: &mut usize, writes: bool) -> Option<(u8, Line)> {
+        let came = self.dirty.pages(*from, |place, word| {
+            if writes {
+                place.fill(word);
+            }
+            writes || place.is_full_of(word)
+        });
+        let mut line = Line::new();
+        let code = match came {
+            Pages::To(page) => {
+                *from = page;
+                return None;
+            }
+            Pages::Whole => {
+                line.put(if writes { b"dirty " } else { b"whole " });
+                line.decimal(self.dirty.mebibytes as u64);
+                0
+            }
+            Pages::Broken(address) => {
+                line.put(b"broken at 0x").hex(address, 8);
+                1
+            }
         };
-        if place.is_full_of(word) {
-            return None;
-        }
-        let mut line = Line::new();
-        line.put(b"broken at 0x").hex(place.address(), 8).put(b"\n");
-        Some((1, line))
-    }
-
-    fn told(&self, what: &[u8]) -> Line {
-        let mut line = Line::new();
-        let mebibytes = self.dirty.map_or(0, |dirty| dirty.mebibytes);
-        line.put(what).decimal(mebibytes as u64).put(b"\n");
-        line
+        line.put(b"\n");
+        Some((code, line))
     }
 }
 

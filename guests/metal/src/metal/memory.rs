@@ -102,7 +102,7 @@ impl Region {
         unsafe { memcpy(place, bytes.as_ptr(), bytes.len()) };
     }
 
-    /// Fill it with a word.
+    /// Fill it with a word, again and again.
     pub(crate) fn fill(self, word: u64) {
         // SAFETY: as for `write`.
         unsafe {
