@@ -109,6 +109,7 @@ impl Agent {
         if self.hello.0 <= now {
             self.greet(now, outlet);
         }
+        self.machine.step();
         self.channels.step(now, &mut self.machine, outlet)
     }
 

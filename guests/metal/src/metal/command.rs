@@ -4,8 +4,10 @@ use attest_metal_guest::message::{Exec, Stats};
 use attest_metal_guest::pattern;
 use attest_metal_guest::text::{Text, number};
 
+use crate::card::{self, Card};
 use crate::channels::{Echo, Work};
 use crate::clock::Clock;
+use crate::disk::{self, Disk};
 use crate::end::{self, End};
 use crate::interrupts;
 use crate::memory::{DIRTY, PAGE, Region};
@@ -46,6 +48,8 @@ pub(crate) struct Machine {
     /// The wall clock, as it was set last, and when.
     wall: (u64, u64),
     seed: u64,
+    disks: [Option<Disk>; disk::MOST],
+    cards: [Option<Card>; card::MOST],
 }
 
 /// What `dirty` wrote: both ends of each page, because an emulator takes half a second for all of a MiB.
@@ -104,7 +108,14 @@ impl Machine {
             dirty: Dirty::default(),
             wall: (0, 0),
             seed: 0,
+            disks: [const { None }; disk::MOST],
+            cards: [const { None }; card::MOST],
         }
+    }
+
+    /// See to the cards that are in use.
+    pub(crate) fn step(&mut self) {
+        self.cards.iter_mut().flatten().for_each(Card::count);
     }
 
     /// Set the wall clock.
@@ -135,7 +146,7 @@ impl Machine {
 
     /// Begin a command. What it says at once is put into `out`.
     pub(crate) fn run(&mut self, exec: &Exec<'_>, out: &mut Output) -> Begun {
-        let mut words = [&b""[..]; 2];
+        let mut words = [&b""[..]; 3];
         let mut count = 0;
         exec.words(|word| {
             if let Some(place) = words.get_mut(count) {
@@ -143,14 +154,13 @@ impl Machine {
             }
             count += 1;
         });
-        let [name, argument] = words;
+        let [name, argument, text] = words;
         let amount = number(argument).and_then(|amount| usize::try_from(amount).ok());
         match (name, amount) {
-            (b"true", _) => Begun::Ended(0),
+            (b"cat", _) if exec.stdin => Begun::Works(Work::Echo(Echo::default())),
+            (b"true" | b"cat", _) => Begun::Ended(0),
             (b"false", _) => Begun::Ended(1),
             (b"echo", _) => echo(exec, out),
-            (b"cat", _) if exec.stdin => Begun::Works(Work::Echo(Echo::default())),
-            (b"cat", _) => Begun::Ended(0),
             (b"hang", _) => Begun::Works(Work::Hang),
             (b"count", _) => {
                 self.count += 1;
@@ -176,6 +186,12 @@ impl Machine {
                 let lines = kibibytes * 1024 / pattern::LINE;
                 Begun::Works(Work::Serial(0, u32::try_from(lines).unwrap_or(u32::MAX)))
             }
+            (b"key", _) => Begun::Works(Work::Key),
+            (b"read" | b"write", Some(index)) => {
+                let text = (name == b"write").then_some(text);
+                self.disk(index, text, out)
+            }
+            (b"send" | b"received", Some(index)) => self.card(index, name == b"send", out),
             (b"off", _) => Begun::Ends(End::PowerOff),
             (b"reset", _) => end::reset(),
             (b"crash", _) => interrupts::crash(),
@@ -183,12 +199,48 @@ impl Machine {
                 serial::print(b"Kernel panic - not syncing: asked for\r\n");
                 end::reset()
             }
-            (b"dirty" | b"serial", None) => {
+            (b"dirty" | b"serial" | b"read" | b"write" | b"send" | b"received", None) => {
                 out.put(name).put(b" takes a number\n");
                 Begun::Ended(2)
             }
             _ => Begun::Unknown,
         }
+    }
+
+    fn disk(&mut self, index: usize, text: Option<&[u8]>, out: &mut Output) -> Begun {
+        let Some(disk) = used(&mut self.disks, index, || Disk::begin(&self.devices, index)) else {
+            return absent(out);
+        };
+        let outcome = match text {
+            None => disk.read(&self.clock).map(|bytes| {
+                for byte in bytes {
+                    out.hex((*byte).into(), 2);
+                }
+                out.put(b"\n");
+            }),
+            Some(text) => disk.write(text, &self.clock),
+        };
+        match outcome {
+            Ok(()) => Begun::Ended(0),
+            Err(status) => {
+                out.put(b"failed with status ")
+                    .decimal(status.into())
+                    .put(b"\n");
+                Begun::Ended(1)
+            }
+        }
+    }
+
+    fn card(&mut self, index: usize, sends: bool, out: &mut Output) -> Begun {
+        let Some(card) = used(&mut self.cards, index, || Card::begin(&self.devices, index)) else {
+            return absent(out);
+        };
+        if sends {
+            card.send();
+            return Begun::Ended(0);
+        }
+        card.count();
+        say(out, card.received)
     }
 
     fn begin_dirty(&mut self, mebibytes: usize, out: &mut Output) -> Begun {
@@ -229,6 +281,24 @@ impl Machine {
         line.put(b"\n");
         Some((code, line))
     }
+}
+
+/// What is in use, or is taken into use now.
+fn used<T>(
+    places: &mut [Option<T>],
+    index: usize,
+    begin: impl FnOnce() -> Option<T>,
+) -> Option<&mut T> {
+    let place = places.get_mut(index)?;
+    if place.is_none() {
+        *place = begin();
+    }
+    place.as_mut()
+}
+
+fn absent(out: &mut Output) -> Begun {
+    out.put(b"no such device\n");
+    Begun::Ended(1)
 }
 
 fn say(out: &mut Output, number: u64) -> Begun {
