@@ -133,10 +133,10 @@ pub(super) enum State {
 
 /// `PUT /snapshot/create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct SnapshotCreate {
+pub(super) struct SnapshotCreate<'a> {
     pub(super) snapshot_type: SnapshotType,
     pub(super) snapshot_path: &'static str,
-    pub(super) mem_file_path: &'static str,
+    pub(super) mem_file_path: &'a str,
 }
 
 /// Which memory is written.

@@ -31,7 +31,7 @@ use crate::{
 
 use control::Control;
 use running::{Machine, Parts};
-use save::Memory;
+use save::{Memory, SavedMemory};
 
 pub use version::{FirecrackerProgram, PROGRAM, find};
 
@@ -231,7 +231,8 @@ impl Firecracker {
             control,
             place,
             cannot_pause: found.cannot_pause(),
-            memory: memory.saved(found.knows_what_was_touched(version::has_swap())),
+            memory,
+            knows_touched: found.knows_what_was_touched(version::has_swap()),
             taps: names.taps,
             balloon: machine.balloon,
         };
@@ -289,15 +290,16 @@ impl Ends {
         machine: &mut VirtualConfig,
         program: &mut Program,
         launcher: &dyn Launcher,
-    ) -> Result<Memory, VmmError> {
+    ) -> Result<SavedMemory, VmmError> {
         let given = Given {
             name: &self.name,
             place: &self.place,
             launcher,
         };
-        let memory = Memory::prepare(machine, self.place.owner().is_some()).map_err(
-            VmmError::host(&self.name, "there is no memory to save it in"),
-        )?;
+        let memory = Memory::of(machine).map_err(VmmError::host(
+            &self.name,
+            "its memory cannot be opened again",
+        ))?;
         let memory = memory.give(&given, program).await?;
         give_files(&given, machine, program).await?;
         Ok(memory)

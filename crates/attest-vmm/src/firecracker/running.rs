@@ -23,6 +23,8 @@ pub(super) struct Parts {
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
     pub(super) memory: SavedMemory,
+    /// Whether Firecracker knows what a guest has touched.
+    pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     pub(super) balloon: bool,
 }
@@ -37,6 +39,8 @@ pub(super) struct Machine {
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
     pub(super) memory: SavedMemory,
+    /// Whether Firecracker knows what a guest has touched.
+    pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     balloon: bool,
 }
@@ -51,6 +55,7 @@ impl Machine {
             place,
             cannot_pause,
             memory,
+            knows_touched,
             taps,
             balloon,
         } = parts;
@@ -74,6 +79,7 @@ impl Machine {
             place,
             cannot_pause,
             memory,
+            knows_touched,
             taps,
             balloon,
         }

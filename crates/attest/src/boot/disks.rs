@@ -119,6 +119,25 @@ impl WrittenDisk {
     }
 }
 
+impl WrittenDisk {
+    /// What is on it now, apart: nobody may write to it meanwhile. Constant where the file system shares blocks between
+    /// files, else as long as what was written takes.
+    pub(crate) fn apart(&self, lab: &Shared) -> Result<Self> {
+        let layers = self.layers.iter().map(|layer| {
+            let file = disks::copy(lab.images.cache(), &layer.again(false)?.file.into())?;
+            Ok(Layer {
+                file: file.into(),
+                format: layer.format,
+            })
+        });
+        Ok(Self {
+            serial: self.serial.clone(),
+            size: self.size,
+            layers: layers.collect::<Result<_>>()?,
+        })
+    }
+}
+
 impl<'a> Disks<'a> {
     /// All of a virtual machine's, with what was written to them before.
     pub(super) async fn of(
