@@ -100,11 +100,15 @@ impl Peer for Vsock {
     }
 
     async fn connect(&self) -> io::Result<OwnedFd> {
-        with_device(async || self.connect_now().await).await
+        let waits = || {
+            let name = self.name();
+            eprintln!("attest: {name} cannot be reached without a vsock device; it is waited for");
+        };
+        with_device(async || self.connect_now().await, waits).await
     }
 
     async fn accept(&self) -> io::Result<OwnedFd> {
-        let listener = with_device(async || self.listen()).await?;
+        let listener = with_device(async || self.listen(), || {}).await?;
         loop {
             let mut ready = listener.readable().await?;
             match ready.try_io(|listener| Ok(self.accept_from_peer(listener.get_ref())?)) {
@@ -130,18 +134,29 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Do it as soon as the kernel has what it takes. The driver may be loaded by the system, and the
-/// device may be found, after the agent began: both are told by device events.
-async fn with_device<T>(mut act: impl AsyncFnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut events = None;
+/// device may be found, after the agent began: both are told by device events. `waits` is called
+/// where they are waited for.
+async fn with_device<T>(
+    mut act: impl AsyncFnMut() -> io::Result<T>,
+    waits: impl FnOnce(),
+) -> io::Result<T> {
+    let mut attempt = async || match act().await {
+        Err(error) if is_missing(&error) => None,
+        done => Some(done),
+    };
+    if let Some(done) = attempt().await {
+        return done;
+    }
+    let events = DeviceEvents::open()?;
+    // It may have come before these were listened to.
+    if let Some(done) = attempt().await {
+        return done;
+    }
+    waits();
     loop {
-        match act().await {
-            Err(error) if is_missing(&error) => {}
-            done => return done,
-        }
-        match &events {
-            // It may have come before these were listened to.
-            None => events = Some(DeviceEvents::open()?),
-            Some(events) => events.next().await?,
+        events.next().await?;
+        if let Some(done) = attempt().await {
+            return done;
         }
     }
 }
@@ -258,11 +273,13 @@ mod tests {
             return eprintln!("SKIPPED: device events cannot be made here: {error}");
         }
         let (tries, is_there) = (Cell::new(0), Cell::new(false));
-        let found = with_device(async || {
+        let act = async || {
             tries.set(tries.get() + 1);
             let missing = io::Error::from(Errno::ENODEV);
             is_there.get().then_some("found").ok_or(missing)
-        });
+        };
+        let waits = Cell::new(0);
+        let found = with_device(act, || waits.set(waits.get() + 1));
         let appear = async {
             // It looks before it listens, and once more then.
             while tries.get() < 2 {
@@ -275,7 +292,9 @@ mod tests {
         let both = tokio::time::timeout(Duration::from_mins(1), both);
         let (found, ()) = both.await.expect("the event is heard");
         assert_eq!(found.unwrap(), "found");
-        let refused = with_device(async || Err::<(), _>(Errno::ECONNRESET.into()));
+        assert_eq!(waits.get(), 1);
+        let act = async || Err::<(), _>(Errno::ECONNRESET.into());
+        let refused = with_device(act, || panic!("there is nothing to wait for"));
         assert_eq!(
             refused.await.unwrap_err().kind(),
             io::ErrorKind::ConnectionReset
