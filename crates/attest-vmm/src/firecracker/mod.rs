@@ -223,6 +223,7 @@ impl Firecracker {
             memory: memory.saved(knows_touched),
             taps: names.taps,
             balloon: machine.balloon,
+            runs: !machine.waits,
         };
         Ok(Started {
             running: Box::new(Machine::new(parts)),

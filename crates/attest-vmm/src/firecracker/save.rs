@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::Ordering;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -121,6 +122,8 @@ impl Pause for Machine {
     }
 
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
+        // Whatever follows may be the guest's doing.
+        self.ran.store(true, Ordering::SeqCst);
         Box::pin(self.become_state(State::Resumed, "let the guest go on"))
     }
 }

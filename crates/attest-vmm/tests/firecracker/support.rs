@@ -42,8 +42,14 @@ fn alone() -> MutexGuard<'static, ()> {
 
 impl Host {
     pub(crate) fn new(fake: Firecracker) -> Self {
+        let version = fake.version;
+        Self::that_says(version, fake)
+    }
+
+    /// Whose Firecracker says that it is of this version.
+    pub(crate) fn that_says((major, minor, patch): Version, fake: Firecracker) -> Self {
         let files = tempfile::tempdir().unwrap();
-        let ((major, minor, patch), format) = (fake.version, fake.snapshot_format());
+        let format = fake.snapshot_format();
         let script = format!(
             "#!/bin/sh\ncase $1 in --version) echo 'Firecracker v{major}.{minor}.{patch}';; *) echo 'v{format}.0.0';; esac\n"
         );

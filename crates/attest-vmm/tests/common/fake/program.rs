@@ -35,6 +35,11 @@ impl<F: Fake> Fakes<F> {
         }
     }
 
+    /// How many were started.
+    pub(crate) fn started(&self) -> usize {
+        self.started.lock().unwrap().len()
+    }
+
     /// The last one that was started.
     pub(crate) fn last(&self) -> Arc<Seen> {
         Arc::clone(self.started.lock().unwrap().last().expect("one was started"))
@@ -47,6 +52,7 @@ pub(crate) struct Seen {
     /// Its arguments.
     pub(crate) args: Vec<String>,
     calls: Mutex<Vec<Call>>,
+    signal: watch::Sender<Option<i32>>,
     exit: watch::Receiver<Option<ProcessExit>>,
 }
 
@@ -70,6 +76,11 @@ impl Seen {
         let calls = self.calls();
         let calls = calls.into_iter().filter(|call| call.what == what);
         calls.map(|call| call.body).collect()
+    }
+
+    /// Somebody sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        send(&self.signal, signal);
     }
 
     /// How it ended.
@@ -148,12 +159,14 @@ impl Tasks {
 impl<F: Fake> Launcher for Fakes<F> {
     fn launch(&self, program: Program) -> BoxFuture<'_, Result<Arc<dyn Launched>, LabError>> {
         let (exit, exited) = watch::channel(None);
+        let (signal, signals) = watch::channel(None);
         let (tasks, started) = mpsc::unbounded_channel();
         let args = program.args.into_iter();
         let args: Vec<String> = args.map(|arg| arg.into_string().unwrap()).collect();
         let seen = Arc::new(Seen {
             args: args.clone(),
             calls: Mutex::default(),
+            signal: signal.clone(),
             exit: exited.clone(),
         });
         self.started.lock().unwrap().push(Arc::clone(&seen));
@@ -171,7 +184,6 @@ impl<F: Fake> Launcher for Fakes<F> {
             tasks: Tasks(tasks),
             seen,
         };
-        let (signal, signals) = watch::channel(None);
         tokio::spawn(supervise(self.fake.run(own), started, signals, exit));
         let launched: Arc<dyn Launched> = Arc::new(Process {
             // Beyond what Linux gives processes: nobody is hit who is sent a signal by mistake.
@@ -219,6 +231,15 @@ async fn supervise(
     exit.send_replace(Some(ended));
 }
 
+/// The first one counts. Fact: SIGTERM and SIGINT just kill it.
+fn send(to: &watch::Sender<Option<i32>>, signal: i32) {
+    to.send_if_modified(|sent| {
+        let first = sent.is_none();
+        sent.get_or_insert(signal);
+        first
+    });
+}
+
 #[derive(Debug)]
 struct Process {
     pid: u32,
@@ -235,13 +256,8 @@ impl Launched for Process {
         Box::pin(exited(self.exit.clone()))
     }
 
-    /// Fact: SIGTERM and SIGINT just kill it.
     fn signal(&self, signal: i32) {
-        self.signal.send_if_modified(|sent| {
-            let first = sent.is_none();
-            sent.get_or_insert(signal);
-            first
-        });
+        send(&self.signal, signal);
     }
 
     fn signal_group(&self, signal: i32) {
