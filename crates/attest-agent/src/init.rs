@@ -1,5 +1,7 @@
 //! PID 1 of the built-in guest: a system to live in, as fast as it can be had.
 
+mod boot_timer;
+mod links;
 pub(crate) mod modules;
 mod port;
 
@@ -10,6 +12,7 @@ use std::fs;
 use nix::mount::{MsFlags, mount};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::arguments::Arguments;
 use crate::system::{self, Leaving};
 
 /// A mount: source, target, type, flags, data.
@@ -66,14 +69,22 @@ const LINKS: [(&str, &str); 4] = [
     ("/proc/self/fd/2", "/dev/stderr"),
 ];
 
-/// Mount what every system needs and load the kernel's modules. What fails is said on the console
+/// Mount what every system needs, load the kernel's modules, and link its disks. What fails is said on the console
 /// and does not stop the rest: a guest that can still speak can say more.
 pub fn prepare() {
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("attest: the agent failed: {panic}");
     }));
     mount_all(&FIRST);
+    let arguments = Arguments::of_the_kernel();
+    for argument in &arguments.senseless {
+        eprintln!("attest: the kernel argument `{argument}` makes no sense, and is left out");
+    }
+    if let Some(address) = arguments.boot_timer {
+        boot_timer::stop(address);
+    }
     modules::load();
+    links::make(&arguments.disks);
 }
 
 /// Make the rest of a system, where the agent is all that there is.

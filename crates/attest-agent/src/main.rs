@@ -5,7 +5,9 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
-use attest_agent::{Inherited, Role, Stream, enter, init, stage};
+use attest_agent::{
+    Arguments, Fixed, Inherited, Redial, Role, Stream, Vsock, enter, init, serve, stage,
+};
 
 const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --port PATH | --container N [INIT] | --enter N | --stdio | --check";
 
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
                 Err(error) => return failed(&format!("stdout: {error}")),
             };
             let stream = match *place {
-                "port" => return serve_port(Role::beside(waiting)),
+                stage::MACHINES => return serve_machines_host(Role::beside(waiting)),
                 _ => std::io::stdin().as_fd().try_clone_to_owned(),
             };
             (stream.map(Stream::Duplex), Role::beside(waiting))
@@ -80,7 +82,7 @@ fn main() -> ExitCode {
     };
     match opened {
         Ok(stream) => {
-            let ended = runtime().block_on(attest_agent::serve(stream, role));
+            let ended = runtime().block_on(serve(Fixed::from(stream), role));
             eprintln!("attest-agent: {ended}");
             ExitCode::SUCCESS
         }
@@ -107,18 +109,23 @@ fn first() -> ExitCode {
         init::give_up(&stage::from_initramfs(&options));
     }
     init::prepare_rest();
-    serve_port(Role::Init)
+    serve_machines_host(Role::Init)
 }
 
-/// Serve the machine's port. PID 1 may not end, and beside it nobody sees an end.
-fn serve_port(role: Role) -> ExitCode {
+/// Serve the host of the machine. PID 1 may not end, and beside it nobody sees an end.
+fn serve_machines_host(role: Role) -> ExitCode {
     let runtime = runtime();
     let is_init = matches!(role, Role::Init);
-    let error = match runtime.block_on(init::port()) {
-        Ok(port) => runtime
-            .block_on(attest_agent::serve(Stream::Duplex(port), role))
+    let error = match Arguments::of_the_kernel().vsock {
+        Some(port) => runtime
+            .block_on(serve(Redial::new(Vsock::host(port)), role))
             .to_string(),
-        Err(error) => error,
+        None => match runtime.block_on(init::port()) {
+            Ok(port) => runtime
+                .block_on(serve(Fixed::from(Stream::Duplex(port)), role))
+                .to_string(),
+            Err(error) => error,
+        },
     };
     if is_init {
         init::give_up(&error);

@@ -1,24 +1,18 @@
 //! The agent's state, its sessions with the host, and which request goes where.
 
 use std::cell::{Cell, RefCell};
-use std::io;
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use attest_protocol::GENERATION;
-use attest_protocol::link::{AgentPort, Channel, LinkError, Opener};
+use attest_protocol::link::{Channel, LinkError, Opener};
 use attest_protocol::message::{Hello, Request, Response};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::failure::failure;
-use crate::pipes::read_shared;
 use crate::reaper::Reaper;
 use crate::role::Role;
 use crate::shells::Shells;
+use crate::streams::{self, Ended, Stream, Streams};
 use crate::{copy, exec, forward, setup, system, wait};
 
 /// What all requests share. One thread does everything, so plain cells do.
@@ -53,24 +47,15 @@ impl Drop for Tracked {
     }
 }
 
-/// The stream to the host.
-#[derive(Debug)]
-pub enum Stream {
-    /// A device or socket.
-    Duplex(OwnedFd),
-    /// Two pipes: from the host, and to it.
-    Pipes(OwnedFd, OwnedFd),
-}
-
-/// Serve one host after the other on this stream; returns when it has ended for good.
-pub async fn serve(stream: Stream, role: Role) -> LinkError {
+/// Serve one host after the other on these streams; returns when there are no more.
+pub async fn serve(streams: impl Streams, role: Role) -> LinkError {
     let userspace_ns = system::uptime_ns();
     LocalSet::new()
-        .run_until(serve_local(stream, role, userspace_ns))
+        .run_until(serve_local(streams, role, userspace_ns))
         .await
 }
 
-async fn serve_local(stream: Stream, role: Role, userspace_ns: u64) -> LinkError {
+async fn serve_local(mut streams: impl Streams, role: Role, userspace_ns: u64) -> LinkError {
     let reaper = match Reaper::start() {
         Ok(reaper) => reaper,
         Err(error) => return LinkError::Io(error.to_string()),
@@ -86,44 +71,54 @@ async fn serve_local(stream: Stream, role: Role, userspace_ns: u64) -> LinkError
         role,
         boot_id: boot_id(),
     });
-    let mut port = match open(stream) {
-        Ok(port) => port,
-        Err(error) => return LinkError::Io(error.to_string()),
-    };
     if matches!(agent.role, Role::Init) {
         spawn_local(crate::init::follow_signals());
     }
+    let mut newer = None;
+    let mut before = None;
     loop {
-        if agent.connected_ns.get() == 0 {
-            agent.connected_ns.set(system::uptime_ns());
-        }
-        let mut link = match port.connect(hello(&agent)).await {
-            Ok(link) => link,
-            Err(error) => return error,
+        let stream = match newer.take() {
+            Some(stream) => stream,
+            None => match streams.next(before.take()).await {
+                Ok(stream) => stream,
+                Err(over) => return over,
+            },
         };
-        let opener = link.opener();
-        Shells::refill_when_idle(&agent);
-        while let Ok((request, channel)) = link.next().await {
-            spawn_local(dispatch(
-                Rc::clone(&agent),
-                request,
-                channel,
-                opener.clone(),
-            ));
+        tokio::select! {
+            ended = serve_stream(&agent, stream) => before = Some(ended),
+            // The older one is dropped, and its session with it.
+            stream = streams.newer() => newer = Some(stream),
         }
         // A host that is gone does not thaw.
         system::thaw(&agent);
     }
 }
 
-fn open(stream: Stream) -> io::Result<AgentPort> {
-    Ok(match stream {
-        Stream::Duplex(fd) => {
-            let (input, output) = tokio::io::split(Port::new(fd)?);
-            AgentPort::new(input, output)
+/// Serve one host after the other on this stream, until it ends.
+async fn serve_stream(agent: &Rc<Agent>, stream: Stream) -> Ended {
+    let mut answered = false;
+    let ended = |answered, error| Ended { error, answered };
+    let mut port = match streams::open(stream) {
+        Ok(port) => port,
+        Err(error) => return ended(answered, LinkError::Io(error.to_string())),
+    };
+    loop {
+        if agent.connected_ns.get() == 0 {
+            agent.connected_ns.set(system::uptime_ns());
         }
-        Stream::Pipes(input, output) => AgentPort::new(Port::new(input)?, Port::new(output)?),
-    })
+        let mut link = match port.connect(hello(agent)).await {
+            Ok(link) => link,
+            Err(error) => return ended(answered, error),
+        };
+        answered = true;
+        let opener = link.opener();
+        Shells::refill_when_idle(agent);
+        while let Ok((request, channel)) = link.next().await {
+            spawn_local(dispatch(Rc::clone(agent), request, channel, opener.clone()));
+        }
+        // A host that is gone does not thaw.
+        system::thaw(agent);
+    }
 }
 
 fn boot_id() -> String {
@@ -176,55 +171,4 @@ async fn dispatch(agent: Rc<Agent>, request: Request, channel: Channel, opener: 
     };
     // When the host is gone there is nobody to tell.
     let _ = sender.finish(&result);
-}
-
-/// A device, socket or pipe as an asynchronous stream.
-struct Port(AsyncFd<OwnedFd>);
-
-impl Port {
-    fn new(fd: OwnedFd) -> io::Result<Self> {
-        crate::async_fd::register(fd).map(Self)
-    }
-}
-
-impl AsyncRead for Port {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            let mut ready = ready!(self.0.poll_read_ready(context))?;
-            let most = buffer.remaining();
-            let read = ready.try_io(|fd| {
-                read_shared(fd.get_ref(), most, |bytes| buffer.put_slice(bytes)).map_err(Into::into)
-            });
-            if let Ok(result) = read {
-                return Poll::Ready(result);
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Port {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut ready = ready!(self.0.poll_write_ready(context))?;
-            if let Ok(result) = ready.try_io(|fd| Ok(nix::unistd::write(fd, bytes)?)) {
-                return Poll::Ready(result);
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }

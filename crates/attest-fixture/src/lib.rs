@@ -7,6 +7,7 @@
 //! `192.168.VV.NN`. The shares `xchg` and `shared` are mounted on `/tmp/xchg` and `/tmp/shared` where the
 //! kernel knows 9p.
 
+pub mod metal;
 mod system;
 
 use std::fs;
@@ -116,6 +117,8 @@ fn guest(
     files: &[GuestFile],
 ) -> Result<BareGuest, FixtureError> {
     let options = BareOptions {
+        // Its init loads all that there is.
+        optional: &[],
         files,
         ..BareOptions::new(init.as_bytes(), modules)
     };

@@ -19,5 +19,11 @@ pub use text::{chain, one_line};
 /// and [`message::KNOCK`].
 pub const GENERATION: u32 = 3;
 
-/// The port of virtio-vsock on which the host, and in the guest the agent, listen for the other.
+/// The port of an agent's stream where that is a vsock connection. The host (CID 2) listens on it,
+/// and the agent connects as soon as it runs, and again when a connection is lost. The agent listens
+/// on the same port of its guest, for a host that has a saved machine without the connections of its
+/// guest. Whichever connection is the newest is the stream.
+///
+/// The first that needs no privilege (vsock(7)). The agent is told by the kernel argument
+/// `attest.vsock`.
 pub const VSOCK_PORT: u32 = 1024;

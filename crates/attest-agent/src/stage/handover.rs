@@ -25,6 +25,9 @@ const INITS: [&str; 6] = [
 const NAME: &str = "@attest-agent";
 /// Says to the program that it is the one beside PID 1.
 pub const BESIDE: &str = "--beside-init";
+/// And that its stream is the machine's: the one that the kernel's command line says. Else it is its
+/// stdin.
+pub const MACHINES: &str = "port";
 
 /// What PID 1 is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,7 @@ impl Word {
 /// What PID 1 needs to hand over.
 #[derive(Debug)]
 pub struct Handover {
-    /// The stream to the host; `None`: the agent finds the machine's port.
+    /// The stream to the host; `None`: the agent finds the machine's.
     pub stream: Option<OwnedFd>,
     /// The system's init; `None`: looked for.
     pub init: Option<String>,
@@ -82,7 +85,7 @@ impl Handover {
             .arg(if self.stream.is_some() {
                 "socket"
             } else {
-                "port"
+                MACHINES
             })
             .stdin(stream)
             .stdout(Stdio::from(OwnedFd::from(words_end)))

@@ -4,7 +4,7 @@
 //! The agent serves as a child from here on, so that the host sets the machine up, and puts files
 //! into it, before the first program of the system runs. Then PID 1 becomes the system's init.
 
-mod device;
+pub(crate) mod device;
 mod handover;
 mod options;
 mod root;
@@ -12,7 +12,7 @@ mod switch;
 
 use std::os::fd::OwnedFd;
 
-pub use handover::{BESIDE, Handover, Waiting};
+pub use handover::{BESIDE, Handover, MACHINES, Waiting};
 pub use options::Options;
 
 /// From the initramfs: mount the root that the kernel's command line names, and hand over to its

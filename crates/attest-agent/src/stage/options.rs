@@ -1,7 +1,9 @@
 //! What the kernel's command line says of the root.
 
+use crate::arguments::{disks, of_the_kernel, value};
+
 /// Where the root is, and what is to be done with it: `attest.NAME=VALUE` on the kernel's command
-/// line. Disks are named by their serial numbers.
+/// line. Disks are named by their serial numbers, or by their places in `attest.disks`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// `attest.root`: the disk.
@@ -16,6 +18,8 @@ pub struct Options {
     pub modules: Option<String>,
     /// `attest.init`: the system's init; looked for in the usual places when it is not said.
     pub init: Option<String>,
+    /// `attest.disks`: the disks in the order of the devices, where they have no serial numbers.
+    pub disks: Vec<String>,
 }
 
 /// Where what is written to the root goes.
@@ -32,30 +36,25 @@ pub enum Upper {
 impl Options {
     /// Read them; `None` when they name no root, as for the built-in guest.
     pub fn parse(command_line: &str) -> Option<Self> {
-        let value = |name: &str| {
-            // The last one counts, as for the kernel's own.
-            let words = command_line.split_ascii_whitespace().rev();
-            let mut found = words.filter_map(|word| word.strip_prefix("attest.")?.split_once('='));
-            found.find(|(known, _)| *known == name)
-        };
-        let text = |name: &str| value(name).map(|(_, value)| value.to_owned());
+        let text = |name: &str| value(command_line, name).map(str::to_owned);
         Some(Self {
             root: text("root")?,
             partition: text("partition").and_then(|number| number.parse().ok()),
             filesystem: text("rootfstype"),
-            upper: match value("upper") {
-                None | Some((_, "memory")) => Upper::Memory,
-                Some((_, "root")) => Upper::Root,
-                Some((_, disk)) => Upper::Disk(disk.to_owned()),
+            upper: match value(command_line, "upper") {
+                None | Some("memory") => Upper::Memory,
+                Some("root") => Upper::Root,
+                Some(disk) => Upper::Disk(disk.to_owned()),
             },
             modules: text("modules"),
             init: text("init"),
+            disks: disks(command_line),
         })
     }
 
     /// Those of the kernel that runs.
     pub fn of_the_kernel() -> Option<Self> {
-        Self::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default())
+        Self::parse(&of_the_kernel())
     }
 }
 
@@ -73,7 +72,8 @@ mod tests {
     fn the_last_of_each_counts() {
         let options = Options::parse(
             "quiet attest.root=a attest.root=root attest.partition=2 attest.rootfstype=ext4 \
-             attest.upper=scratch attest.modules=modules attest.init=/sbin/openrc-init\n",
+             attest.upper=scratch attest.modules=modules attest.init=/sbin/openrc-init \
+             attest.disks=root,scratch\n",
         );
         let expected = Options {
             root: "root".to_owned(),
@@ -82,6 +82,7 @@ mod tests {
             upper: Upper::Disk("scratch".to_owned()),
             modules: Some("modules".to_owned()),
             init: Some("/sbin/openrc-init".to_owned()),
+            disks: vec!["root".to_owned(), "scratch".to_owned()],
         };
         assert_eq!(options, Some(expected));
         let least = Options::parse("attest.root=root").unwrap();

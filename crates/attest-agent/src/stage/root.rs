@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount as mount_at};
 use nix::sys::utsname::uname;
 
-use super::device::find;
+use super::device::Disks;
 use super::options::{Options, Upper};
 use crate::init::modules::load_filesystem;
 
@@ -18,7 +18,8 @@ const FILESYSTEMS: [&str; 4] = ["erofs", "ext4", "xfs", "btrfs"];
 
 /// Mount it; its place, below which nothing of the initramfs is.
 pub(super) fn mount(options: &Options) -> Result<PathBuf, String> {
-    let device = find(&options.root, options.partition)?;
+    let disks = Disks::of_the_kernel(&options.disks);
+    let device = disks.find(&options.root, options.partition)?;
     let root = match &options.upper {
         Upper::Root => {
             let place = made("root")?;
@@ -28,11 +29,11 @@ pub(super) fn mount(options: &Options) -> Result<PathBuf, String> {
         upper => {
             let lower = made("lower")?;
             mount_filesystem(&device, &lower, options.filesystem.as_deref(), true)?;
-            overlay(&lower, upper)?
+            overlay(&lower, upper, &disks)?
         }
     };
     if let Some(disk) = &options.modules {
-        modules(&root, disk)?;
+        modules(&root, disk, &disks)?;
     }
     Ok(root)
 }
@@ -75,11 +76,11 @@ fn mount_filesystem(
 }
 
 /// The image below, what is written above it.
-fn overlay(lower: &Path, upper: &Upper) -> Result<PathBuf, String> {
+fn overlay(lower: &Path, upper: &Upper, disks: &Disks<'_>) -> Result<PathBuf, String> {
     let writable = made("writable")?;
     match upper {
         Upper::Disk(disk) => {
-            let device = find(disk, None)?;
+            let device = disks.find(disk, None)?;
             mount_filesystem(&device, &writable, Some("ext4"), false)?;
         }
         _ => memory(&writable)?,
@@ -124,7 +125,7 @@ fn copy_mode(from: &Path, to: &Path) -> Result<(), String> {
 }
 
 /// The modules of the kernel that runs, where the root looks for them, unless it brings them.
-fn modules(root: &Path, disk: &str) -> Result<(), String> {
+fn modules(root: &Path, disk: &str, disks: &Disks<'_>) -> Result<(), String> {
     let release = uname().map_err(|error| format!("uname: {error}"))?;
     let release = release.release().to_os_string();
     let places = ["usr/lib/modules", "lib/modules"].map(|place| root.join(place).join(&release));
@@ -142,5 +143,5 @@ fn modules(root: &Path, disk: &str) -> Result<(), String> {
         // A root that is odd enough to refuse it has programs that are not surprised.
         let _ = symlink("../usr/lib/modules", lib);
     }
-    mount_filesystem(&find(disk, None)?, place, Some("erofs"), true)
+    mount_filesystem(&disks.find(disk, None)?, place, Some("erofs"), true)
 }

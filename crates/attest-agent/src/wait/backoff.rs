@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 /// Pauses that double from a millisecond to `young`, and, once the wait is older than ten
 /// seconds, to `old`.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     began: Instant,
     pause: Duration,
     young: Duration,
@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_millis(1);
 const YOUTH: Duration = Duration::from_secs(10);
 
 impl Backoff {
-    pub(super) fn new(young: Duration, old: Duration) -> Self {
+    pub(crate) fn new(young: Duration, old: Duration) -> Self {
         Self {
             began: Instant::now(),
             pause: FIRST,
@@ -27,7 +27,7 @@ impl Backoff {
         }
     }
 
-    pub(super) async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         sleep(self.pause).await;
         let longest = if self.began.elapsed() < YOUTH {
             self.young

@@ -18,6 +18,7 @@ use attest_protocol::message::{CommandSeen, Condition, Failure, FailureCode, Res
 use crate::failure::failure;
 use crate::session::Agent;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use net::resolve;
 
 /// What a wait last saw, for when its time runs out.

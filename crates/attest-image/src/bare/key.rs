@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::key::Key;
 
 /// Raised when the layout of the guest changes.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 /// Raised when more kernels can be started directly, or more is kept of them.
 const EXTRACTION: u64 = 3;
 
@@ -27,6 +27,7 @@ pub(super) fn of_initramfs(
     let mut key = Key::new("initramfs", LAYOUT);
     key.part(options.agent);
     key.parts(options.modules);
+    key.parts(options.optional);
     add_files(&mut key, options);
     key.part(&kernel.release);
     key.file(&kernel.image)?;

@@ -7,7 +7,7 @@ use super::program::Programs;
 use super::{BareOptions, GuestFile};
 use crate::error::ImageError;
 use crate::kernel::Kernel;
-use crate::modules::{self, ModulePlan, plan_modules};
+use crate::modules::{self, ModuleError, ModulePlan, plan_modules};
 use crate::packing::Packing;
 use crate::tree::{Node, Tree};
 
@@ -109,18 +109,23 @@ pub(super) fn first_steps(kernel: &Kernel, options: &BareOptions<'_>) -> Result<
     tree.insert("dev/null", Node::character(0o666, 1, 3))?;
     let agent = plain_agent(options.agent)?.into_owned();
     tree.insert("init", Node::file(0o755, agent))?;
-    add_modules(&mut tree, kernel, options.modules)?;
+    add_modules(&mut tree, kernel, options.modules, options.optional)?;
     Ok(tree)
 }
 
 /// Adds the modules, and the list of them: for each that is wanted a line with the files to load
 /// in order, a tab, and patterns of what it is for. A guest loads what it has a device for, and
 /// file systems as they are mounted: each module costs an emulated one up to 15 ms.
-fn add_modules(tree: &mut Tree, kernel: &Kernel, wanted: &[&str]) -> Result<(), ImageError> {
+fn add_modules(
+    tree: &mut Tree,
+    kernel: &Kernel,
+    wanted: &[&str],
+    optional: &[&str],
+) -> Result<(), ImageError> {
     let mut list = String::new();
     // Without any, all that is wanted must be built in, which nothing but booting can tell.
     if let Some(directory) = &kernel.modules {
-        for plan in plans(kernel, directory, wanted)? {
+        for plan in plans(kernel, directory, wanted, optional)? {
             let mut devices = Vec::new();
             let mut places = Vec::new();
             for file in &plan.files {
@@ -150,6 +155,7 @@ fn plans(
     kernel: &Kernel,
     directory: &Path,
     wanted: &[&str],
+    optional: &[&str],
 ) -> Result<Vec<ModulePlan>, ImageError> {
     let dependencies = modules::dependencies(directory)?;
     // Old kernels have no such file.
@@ -158,10 +164,13 @@ fn plans(
         release: kernel.release.clone(),
         source,
     };
-    let plans = wanted
-        .iter()
-        .map(|module| plan_modules(&dependencies, &builtin, &[module]).map_err(failed));
-    plans.collect()
+    let plan = |module: &&str| plan_modules(&dependencies, &builtin, &[module]);
+    let wanted = wanted.iter().map(plan);
+    let optional = optional.iter().map(plan);
+    wanted
+        .chain(optional.filter(|plan| !matches!(plan, Err(ModuleError::Missing(_)))))
+        .map(|plan| plan.map_err(failed))
+        .collect()
 }
 
 fn add_file(tree: &mut Tree, file: &GuestFile) -> Result<(), ImageError> {
@@ -222,8 +231,9 @@ mod tests {
     fn a_kernel_without_a_driver_is_refused_by_name() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("modules.dep"), "kernel/virtio.ko:\n").unwrap();
-        let error =
-            add_modules(&mut Tree::new(), &kernel(directory.path()), &["virtio_net"]).unwrap_err();
+        let mut tree = Tree::new();
+        let kernel = kernel(directory.path());
+        let error = add_modules(&mut tree, &kernel, &["virtio_net"], &[]).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(
             error.to_string().contains("6.1") && cause.contains("`virtio_net`"),
@@ -240,7 +250,8 @@ mod tests {
         fs::write(directory.path().join("base.ko"), b"\x7fELF\0depends=\0").unwrap();
         // As a package has it: nothing says what needs what but the modules themselves.
         let mut tree = Tree::new();
-        add_modules(&mut tree, &kernel(directory.path()), &["a", "base"]).unwrap();
+        let kernel = kernel(directory.path());
+        add_modules(&mut tree, &kernel, &["a"], &["none", "base"]).unwrap();
         let list = "/lib/modules/6.1/base.ko /lib/modules/6.1/a.ko\tvirtio:d1v* fs-a pci:v1*\n\
                     /lib/modules/6.1/base.ko\t\n";
         let contents = |path: &str| tree.get(path)?.contents()?.read(1000).ok();

@@ -22,6 +22,10 @@ use program::Programs;
 /// In the entry of the cache.
 const CONTAINER_ROOT: &str = "root.erofs";
 
+/// Modules of devices that only some virtual machines have: the agent's stream over vsock, and the
+/// balloon that takes memory back. A guest loads them where it has the device.
+pub const OPTIONAL_MODULES: [&str; 2] = ["vmw_vsock_virtio_transport", "virtio_balloon"];
+
 /// What goes into the guest.
 #[derive(Debug, Clone)]
 pub struct BareOptions<'a> {
@@ -29,6 +33,8 @@ pub struct BareOptions<'a> {
     pub agent: &'a [u8],
     /// Names of modules; what they need comes by itself. `-` and `_` are the same.
     pub modules: &'a [&'a str],
+    /// The same for modules that are left out where the kernel has none of the name.
+    pub optional: &'a [&'a str],
     /// A static busybox; looked for in the usual places when absent.
     pub busybox: Option<PathBuf>,
     /// A static bash; looked for in the usual places when absent, and left out when there is none.
@@ -89,11 +95,12 @@ impl BareGuest {
 }
 
 impl<'a> BareOptions<'a> {
-    /// With busybox and bash from the usual places, and no more files.
+    /// With [`OPTIONAL_MODULES`], busybox and bash from the usual places, and no more files.
     pub fn new(agent: &'a [u8], modules: &'a [&'a str]) -> Self {
         Self {
             agent,
             modules,
+            optional: &OPTIONAL_MODULES,
             busybox: None,
             bash: None,
             files: &[],

@@ -24,7 +24,8 @@ pub(super) struct BootSource {
 /// the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Drive {
-    pub(super) drive_id: String,
+    #[serde(rename = "drive_id")]
+    pub(super) id: String,
     pub(super) path_on_host: String,
     pub(super) is_root_device: bool,
     pub(super) is_read_only: bool,

@@ -78,7 +78,7 @@ pub(super) fn boot(machine: &VirtualConfig, boot_timer: u64, pci: bool) -> BootS
 
 pub(super) fn drive(index: usize, disk: &Disk) -> Drive {
     Drive {
-        drive_id: disk_name(index),
+        id: disk_name(index),
         path_on_host: disk_name(index),
         is_root_device: false,
         is_read_only: disk.read_only,

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use attest_lab::{LastingTap, ProcessExit};
 use tokio::sync::watch;
 
-use super::Control;
+use super::control::Control;
 use super::ending::Seen;
 use super::save::SavedMemory;
 use crate::microvm::place::Place;
 use crate::output::Output;
 use crate::qemu::console::Watch;
-use crate::{BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL, Saves};
+use crate::{Balloon, BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL, Saves};
 
 /// What is known of a Firecracker that was just started.
 pub(super) struct Parts {
@@ -163,5 +163,9 @@ impl Running for Machine {
 
     fn saves(&self) -> Option<&dyn Saves> {
         Some(self)
+    }
+
+    fn balloon(&self) -> Option<&dyn Balloon> {
+        self.balloon.then_some(self)
     }
 }

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::Given;
 use super::calls::{
     MemoryBackend, MemoryBackendType, SnapshotCreate, SnapshotLoad, SnapshotType, State, VmState,
 };
+use super::control::refused;
 use super::plan::{DEVICES, MEMORY, SAVED, overrides};
 use super::running::Machine;
-use super::{Given, refused};
 use crate::microvm::place::Use;
 use crate::{BoxFuture, Pause, Program, Ram, Saved, Saves, VirtualConfig, VmmError};
 

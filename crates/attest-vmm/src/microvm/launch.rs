@@ -42,7 +42,7 @@ impl Appearing {
             match UnixStream::connect(path).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     let mut events = [0; 4096];
-                    self.0.read(&mut events).await?;
+                    let _ = self.0.read(&mut events).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     tokio::time::sleep(LISTENS).await;

@@ -70,7 +70,7 @@ impl Ports {
             return;
         }
         // The session of one stream ends by itself.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

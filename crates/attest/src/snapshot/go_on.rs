@@ -114,14 +114,18 @@ async fn launch(
     memory: MemoryUse,
 ) -> Result<Waiting> {
     let mut live = Arc::clone(&machine.inner.live).lock_owned().await;
-    if let Some(was) = live.take() {
-        machine.replace(was).end().await;
-    }
+    let retired = live.take().map(|was| machine.replace(was));
     machine
         .session()
         .state
         .send_replace(State::Booting(tokio::time::Instant::now()));
-    let launched = launch_saved(machine, saved, lab, memory).await;
+    // What ran it ends meanwhile: neither has anything of the other.
+    let ended = async {
+        if let Some(retired) = retired {
+            retired.end().await;
+        }
+    };
+    let (launched, ()) = tokio::join!(launch_saved(machine, saved, lab, memory), ended);
     let (launched, memory) = launched.inspect_err(|_| {
         machine.session().state.send_replace(State::Off);
     })?;

@@ -202,6 +202,18 @@ impl Snapshot {
     /// # Errors
     /// The lab process or a VMM cannot be started, or a machine does not go on.
     pub async fn fork(&self) -> Result<Lab> {
+        self.fork_until(Until::Answers).await
+    }
+
+    /// The same, as soon as its machines run: what is asked of one waits until it answers.
+    ///
+    /// # Errors
+    /// As of [`Self::fork`]; that a machine does not answer is told by what is asked of it.
+    pub async fn fork_running(&self) -> Result<Lab> {
+        self.fork_until(Until::Runs).await
+    }
+
+    async fn fork_until(&self, until: Until) -> Result<Lab> {
         let context = &self.inner.shared.context;
         let number = self.inner.forks.fetch_add(1, Ordering::Relaxed);
         let context = LabContext {
@@ -210,8 +222,7 @@ impl Snapshot {
         };
         std::fs::create_dir_all(&context.output)
             .map_err(Error::io("the directory of a fork cannot be made"))?;
-        self.fork_in(context, MemoryUse::Private, None, Until::Answers)
-            .await
+        self.fork_in(context, MemoryUse::Private, None, until).await
     }
 
     /// The same with a place of its own for events and files, and memory that is used like this; with `kept`, each

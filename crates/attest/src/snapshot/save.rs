@@ -121,11 +121,11 @@ impl Saving {
             console: Vec::new(),
         };
         let inner = &machine.inner;
-        let carrier = if !is_in_file {
+        let carrier = if is_in_file {
+            None
+        } else {
             let ram = Ram::Shared(open_again(&saved.memory)?.into());
             Some(boot::launch(inner, lab, Origin::Saved(&saved.disks, ram)).await?)
-        } else {
-            None
         };
         let ram = Ram::Private(open_again(&saved.memory)?.into());
         let next = boot::launch(inner, lab, Origin::Saved(&saved.disks, ram)).await?;
