@@ -6,6 +6,7 @@ mod endings;
 mod fake;
 mod killed;
 mod life;
+mod raw;
 mod refusals;
 mod snapshots;
 mod strict;

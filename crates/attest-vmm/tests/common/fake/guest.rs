@@ -71,7 +71,8 @@ async fn live(board: Board, script: Script) {
             let Ok(stream) = vsock.connect(VSOCK_PORT).await else {
                 break;
             };
-            let (reader, writer) = stream.into_split();
+            // Not into halves that tell the other side of their end.
+            let (reader, writer) = tokio::io::split(stream);
             let mut port = AgentPort::new(reader, writer);
             tokio::select! {
                 () = session(&board, &mut port, nonce) => {}
