@@ -235,6 +235,7 @@ impl Firecracker {
             knows_touched: found.knows_what_was_touched(version::has_swap()),
             taps: names.taps,
             balloon: machine.balloon,
+            runs: !machine.waits,
         };
         Ok(Started {
             running: Box::new(Machine::new(parts)),

@@ -27,6 +27,8 @@ pub(super) struct Parts {
     pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     pub(super) balloon: bool,
+    /// Whether its guest runs already, or waits for what is loaded.
+    pub(super) runs: bool,
 }
 
 /// A machine under Firecracker.
@@ -34,6 +36,8 @@ pub(super) struct Parts {
 pub(super) struct Machine {
     process: Arc<dyn Launched>,
     killed: Arc<AtomicBool>,
+    /// Whether its guest ever ran.
+    pub(super) ran: Arc<AtomicBool>,
     ending: watch::Receiver<Option<Ending>>,
     pub(super) control: Control,
     pub(super) place: Arc<Place>,
@@ -58,12 +62,15 @@ impl Machine {
             knows_touched,
             taps,
             balloon,
+            runs,
         } = parts;
         let killed = Arc::new(AtomicBool::new(false));
+        let ran = Arc::new(AtomicBool::new(runs));
         let (sender, ending) = watch::channel(None);
         let watcher = Watcher {
             process: Arc::clone(&process),
             killed: Arc::clone(&killed),
+            ran: Arc::clone(&ran),
             console,
             output,
         };
@@ -74,6 +81,7 @@ impl Machine {
         Self {
             process,
             killed,
+            ran,
             ending,
             control,
             place,
@@ -100,6 +108,7 @@ impl Drop for Machine {
 struct Watcher {
     process: Arc<dyn Launched>,
     killed: Arc<AtomicBool>,
+    ran: Arc<AtomicBool>,
     console: Watch,
     output: Output,
 }
@@ -112,6 +121,7 @@ impl Watcher {
         Seen {
             exit,
             killed: self.killed.load(Ordering::SeqCst),
+            ran: self.ran.load(Ordering::SeqCst),
             announced,
             words: self.output.last_words(),
         }

@@ -121,6 +121,8 @@ impl Pause for Machine {
     }
 
     fn resume(&self) -> BoxFuture<'_, Result<(), VmmError>> {
+        // Whatever follows may be the guest's doing.
+        self.ran.store(true, Ordering::SeqCst);
         Box::pin(self.become_state(State::Resumed, "let the guest go on"))
     }
 }
