@@ -14,18 +14,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use attest_lab::LastingTap;
-use serde::Serialize;
 
 use crate::limits;
 use crate::microvm::agent::{AgentListener, SOCKET};
-use crate::microvm::api::{Api, ApiError};
+use crate::microvm::api::Api;
+use crate::microvm::control::{Control, refused};
+use crate::microvm::given::Given;
 use crate::microvm::launch::{Appearing, Starting};
-use crate::microvm::place::{Place, Use};
 use crate::microvm::serial::{Console, Pipes};
 use crate::output::Output;
 use crate::probe;
 use crate::{
-    Ability, AgentStreams, Backend, BoxFuture, Choice, Launcher, MachineConfig, Program, Reach,
+    Ability, AgentStreams, Backend, BoxFuture, Choice, Launcher, MachineConfig, Reach,
     StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
 };
 
@@ -183,11 +183,16 @@ impl Firecracker {
             .map_err(VmmError::host(&name, "there is no memory to save it in"))?;
         let given = Given {
             name: &name,
+            vmm: NAME,
             place: &place,
             launcher,
         };
         let memory = memory.give(&given, &mut program).await?;
-        give_files(&given, &mut machine, &mut program).await?;
+        if !machine.waits {
+            // What goes on has its kernel in its memory.
+            given.kernel(&machine, &mut program).await?;
+        }
+        given.disks(&mut machine, &mut program).await?;
         let appearing = Appearing::in_directory(&place.entry(".")).map_err(failed())?;
         let prepare = began.elapsed();
         let process = launcher
@@ -201,13 +206,16 @@ impl Firecracker {
         let socket = starting.api(appearing, &place.entry(plan::API)).await?;
         let control = Control {
             name: name.clone(),
-            api: Api::new(socket, "", calls::words)
-                .await
-                .map_err(refused(&name, "open its API"))?,
+            vmm: NAME,
+            api: Api::new(socket, "", calls::words).await.map_err(refused(
+                &name,
+                NAME,
+                "open its API",
+            ))?,
         };
         if !machine.waits {
             let boot = plan::boot(&machine, found.boot_timer(), pci);
-            if let Err(error) = control.boot(&machine, &names.taps, boot).await {
+            if let Err(error) = self::boot(&control, &machine, &names.taps, boot).await {
                 return Err(starting.failure(error).await);
             }
         }
@@ -235,132 +243,52 @@ impl Firecracker {
     }
 }
 
-/// What files are given for.
-struct Given<'a> {
-    name: &'a str,
-    place: &'a Place,
-    launcher: &'a dyn Launcher,
-}
-
-impl Given<'_> {
-    async fn file(
-        &self,
-        name: &str,
-        file: std::os::fd::OwnedFd,
-        how: Use,
-        program: &mut Program,
-    ) -> Result<(), VmmError> {
-        let Self {
-            name: machine,
-            place,
-            launcher,
-        } = *self;
-        place
-            .give(machine, name, file, how, program, launcher)
-            .await
-    }
-}
-
-/// Kernel, initramfs and disks. What goes on has its kernel in its memory.
-async fn give_files(
-    given: &Given<'_>,
-    machine: &mut VirtualConfig,
-    program: &mut Program,
+/// Tell it of the machine, and let the machine run.
+async fn boot(
+    control: &Control,
+    machine: &VirtualConfig,
+    taps: &[LastingTap],
+    boot: calls::BootSource,
 ) -> Result<(), VmmError> {
-    if !machine.waits {
-        for (name, path) in [
-            (plan::KERNEL, &machine.kernel),
-            (plan::INITRD, &machine.initrd),
-        ] {
-            let file = std::fs::File::open(path).map_err(VmmError::host(
-                given.name,
-                "its kernel or initramfs cannot be opened",
-            ))?;
-            given.file(name, file.into(), Use::Reads, program).await?;
-        }
+    control
+        .put("/machine-config", &plan::machine(machine), "take its size")
+        .await?;
+    let kernel = "take its kernel (an ELF, or since 1.17 a bzImage)";
+    control.put("/boot-source", &boot, kernel).await?;
+    for (index, disk) in machine.disks.iter().enumerate() {
+        let drive = plan::drive(index, disk);
+        let path = format!("/drives/{}", drive.id);
+        let what = format!("take its disk `{}`", disk.serial);
+        control.put(&path, &drive, what).await?;
     }
-    for (index, disk) in machine.disks.iter_mut().enumerate() {
-        let (file, how) = disk.take_raw(given.name, NAME)?;
-        given
-            .file(&plan::disk_name(index), file, how, program)
-            .await?;
+    for (index, (card, tap)) in machine.cards.iter().zip(taps).enumerate() {
+        let card = plan::card(index, card, tap);
+        let path = format!("/network-interfaces/{}", card.iface_id);
+        let what = format!("take its card {index}, over the TAP {}", tap.name());
+        control.put(&path, &card, what).await?;
     }
-    Ok(())
-}
-
-/// The one API of a machine.
-#[derive(Debug)]
-struct Control {
-    name: String,
-    api: Api,
-}
-
-/// A call failed.
-fn refused(machine: &str, what: impl Into<String>) -> impl FnOnce(ApiError) -> VmmError {
-    let (machine, what) = (machine.to_owned(), what.into());
-    move |source| VmmError::Api {
-        machine,
-        vmm: NAME,
-        what,
-        source,
-    }
-}
-
-impl Control {
-    /// Tell it one thing; `what` is that, for the error.
-    async fn put(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        what: impl Into<String>,
-    ) -> Result<(), VmmError> {
-        let put = self.api.put(path, body).await;
-        put.map_err(refused(&self.name, what))
-    }
-
-    /// Tell it of the machine, and let the machine run.
-    async fn boot(
-        &self,
-        machine: &VirtualConfig,
-        taps: &[LastingTap],
-        boot: calls::BootSource,
-    ) -> Result<(), VmmError> {
-        self.put("/machine-config", &plan::machine(machine), "take its size")
-            .await?;
-        let kernel = "take its kernel (an ELF, or since 1.17 a bzImage)";
-        self.put("/boot-source", &boot, kernel).await?;
-        for (index, disk) in machine.disks.iter().enumerate() {
-            let drive = plan::drive(index, disk);
-            let path = format!("/drives/{}", drive.id);
-            let what = format!("take its disk `{}`", disk.serial);
-            self.put(&path, &drive, what).await?;
-        }
-        for (index, (card, tap)) in machine.cards.iter().zip(taps).enumerate() {
-            let card = plan::card(index, card, tap);
-            let path = format!("/network-interfaces/{}", card.iface_id);
-            let what = format!("take its card {index}, over the TAP {}", tap.name());
-            self.put(&path, &card, what).await?;
-        }
-        let vsock = Vsock {
-            guest_cid: plan::GUEST_CID,
-            uds_path: SOCKET,
+    let vsock = Vsock {
+        guest_cid: plan::GUEST_CID,
+        uds_path: SOCKET,
+    };
+    control.put("/vsock", &vsock, "make its vsock").await?;
+    control
+        .put("/entropy", &Entropy {}, "make its source of randomness")
+        .await?;
+    if machine.balloon {
+        let balloon = BalloonDevice {
+            amount_mib: 0,
+            deflate_on_oom: true,
+            stats_polling_interval_s: STATISTICS_EVERY,
         };
-        self.put("/vsock", &vsock, "make its vsock").await?;
-        self.put("/entropy", &Entropy {}, "make its source of randomness")
+        control
+            .put("/balloon", &balloon, "make its balloon")
             .await?;
-        if machine.balloon {
-            let balloon = BalloonDevice {
-                amount_mib: 0,
-                deflate_on_oom: true,
-                stats_polling_interval_s: STATISTICS_EVERY,
-            };
-            self.put("/balloon", &balloon, "make its balloon").await?;
-        }
-        let start = Action {
-            action_type: ActionType::InstanceStart,
-        };
-        self.put("/actions", &start, "start the guest").await
     }
+    let start = Action {
+        action_type: ActionType::InstanceStart,
+    };
+    control.put("/actions", &start, "start the guest").await
 }
 
 /// Tells how long a guest took to boot, as Firecracker measured it.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use attest_lab::{LastingTap, ProcessExit};
-use tokio::sync::watch;
 
-use super::Control;
 use super::ending::Seen;
 use super::save::SavedMemory;
+use crate::microvm::alive::Alive;
+use crate::microvm::control::Control;
 use crate::microvm::place::Place;
 use crate::output::Output;
 use crate::qemu::console::Watch;
@@ -30,9 +30,7 @@ pub(super) struct Parts {
 /// A machine under Firecracker.
 #[derive(Debug)]
 pub(super) struct Machine {
-    process: Arc<dyn Launched>,
-    killed: Arc<AtomicBool>,
-    ending: watch::Receiver<Option<Ending>>,
+    alive: Alive,
     pub(super) control: Control,
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
@@ -54,38 +52,23 @@ impl Machine {
             taps,
             balloon,
         } = parts;
-        let killed = Arc::new(AtomicBool::new(false));
-        let (sender, ending) = watch::channel(None);
-        let watcher = Watcher {
-            process: Arc::clone(&process),
-            killed: Arc::clone(&killed),
-            console,
-            output,
-        };
-        tokio::spawn(async move {
-            let ending = watcher.ending().await;
-            sender.send_replace(Some(ending));
+        let alive = Alive::new(Arc::clone(&process), |killed| {
+            let watcher = Watcher {
+                process,
+                killed,
+                console,
+                output,
+            };
+            watcher.ending()
         });
         Self {
-            process,
-            killed,
-            ending,
+            alive,
             control,
             place,
             cannot_pause,
             memory,
             taps,
             balloon,
-        }
-    }
-}
-
-/// Nobody can end it any more.
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if self.ending.borrow().is_none() {
-            self.killed.store(true, Ordering::SeqCst);
-            self.process.signal(SIGKILL);
         }
     }
 }
@@ -132,15 +115,15 @@ impl Watcher {
 
 impl Running for Machine {
     fn pid(&self) -> u32 {
-        self.process.pid()
+        self.alive.pid()
     }
 
     fn ended(&self) -> BoxFuture<'_, Ending> {
-        crate::running::known(&self.ending)
+        self.alive.ended()
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {
-        crate::running::kill(&*self.process, &self.killed)
+        self.alive.kill()
     }
 
     fn reboots(&self) -> Reboots<'_> {

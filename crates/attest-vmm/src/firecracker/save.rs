@@ -10,9 +10,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::calls::{
     MemoryBackend, MemoryBackendType, SnapshotCreate, SnapshotLoad, SnapshotType, State, VmState,
 };
-use super::plan::{DEVICES, MEMORY, SAVED, overrides};
+use super::plan::{DEVICES, SAVED, overrides};
 use super::running::Machine;
-use super::{Given, refused};
+use crate::microvm::given::{Given, MEMORY};
 use crate::microvm::place::Use;
 use crate::{BoxFuture, Pause, Program, Ram, Saved, Saves, VirtualConfig, VmmError};
 
@@ -108,7 +108,7 @@ impl Machine {
     async fn become_state(&self, state: State, what: &'static str) -> Result<(), VmmError> {
         let api = &self.control.api;
         let changed = api.patch("/vm", &VmState { state }).await;
-        changed.map_err(refused(&self.control.name, what))
+        changed.map_err(self.control.refused(what))
     }
 }
 
@@ -140,7 +140,7 @@ impl Saves for Machine {
             };
             let name = &self.control.name;
             let created = self.control.api.put_long("/snapshot/create", &create).await;
-            created.map_err(refused(name, "save the guest"))?;
+            created.map_err(self.control.refused("save the guest"))?;
             // Some tens of KB.
             let copied = || {
                 let mut from = File::open(self.place.entry(DEVICES))?;
@@ -172,7 +172,7 @@ impl Saves for Machine {
                 network_overrides: overrides(&self.taps),
             };
             let loaded = self.control.api.put_long("/snapshot/load", &load).await;
-            loaded.map_err(refused(name, "load what was saved"))
+            loaded.map_err(self.control.refused("load what was saved"))
         })
     }
 }
