@@ -5,13 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Given;
 use super::calls::{
     MemoryBackend, MemoryBackendType, SnapshotCreate, SnapshotLoad, SnapshotType, State, VmState,
 };
-use super::control::refused;
-use super::plan::{DEVICES, MEMORY, SAVED, overrides};
+use super::plan::{DEVICES, SAVED, overrides};
 use super::running::Machine;
+use crate::microvm::given::{Given, MEMORY};
 use crate::microvm::place::Use;
 use crate::{BoxFuture, Pause, Program, Ram, Saved, Saves, VirtualConfig, VmmError};
 
@@ -108,7 +107,7 @@ impl Machine {
     async fn become_state(&self, state: State, what: &'static str) -> Result<(), VmmError> {
         let api = &self.control.api;
         let changed = api.patch("/vm", &VmState { state }).await;
-        changed.map_err(refused(&self.control.name, what))
+        changed.map_err(self.control.refused(what))
     }
 }
 
@@ -143,7 +142,7 @@ impl Saves for Machine {
             };
             let name = &self.control.name;
             let created = self.control.api.put_long("/snapshot/create", &create).await;
-            created.map_err(refused(name, "save the guest"))?;
+            created.map_err(self.control.refused("save the guest"))?;
             let taken = || {
                 // Some tens of KB.
                 io::copy(
@@ -183,7 +182,7 @@ impl Saves for Machine {
                 network_overrides: overrides(&self.taps),
             };
             let loaded = self.control.api.put_long("/snapshot/load", &load).await;
-            loaded.map_err(refused(name, "load what was saved"))
+            loaded.map_err(self.control.refused("load what was saved"))
         })
     }
 }
