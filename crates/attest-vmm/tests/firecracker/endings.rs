@@ -79,7 +79,10 @@ async fn only_our_own_kill_is_called_one() {
         host.last().signal(signal);
         let (ending, _) = end(started).await;
         assert_eq!(ending.kind, EndingKind::VmmCrashed, "{ending:?}");
-        assert!(ending.detail.contains(&format!("signal {signal}")), "{ending:?}");
+        assert!(
+            ending.detail.contains(&format!("signal {signal}")),
+            "{ending:?}"
+        );
     }
     let (host, started) = started(Firecracker::default()).await;
     started.running.kill().await;

@@ -1,8 +1,9 @@
 //! A machine from its start to its end.
 
-use attest_vmm::{Ability, Backend, EndingKind, Reboots, Told, Wanted};
 use attest_protocol::message::{Request, Response};
+use attest_vmm::{Ability, Backend, EndingKind, Reboots, Told, Wanted};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fake::Firecracker;
 use crate::support::{Host, Session, end, listener, names_in, started};
@@ -14,7 +15,10 @@ async fn a_whole_life() {
     let (started, mut told) = host.start_in(&place, host.machine()).await;
     let started = started.unwrap();
     let booted = told.recv().await.unwrap();
-    assert!(matches!(booted, Told::Booted(time) if time.as_micros() == 123_456), "{booted:?}");
+    assert!(
+        matches!(booted, Told::Booted(time) if time.as_micros() == 123_456),
+        "{booted:?}"
+    );
     let session = Session::next(&started).await;
     assert_eq!(session.run("echo hello").await.unwrap(), "hello");
     let pause = started.running.pause().unwrap();
@@ -26,12 +30,29 @@ async fn a_whole_life() {
         Response::Quiesced(left) if left.is_empty()
     ));
     assert!(matches!(started.running.reboots(), Reboots::Anew));
-    assert!(listener(&started).call().await.is_none(), "its guest calls by itself");
+    assert!(
+        listener(&started).call().await.is_none(),
+        "its guest calls by itself"
+    );
     started.running.kill().await;
     let ending = started.running.ended().await;
     assert_eq!(ending.kind, EndingKind::Killed, "{ending:?}");
-    let names = ["api", "disk0", "disk1", "initrd", "kernel", "log", "saved", "vsock", "vsock_1024"];
-    assert_eq!(names_in(&place), names, "all that is left is what goes with its directory");
+    let names = [
+        "api",
+        "disk0",
+        "disk1",
+        "initrd",
+        "kernel",
+        "log",
+        "saved",
+        "vsock",
+        "vsock_1024",
+    ];
+    assert_eq!(
+        names_in(&place),
+        names,
+        "all that is left is what goes with its directory"
+    );
 }
 
 #[tokio::test]
@@ -53,6 +74,15 @@ async fn it_is_told_all_of_the_machine_before_it_starts() {
     assert_eq!(what, expected);
     let sizes = json!({ "vcpu_count": 2, "mem_size_mib": 2 });
     assert_eq!(calls[0].body, sizes);
+}
+
+#[tokio::test]
+async fn what_is_typed_reaches_the_guest() {
+    let (_host, mut started) = started(Firecracker::default()).await;
+    started.console.write_all(b"anybody there?").await.unwrap();
+    let mut printed = [0; 14];
+    started.console.read_exact(&mut printed).await.unwrap();
+    assert_eq!(&printed, b"anybody there?");
 }
 
 #[tokio::test]
@@ -79,14 +109,24 @@ async fn many_devices_go_over_pci() {
 
 #[tokio::test]
 async fn every_supported_version_runs() {
-    for version in [(1, 12, 0), (1, 13, 1), (1, 14, 0), (1, 15, 1), (1, 16, 2), (1, 17, 0)] {
+    for version in [
+        (1, 12, 0),
+        (1, 13, 1),
+        (1, 14, 0),
+        (1, 15, 1),
+        (1, 16, 2),
+        (1, 17, 0),
+    ] {
         let host = Host::new(Firecracker {
             version,
             ..Firecracker::default()
         });
         let (started, mut told) = host.start_in(&host.place(), host.machine()).await;
         let started = started.unwrap();
-        assert!(matches!(told.recv().await, Some(Told::Booted(_))), "{version:?}");
+        assert!(
+            matches!(told.recv().await, Some(Told::Booted(_))),
+            "{version:?}"
+        );
         let session = Session::next(&started).await;
         assert_eq!(session.run("echo hello").await.unwrap(), "hello");
     }
@@ -101,12 +141,18 @@ async fn the_guest_powers_off_and_its_vmm_is_ended() {
     assert_eq!(ending.kind, EndingKind::PoweredOff, "{ending:?}");
     assert!(console.contains("reboot: Power down"), "{console}");
     // It would have stayed.
-    assert_eq!(host.last().exited().await, attest_lab::ProcessExit::Signal(9));
+    assert_eq!(
+        host.last().exited().await,
+        attest_lab::ProcessExit::Signal(9)
+    );
 }
 
 #[tokio::test]
 async fn one_that_nobody_has_any_more_ends() {
     let (host, started) = started(Firecracker::default()).await;
     drop(started);
-    assert_eq!(host.last().exited().await, attest_lab::ProcessExit::Signal(9));
+    assert_eq!(
+        host.last().exited().await,
+        attest_lab::ProcessExit::Signal(9)
+    );
 }

@@ -46,7 +46,8 @@ impl Raw {
         } else {
             String::new()
         };
-        self.send(&format!("{what} HTTP/1.1\r\n{head}\r\n{body}")).await;
+        self.send(&format!("{what} HTTP/1.1\r\n{head}\r\n{body}"))
+            .await;
         self.answer().await
     }
 

@@ -17,7 +17,10 @@ async fn a_kernel_of_the_wrong_kind() {
         fs::write(host.files.path().join("kernel"), b"#!/bin/sh\n").unwrap();
         let text = chain(&host.start(host.machine()).await.unwrap_err());
         assert!(text.contains("did not start the guest"), "{text}");
-        assert!(text.contains("invalid kernel image: Kernel Loader"), "{text}");
+        assert!(
+            text.contains("invalid kernel image: Kernel Loader"),
+            "{text}"
+        );
         // Fact: a failed configuration call leaves the process alive. It is attest that ends it.
         assert_eq!(host.last().exited().await, ProcessExit::Signal(9));
     }
@@ -30,7 +33,10 @@ async fn a_tap_that_somebody_else_has() {
         ..Firecracker::default()
     });
     let text = chain(&host.start(host.machine()).await.unwrap_err());
-    assert!(text.contains("did not take its card 0, over the TAP tap0"), "{text}");
+    assert!(
+        text.contains("did not take its card 0, over the TAP tap0"),
+        "{text}"
+    );
     assert!(text.contains("Device or resource busy"), "{text}");
     assert_eq!(host.last().exited().await, ProcessExit::Signal(9));
 }
@@ -46,11 +52,17 @@ async fn too_much_of_anything_that_was_not_checked_before() {
         text
     };
     let vcpus = refusal(|machine| machine.vcpus = 33).await;
-    assert!(vcpus.contains("take its size") && vcpus.contains("number of vCPUs"), "{vcpus}");
+    assert!(
+        vcpus.contains("take its size") && vcpus.contains("number of vCPUs"),
+        "{vcpus}"
+    );
     let memory = refusal(|machine| machine.memory = 0).await;
     assert!(memory.contains("memory size (MiB) is either 0"), "{memory}");
     let long = refusal(|machine| machine.kernel_arguments = vec!["x".repeat(2048)]).await;
-    assert!(long.contains("take its kernel") && long.contains("command line"), "{long}");
+    assert!(
+        long.contains("take its kernel") && long.contains("command line"),
+        "{long}"
+    );
     let devices = refusal(|machine| machine.kernel_arguments = vec!["x".repeat(1700)]).await;
     assert!(devices.contains("command line too long"), "{devices}");
 }
@@ -60,7 +72,10 @@ async fn a_socket_that_is_there_already() {
     let host = Host::new(Firecracker::default());
     for (name, words) in [
         ("api", "Failed to open the API socket at: api"),
-        ("vsock", "Error binding to the host-side Unix socket: Address in use"),
+        (
+            "vsock",
+            "Error binding to the host-side Unix socket: Address in use",
+        ),
     ] {
         let place = host.place();
         fs::write(place.join(name), "").unwrap();
@@ -69,7 +84,10 @@ async fn a_socket_that_is_there_already() {
         let words = words.replace("Address in use", "Address already in use");
         assert!(text.contains(&words), "{text}");
         host.last().exited().await;
-        assert!(names_in(&place).contains(&name.to_owned()), "it is somebody else's");
+        assert!(
+            names_in(&place).contains(&name.to_owned()),
+            "it is somebody else's"
+        );
     }
 }
 
@@ -91,7 +109,10 @@ async fn arguments_that_a_build_does_not_know() {
     assert!(matches!(error, VmmError::EndedEarly { .. }), "{text}");
     // Before there is an API, and before there is a log.
     assert!(text.contains("exit code 153"), "{text}");
-    assert!(text.contains("UnexpectedArgument(\"enable-pci\")"), "{text}");
+    assert!(
+        text.contains("UnexpectedArgument(\"enable-pci\")"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -136,7 +157,10 @@ async fn pauses_where_they_break_connections() {
             let refused = host.backend.check(&wanted).unwrap_err();
             // A host without KVM is told of that first.
             let text = chain(&refused);
-            assert!(text.contains("breaks connections") || text.contains("KVM"), "{text}");
+            assert!(
+                text.contains("breaks connections") || text.contains("KVM"),
+                "{text}"
+            );
         }
     }
 }

@@ -113,7 +113,10 @@ fn has_swap() -> bool {
 /// As which kind the machine that was started last was saved.
 fn kind_asked_for(host: &Host) -> String {
     let bodies = host.last().bodies("PUT /snapshot/create");
-    bodies.last().unwrap()["snapshot_type"].as_str().unwrap().to_owned()
+    bodies.last().unwrap()["snapshot_type"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -135,15 +138,27 @@ async fn only_a_base_gets_what_was_touched() {
         let private = kept.load(&host, kept.private(&host)).await.unwrap();
         resume(&private).await;
         save(&private).await.unwrap();
-        assert_eq!(kind_asked_for(&host), "Full", "what it goes on with is elsewhere");
+        assert_eq!(
+            kind_asked_for(&host),
+            "Full",
+            "what it goes on with is elsewhere"
+        );
 
         let file = shared();
         let mut booted = host.machine();
         booted.ram = Ram::Shared(file.try_clone().unwrap().into());
         let booted = host.start(booted).await.unwrap();
-        Session::next(&booted).await.run("write first").await.unwrap();
+        Session::next(&booted)
+            .await
+            .run("write first")
+            .await
+            .unwrap();
         let kept = save(&booted).await.unwrap();
-        assert_eq!(kind_asked_for(&host), diff, "booted, with memory that is shared");
+        assert_eq!(
+            kind_asked_for(&host),
+            diff,
+            "booted, with memory that is shared"
+        );
         drop(booted);
 
         let mut machine = kept.private(&host);
@@ -158,7 +173,10 @@ async fn only_a_base_gets_what_was_touched() {
 
         let last = kept.load(&host, kept.private(&host)).await.unwrap();
         resume(&last).await;
-        assert_eq!(Session::next(&last).await.run("read").await.unwrap(), "second");
+        assert_eq!(
+            Session::next(&last).await.run("read").await.unwrap(),
+            "second"
+        );
     }
 }
 
@@ -170,11 +188,16 @@ async fn a_later_diff_alone_is_no_memory_and_its_end_no_success() {
     let later = host.start_in(&place, kept.private(&host)).await.0.unwrap();
     kept.load_into(&later).await.unwrap();
     resume(&later).await;
-    Session::next(&later).await.run("write later").await.unwrap();
+    Session::next(&later)
+        .await
+        .run("write later")
+        .await
+        .unwrap();
     later.running.pause().unwrap().pause().await.unwrap();
     // Nobody but a test asks for that.
     let mut raw = Raw::connect(&place).await;
-    let asked = json!({ "snapshot_type": "Diff", "snapshot_path": "state", "mem_file_path": "later" });
+    let asked =
+        json!({ "snapshot_type": "Diff", "snapshot_path": "state", "mem_file_path": "later" });
     assert_eq!(raw.call("PUT /snapshot/create", asked).await.0, 204);
     let broken = Kept {
         memory: File::open(place.join("later")).unwrap(),
@@ -187,23 +210,44 @@ async fn a_later_diff_alone_is_no_memory_and_its_end_no_success() {
     assert_eq!(ending.kind, EndingKind::TripleFault, "{ending:?}");
 }
 
+/// Breaks what was kept.
+type Breaks = fn(&Kept);
+
 #[tokio::test]
 async fn what_cannot_be_loaded_says_why_and_its_vmm_ends() {
     let host = Host::new(Firecracker::default());
-    let broken: [(fn(&Kept), &str); 6] = [
-        (|kept| kept.memory.set_len(1 << 20).unwrap(), "Total sum of memory regions exceeds"),
-        (|kept| kept.memory.set_len(0).unwrap(), "Total sum of memory regions exceeds"),
-        (|kept| kept.state.set_len(0).unwrap(), "File too short to contain CRC"),
+    let broken: [(Breaks, &str); 6] = [
+        (
+            |kept| kept.memory.set_len(1 << 20).unwrap(),
+            "Total sum of memory regions exceeds",
+        ),
+        (
+            |kept| kept.memory.set_len(0).unwrap(),
+            "Total sum of memory regions exceeds",
+        ),
+        (
+            |kept| kept.state.set_len(0).unwrap(),
+            "File too short to contain CRC",
+        ),
         (|kept| kept.state.set_len(10).unwrap(), "bitcode error"),
-        (|kept| kept.state.write_all_at(b"!", 100).unwrap(), "CRC64 validation failed"),
-        (|kept| kept.state.write_all_at(&[6, 0], 8).unwrap(), "Invalid data version: 6.0.0"),
+        (
+            |kept| kept.state.write_all_at(b"!", 100).unwrap(),
+            "CRC64 validation failed",
+        ),
+        (
+            |kept| kept.state.write_all_at(&[6, 0], 8).unwrap(),
+            "Invalid data version: 6.0.0",
+        ),
     ];
     for (breaks, words) in broken {
         let kept = saved(&host).await;
         breaks(&kept);
         let started = host.start(kept.private(&host)).await.unwrap();
         let text = chain(&kept.load_into(&started).await.unwrap_err());
-        assert!(text.starts_with("web: Firecracker did not load what was saved"), "{text}");
+        assert!(
+            text.starts_with("web: Firecracker did not load what was saved"),
+            "{text}"
+        );
         assert!(text.contains(words), "{text}");
         assert_eq!(host.last().exited().await, ProcessExit::Code(1));
         let (ending, _) = end(started).await;
@@ -226,8 +270,20 @@ async fn what_it_had_on_its_host_must_be_there_again() {
         assert!(text.contains(words), "{text}");
         assert_eq!(host.last().exited().await, ProcessExit::Code(1));
     };
-    fails(&host, kept.private(&host), Some("vsock"), "Address already in use").await;
-    fails(&host, kept.private(&host), Some("memory"), "memory regions exceeds").await;
+    fails(
+        &host,
+        kept.private(&host),
+        Some("vsock"),
+        "Address already in use",
+    )
+    .await;
+    fails(
+        &host,
+        kept.private(&host),
+        Some("memory"),
+        "memory regions exceeds",
+    )
+    .await;
     let mut more_cards = kept.private(&host);
     more_cards.cards.push(attest_vmm::Card {
         mac: [2, 0, 0, 0, 0, 2],
@@ -242,7 +298,13 @@ async fn what_it_had_on_its_host_must_be_there_again() {
         busy_taps: ["tap0".to_owned()].into(),
         ..Firecracker::default()
     });
-    fails(&crowded, kept.private(&crowded), None, "Device or resource busy").await;
+    fails(
+        &crowded,
+        kept.private(&crowded),
+        None,
+        "Device or resource busy",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -261,8 +323,14 @@ async fn other_versions_load_other_snapshots() {
 #[tokio::test]
 async fn a_full_disk_costs_the_snapshot_and_not_the_guest() {
     for (full, words) in [
-        (Full::State, "Cannot serialize the microVM state: IO Error: No space left on device"),
-        (Full::Memory, "Cannot dump memory: Guest memory error: No space left on device"),
+        (
+            Full::State,
+            "Cannot serialize the microVM state: IO Error: No space left on device",
+        ),
+        (
+            Full::Memory,
+            "Cannot dump memory: Guest memory error: No space left on device",
+        ),
     ] {
         let (_host, started) = started(Firecracker {
             is_full: Some(full),
@@ -270,7 +338,10 @@ async fn a_full_disk_costs_the_snapshot_and_not_the_guest() {
         })
         .await;
         let text = chain(&save(&started).await.err().unwrap());
-        assert!(text.contains("did not save the guest") && text.contains(words), "{text}");
+        assert!(
+            text.contains("did not save the guest") && text.contains(words),
+            "{text}"
+        );
         resume(&started).await;
         // Its connection is gone all the same.
         let _gone = Session::next(&started).await;
@@ -286,7 +357,10 @@ async fn what_runs_is_not_saved() {
     let state = tempfile::tempfile().unwrap();
     let refused = saves.save(state.into(), Saved::Devices).await.unwrap_err();
     let text = chain(&refused);
-    assert!(text.contains("save/restore unavailable while running"), "{text}");
+    assert!(
+        text.contains("save/restore unavailable while running"),
+        "{text}"
+    );
     let session = Session::next(&started).await;
     assert_eq!(session.run("echo there").await.unwrap(), "there");
 }

@@ -84,20 +84,65 @@ async fn calls_that_are_none() {
         &mut raw,
         &[
             ("GET /", Value::Null, 200, r#""state":"Not started""#),
-            ("GET /nothing", Value::Null, 400, "Invalid request method and/or path: GET nothing."),
+            (
+                "GET /nothing",
+                Value::Null,
+                400,
+                "Invalid request method and/or path: GET nothing.",
+            ),
             ("GET /", json!({}), 400, "GET request cannot have a body."),
-            ("PUT /machine-config", Value::Null, 400, "Empty PUT request."),
+            (
+                "PUT /machine-config",
+                Value::Null,
+                400,
+                "Empty PUT request.",
+            ),
             ("PATCH /vm", Value::Null, 400, "Empty PATCH request."),
-            ("PUT /vm", json!({}), 400, "Invalid request method and/or path: PUT vm."),
-            ("PUT /snapshot/nope", json!({}), 400, "path: PUT /snapshot/nope."),
+            (
+                "PUT /vm",
+                json!({}),
+                400,
+                "Invalid request method and/or path: PUT vm.",
+            ),
+            (
+                "PUT /snapshot/nope",
+                json!({}),
+                400,
+                "path: PUT /snapshot/nope.",
+            ),
             ("PUT /machine-config", size, 400, &unknown),
-            ("PUT /machine-config", json!({ "vcpu_count": 1 }), 400, &missing),
-            ("PUT /machine-config", json!("{nonsense"), 400, "key must be a string"),
+            (
+                "PUT /machine-config",
+                json!({ "vcpu_count": 1 }),
+                400,
+                &missing,
+            ),
+            (
+                "PUT /machine-config",
+                json!("{nonsense"),
+                400,
+                "key must be a string",
+            ),
             ("PATCH /vm", json!({ "state": "Stopped" }), 400, &variant),
             ("PUT /entropy", json!({ "x": 1 }), 400, &unknown),
-            ("PUT /drives/disk-0", drive.clone(), 400, "alphanumeric characters and underscores"),
-            ("PUT /drives/disk0", drive, 400, "The id from the path does not match"),
-            ("PUT /network-interfaces/c", card, 400, "The provided MAC address is invalid."),
+            (
+                "PUT /drives/disk-0",
+                drive.clone(),
+                400,
+                "alphanumeric characters and underscores",
+            ),
+            (
+                "PUT /drives/disk0",
+                drive,
+                400,
+                "The id from the path does not match",
+            ),
+            (
+                "PUT /network-interfaces/c",
+                card,
+                400,
+                "The provided MAC address is invalid.",
+            ),
         ],
     )
     .await;
@@ -109,8 +154,14 @@ async fn what_no_api_of_json_says() {
     let mut raw = alone.connect().await;
     let dropped = "\nAll previous unanswered requests will be dropped.\" }";
     for (head, words) in [
-        ("OPTIONS / HTTP/1.1", "Invalid HTTP Method: Unsupported HTTP method."),
-        ("GET / HTTP/2.0", "Invalid HTTP Version: Unsupported HTTP version."),
+        (
+            "OPTIONS / HTTP/1.1",
+            "Invalid HTTP Method: Unsupported HTTP method.",
+        ),
+        (
+            "GET / HTTP/2.0",
+            "Invalid HTTP Version: Unsupported HTTP version.",
+        ),
         ("nonsense", "Invalid request."),
     ] {
         raw.send(&format!("{head}\r\n\r\n")).await;
@@ -130,7 +181,10 @@ async fn a_body_that_is_too_long_is_taken_for_requests() {
     assert!(text.contains("EOF while parsing a value"), "{text}");
     let longer = Value::String(format!("{}\r\n\r\n", " ".repeat(51200)));
     let (_, text) = raw.call("PUT /entropy", longer).await;
-    assert!(text.contains("payload with size 51204 is larger than the limit of 51200"), "{text}");
+    assert!(
+        text.contains("payload with size 51204 is larger than the limit of 51200"),
+        "{text}"
+    );
     // Nobody has asked for this.
     assert_eq!(raw.answer().await.0, 400);
     let mut anew = alone.connect().await;
@@ -147,7 +201,10 @@ async fn few_clients_are_served() {
         clients.push(client);
     }
     let mut last = alone.connect().await;
-    let answer = (503, r#"{ "error": "Too many open connections" }"#.to_owned());
+    let answer = (
+        503,
+        r#"{ "error": "Too many open connections" }"#.to_owned(),
+    );
     assert_eq!(last.answer().await, answer);
     assert_eq!(last.rest().await, "");
 }
@@ -165,7 +222,8 @@ async fn each_state_allows_its_own_calls() {
     let drive = json!({ "drive_id": "d", "path_on_host": "k", "is_root_device": false });
     let before = "The requested operation is not supported before starting the microVM.";
     let after = "The requested operation is not supported after starting the microVM.";
-    let unordered = "Loading a microVM snapshot not allowed after configuring boot-specific resources.";
+    let unordered =
+        "Loading a microVM snapshot not allowed after configuring boot-specific resources.";
     each(
         &mut raw,
         &[
@@ -173,11 +231,26 @@ async fn each_state_allows_its_own_calls() {
             ("PATCH /balloon", json!({ "amount_mib": 1 }), 400, before),
             ("GET /balloon/statistics", Value::Null, 400, before),
             ("PUT /snapshot/create", create.clone(), 400, before),
-            ("PUT /actions", start.clone(), 400, "Cannot start microvm without kernel configuration."),
+            (
+                "PUT /actions",
+                start.clone(),
+                400,
+                "Cannot start microvm without kernel configuration.",
+            ),
             ("PUT /machine-config", size.clone(), 204, ""),
             ("PUT /snapshot/load", load.clone(), 400, unordered),
-            ("PUT /boot-source", json!({ "kernel_image_path": "n" }), 400, "kernel file cannot be opened"),
-            ("PUT /boot-source", json!({ "kernel_image_path": "k" }), 204, ""),
+            (
+                "PUT /boot-source",
+                json!({ "kernel_image_path": "n" }),
+                400,
+                "kernel file cannot be opened",
+            ),
+            (
+                "PUT /boot-source",
+                json!({ "kernel_image_path": "k" }),
+                204,
+                "",
+            ),
             ("PUT /actions", start.clone(), 204, ""),
             ("GET /", Value::Null, 200, r#""state":"Running""#),
             ("PUT /machine-config", size, 400, after),
@@ -185,8 +258,18 @@ async fn each_state_allows_its_own_calls() {
             ("PUT /actions", start, 400, after),
             ("PUT /snapshot/load", load.clone(), 400, after),
             ("PUT /drives/d", drive, 400, "PCI is not enabled"),
-            ("PATCH /balloon", json!({ "amount_mib": 1 }), 400, "Balloon update error"),
-            ("PUT /snapshot/create", create.clone(), 400, "save/restore unavailable while running"),
+            (
+                "PATCH /balloon",
+                json!({ "amount_mib": 1 }),
+                400,
+                "Balloon update error",
+            ),
+            (
+                "PUT /snapshot/create",
+                create.clone(),
+                400,
+                "save/restore unavailable while running",
+            ),
             ("PATCH /vm", state("Resumed"), 204, ""),
             ("PATCH /vm", state("Paused"), 204, ""),
             ("PATCH /vm", state("Paused"), 204, ""),
@@ -210,7 +293,8 @@ async fn loads(alone: &Alone, load: &Value) {
     with_more["x"] = json!(1);
     let mut with_less = load.clone();
     with_less["mem_backend"] = Value::Null;
-    let missing = format!("{JSON}missing field: either `mem_backend` or `mem_file_path` is required.");
+    let missing =
+        format!("{JSON}missing field: either `mem_backend` or `mem_file_path` is required.");
     each(
         &mut raw,
         &[
@@ -242,14 +326,44 @@ async fn devices_have_their_limits() {
     each(
         &mut raw,
         &[
-            ("PUT /boot-source", long, 400, "Invalid cmdline capacity provided."),
-            ("PUT /boot-source", json!({ "kernel_image_path": "k" }), 204, ""),
-            ("PUT /actions", start, 400, "The requested resource is not available."),
+            (
+                "PUT /boot-source",
+                long,
+                400,
+                "Invalid cmdline capacity provided.",
+            ),
+            (
+                "PUT /boot-source",
+                json!({ "kernel_image_path": "k" }),
+                204,
+                "",
+            ),
+            (
+                "PUT /actions",
+                start,
+                400,
+                "The requested resource is not available.",
+            ),
             ("GET /", Value::Null, 200, r#""state":"Not started""#),
             ("PUT /drives/n", no_file, 400, absent),
-            ("PUT /network-interfaces/c", card, 400, "Invalid interface name"),
-            ("PUT /vsock", json!({ "guest_cid": 3, "uds_path": "k" }), 400, busy),
-            ("PUT /balloon", json!({ "amount_mib": 1000, "deflate_on_oom": true }), 400, "is too large."),
+            (
+                "PUT /network-interfaces/c",
+                card,
+                400,
+                "Invalid interface name",
+            ),
+            (
+                "PUT /vsock",
+                json!({ "guest_cid": 3, "uds_path": "k" }),
+                400,
+                busy,
+            ),
+            (
+                "PUT /balloon",
+                json!({ "amount_mib": 1000, "deflate_on_oom": true }),
+                400,
+                "is too large.",
+            ),
         ],
     )
     .await;
@@ -263,9 +377,15 @@ async fn a_load_that_fails_is_the_last_answer() {
     let load = json!({ "snapshot_path": "s", "mem_backend": backend });
     let (status, text) = raw.call("PUT /snapshot/load", load).await;
     assert_eq!(status, 400);
-    assert!(text.contains("Failed to open snapshot file: No such file"), "{text}");
+    assert!(
+        text.contains("Failed to open snapshot file: No such file"),
+        "{text}"
+    );
     assert_eq!(raw.rest().await, "");
     let seen = alone.fakes.last();
     assert_eq!(seen.exited().await, attest_lab::ProcessExit::Code(1));
-    assert!(Path::new(&alone.place.path().join("api")).exists(), "sockets are never removed");
+    assert!(
+        Path::new(&alone.place.path().join("api")).exists(),
+        "sockets are never removed"
+    );
 }

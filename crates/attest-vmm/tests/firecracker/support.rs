@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attest_lab::{Directory, LastingTap};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
@@ -37,7 +37,7 @@ pub(crate) struct Host {
 static PROGRAMS: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
-    PROGRAMS.lock().unwrap_or_else(|broken| broken.into_inner())
+    PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host {

@@ -79,7 +79,12 @@ async fn a_connection_to_the_guest_is_answered_in_the_same_packet_or_ends() {
     assert!(packet.ends_with(GREETING), "{packet:?}");
     // Fact: at most 32 bytes; refused or garbage is a plain EOF.
     let long = format!("CONNECT {}\n", "0".repeat(40));
-    for garbage in ["CONNECT 12345\n", "GET / HTTP/1.1\r\n\r\n", "CONNECT port\n", &long] {
+    for garbage in [
+        "CONNECT 12345\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "CONNECT port\n",
+        &long,
+    ] {
         let (_open, packet) = host_says(&place, garbage).await;
         assert_eq!(packet, b"", "{garbage}");
     }

@@ -42,7 +42,13 @@ impl<F: Fake> Fakes<F> {
 
     /// The last one that was started.
     pub(crate) fn last(&self) -> Arc<Seen> {
-        Arc::clone(self.started.lock().unwrap().last().expect("one was started"))
+        Arc::clone(
+            self.started
+                .lock()
+                .unwrap()
+                .last()
+                .expect("one was started"),
+        )
     }
 }
 
@@ -100,7 +106,7 @@ pub(crate) struct Own {
     /// Where it is started.
     pub(crate) directory: PathBuf,
     /// stdin, stdout and stderr.
-    pub(crate) input: OwnedFd,
+    input: Mutex<Option<OwnedFd>>,
     pub(crate) output: OwnedFd,
     pub(crate) errors: File,
     /// From the number 3 on.
@@ -129,6 +135,11 @@ impl Own {
     /// The path of a name that is its own.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// Its stdin, for who reads it first.
+    pub(crate) fn take_input(&self) -> Option<OwnedFd> {
+        self.input.lock().unwrap().take()
     }
 
     /// Its last words.
@@ -170,11 +181,10 @@ impl<F: Fake> Launcher for Fakes<F> {
             exit: exited.clone(),
         });
         self.started.lock().unwrap().push(Arc::clone(&seen));
-        let null = || File::open("/dev/null").unwrap().into();
         let own = Own {
             args,
             directory: program.directory.expect("a VMM has a place"),
-            input: program.input.unwrap_or_else(null),
+            input: Mutex::new(program.input),
             errors: match program.errors {
                 Some(errors) => errors.into(),
                 None => program.output.try_clone().unwrap().into(),

@@ -85,7 +85,9 @@ impl Vsock {
         let _ = runs.wait_for(|runs| *runs).await;
         let (accepts, says) = {
             let listeners = self.listeners.lock().unwrap();
-            let listener = listeners.get(&port).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let listener = listeners
+                .get(&port)
+                .ok_or(io::ErrorKind::ConnectionRefused)?;
             (listener.accepts.clone(), listener.says)
         };
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +100,11 @@ impl Vsock {
     }
 
     /// The guest listens on a port.
-    pub(crate) fn listen(&self, port: u32, says: &'static [u8]) -> mpsc::UnboundedReceiver<UnixStream> {
+    pub(crate) fn listen(
+        &self,
+        port: u32,
+        says: &'static [u8],
+    ) -> mpsc::UnboundedReceiver<UnixStream> {
         let (accepts, accepted) = mpsc::unbounded_channel();
         let listener = Listener { accepts, says };
         self.listeners.lock().unwrap().insert(port, listener);
@@ -155,7 +161,10 @@ async fn asked_for(stream: &mut UnixStream) -> io::Result<u32> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let line = String::from_utf8(line).map_err(|_| invalid())?;
     let mut words = line.split_whitespace();
-    if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("connect")) {
+    if !words
+        .next()
+        .is_some_and(|word| word.eq_ignore_ascii_case("connect"))
+    {
         return Err(invalid());
     }
     let port = words.next().ok_or_else(invalid)?;

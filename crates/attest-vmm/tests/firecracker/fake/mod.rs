@@ -81,8 +81,7 @@ impl Firecracker {
     /// 1.17-dev→11).
     pub(crate) fn snapshot_format(&self) -> u32 {
         match self.version.1 {
-            minor @ ..=12 => minor - 6,
-            13 | 14 => 8,
+            13 => 8,
             minor => minor - 6,
         }
     }
@@ -192,13 +191,21 @@ impl Firecracker {
                 "ERROR",
                 &format!("RunWithApiError error: Failed to open the API socket at: {api}. Check that it is not already used."),
             );
-            own.complain(&format!("Error: RunWithApi(FailedToBindSocket(\"{api}\"))\n"));
+            own.complain(&format!(
+                "Error: RunWithApi(FailedToBindSocket(\"{api}\"))\n"
+            ));
             return FAILED;
         };
         let (exits, mut exited) = mpsc::unbounded_channel();
         let own = Arc::new(own);
         let tasks = own.tasks.clone();
-        let vmm = Vmm::new(self.clone(), arguments, Arc::clone(&own), log.clone(), exits.clone());
+        let vmm = Vmm::new(
+            self.clone(),
+            arguments,
+            Arc::clone(&own),
+            log.clone(),
+            exits.clone(),
+        );
         http::serve(listener, Requests::new(self, own, vmm, exits), &tasks);
         exited.recv().await.expect("there is a sender in each task")
     }

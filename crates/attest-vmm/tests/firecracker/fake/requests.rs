@@ -108,12 +108,14 @@ fn parse_and_do(request: &Request, vmm: &mut Vmm) -> Outcome {
     let first = path.next().unwrap_or_default();
     let second = path.next();
     let unknown = |path: &str| {
-        Fault::refused(format!("Invalid request method and/or path: {method} {path}."))
+        Fault::refused(format!(
+            "Invalid request method and/or path: {method} {path}."
+        ))
     };
     let Some(body) = request.body.as_deref() else {
         return match (method, first, second) {
-            ("GET", "", None) => vmm.describe(),
-            ("GET", "version", None) => vmm.version(),
+            ("GET", "", None) => Ok(Some(vmm.describe())),
+            ("GET", "version", None) => Ok(Some(vmm.version())),
             ("GET", "balloon", Some("statistics")) => vmm.balloon_statistics(),
             ("PUT", ..) => Err(Fault::refused("Empty PUT request.")),
             ("PATCH", ..) => Err(Fault::refused("Empty PATCH request.")),
