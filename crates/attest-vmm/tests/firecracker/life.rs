@@ -86,6 +86,23 @@ async fn what_is_typed_reaches_the_guest() {
 }
 
 #[tokio::test]
+async fn memory_is_taken_back_where_there_is_a_balloon() {
+    let (host, started) = started(Firecracker::default()).await;
+    let balloon = started.running.balloon().unwrap();
+    balloon.inflate(1 << 20).await.unwrap();
+    let asked = host.last().bodies("PATCH /balloon");
+    assert_eq!(asked, [json!({ "amount_mib": 1 })]);
+    let statistics = balloon.statistics().await.unwrap();
+    assert_eq!((statistics.target, statistics.actual), (1 << 20, 1 << 20));
+    assert_eq!(statistics.free, None, "the guest does not tell");
+    let mut machine = host.machine();
+    machine.balloon = false;
+    let without = host.start(machine).await.unwrap();
+    assert!(without.running.balloon().is_none());
+    assert!(host.last().bodies("PUT /balloon").is_empty());
+}
+
+#[tokio::test]
 async fn many_devices_go_over_pci() {
     let host = Host::new(Firecracker::default());
     let mut machine = host.machine();

@@ -36,7 +36,7 @@ pub(crate) struct Host {
 /// A file that is written while another test starts a program would be open in that, and could not be started.
 static PROGRAMS: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

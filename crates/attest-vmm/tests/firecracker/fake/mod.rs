@@ -2,6 +2,7 @@
 
 mod calls;
 mod devices;
+mod kernel;
 mod requests;
 mod snapshot;
 mod vmm;
