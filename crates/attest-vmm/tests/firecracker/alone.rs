@@ -106,11 +106,11 @@ impl Alone {
             listens: false,
             on_host_network: false,
         };
-        let launching = {
+        let start = {
             let _alone = alone();
             launcher.launch(started)
         };
-        let launched = launching.await.unwrap();
+        let launched = start.await.unwrap();
         let appeared = tokio::task::spawn_blocking(move || appearing.read_events().map(drop));
         appeared.await.unwrap().unwrap();
         Self {
