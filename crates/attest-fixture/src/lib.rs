@@ -7,6 +7,7 @@
 //! `192.168.VV.NN`. The shares `xchg` and `shared` are mounted on `/tmp/xchg` and `/tmp/shared` where the
 //! kernel knows 9p.
 
+pub mod metal;
 mod system;
 
 use std::fs;

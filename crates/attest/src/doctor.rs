@@ -3,7 +3,7 @@
 use attest_image::{Cache, ImageError, disks};
 use attest_manifest::Backend;
 use attest_protocol::chain;
-use attest_vmm::{Ability, nspawn, qemu, ssh};
+use attest_vmm::{Ability, Firecracker, nspawn, qemu, ssh};
 
 use crate::boot::Backends;
 
@@ -134,11 +134,18 @@ fn backends() -> Vec<Finding> {
     let shown =
         |result: Result<std::path::PathBuf, String>| result.map(|path| path.display().to_string());
     let later = || Err("this version of attest has no such backend".to_owned());
+    let firecracker = Firecracker::new(&memo());
     vec![
+        finding("backends", "firecracker", firecracker.probe(), false),
+        finding(
+            "backends",
+            "jails of firecracker",
+            firecracker.probe_jail(),
+            false,
+        ),
+        finding("backends", "cloud-hypervisor", later(), false),
         finding("backends", "nspawn", shown(nspawn::probe()), false),
         finding("backends", "ssh", shown(ssh::probe()), false),
-        finding("backends", "firecracker", later(), false),
-        finding("backends", "cloud-hypervisor", later(), false),
     ]
 }
 

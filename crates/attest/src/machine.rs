@@ -12,7 +12,7 @@ use attest_manifest::{MachinePlan, TimeoutPlan};
 use attest_protocol::message::{Condition, Request, Response, Stats};
 use attest_vmm::{Ability, EndingKind, InPlace, Pause, Reboots, Running, Saves};
 
-use crate::boot::{self, Media, Live, RootUse, Start};
+use crate::boot::{self, Live, Media, RootUse, Start};
 use crate::command::{Command, raw};
 use crate::console::Console;
 use crate::copy::{Download, Upload};

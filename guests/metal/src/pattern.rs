@@ -1,6 +1,6 @@
 //! Contents that can be checked: of memory and of the serial port.
 
-/// Bytes of a line of [`line`].
+/// Bytes of a line of [`line()`].
 pub const LINE: usize = 64;
 
 /// A hash of few bytes, to compare them by (FNV-1a).
@@ -18,7 +18,6 @@ pub fn word(seed: u64, page: u64) -> u64 {
 
 /// The line with this number: eight hexadecimal digits, a blank, one letter again and again, and the end.
 pub fn line(number: u32) -> [u8; LINE] {
-    #[expect(clippy::cast_possible_truncation, reason = "one of 26 letters")]
     let mut line = [b'a' + (number % 26) as u8; LINE];
     for (at, place) in line[..8].iter_mut().enumerate() {
         *place = b"0123456789abcdef"[(number >> (28 - 4 * at) & 15) as usize];

@@ -22,6 +22,11 @@ impl<const SIZE: usize> Text<SIZE> {
         }
     }
 
+    /// Empty again.
+    pub fn clear(&mut self) {
+        self.length = 0;
+    }
+
     /// What was put.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]

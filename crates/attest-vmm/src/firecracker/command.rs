@@ -74,7 +74,8 @@ pub(super) fn jailed_as(
     }
 }
 
-fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
+/// `None`: it can be put into one.
+pub(super) fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("only root can make a jail".to_owned());
     }
@@ -124,7 +125,7 @@ pub(super) fn program(
     found: &FirecrackerProgram,
     jailer: Option<(&Path, u32)>,
     place: &Place,
-    pci: bool,
+    machine: &VirtualConfig,
 ) -> Program {
     let mut args: Vec<String> = Vec::new();
     let mut add = |words: &[&str]| args.extend(words.iter().map(|&word| word.to_owned()));
@@ -140,9 +141,13 @@ pub(super) fn program(
         add(&["--id", ID]);
     }
     add(&["--api-sock", API, "--log-path", LOG]);
-    // What the boot timer says is a line of its log of this level.
-    add(&["--level", "Info", "--show-level", "--boot-timer"]);
-    if pci {
+    if machine.waits {
+        add(&["--level", "Warn", "--show-level"]);
+    } else {
+        // What the boot timer says is a line of its log of this level.
+        add(&["--level", "Info", "--show-level", "--boot-timer"]);
+    }
+    if needs_pci(machine) {
         add(&["--enable-pci"]);
     }
     Program {

@@ -29,6 +29,8 @@ pub(super) struct Seen {
     pub(super) exit: ProcessExit,
     /// Whether attest asked for it.
     pub(super) killed: bool,
+    /// Whether its guest ran, or only waited for what would be loaded.
+    pub(super) ran: bool,
     /// By the guest's kernel, on the console.
     pub(super) announced: Announced,
     /// Firecracker's own last words.
@@ -66,6 +68,9 @@ impl Seen {
             ProcessExit::Code(BAD_SYSCALL) => {
                 crashed("its system call filter ended Firecracker".to_owned())
             }
+            ProcessExit::Code(code) if !self.ran => crashed(format!(
+                "Firecracker ended with exit code {code} before its guest went on"
+            )),
             ProcessExit::Code(code @ (0 | 1)) => (
                 EndingKind::TripleFault,
                 format!(
@@ -99,6 +104,7 @@ mod tests {
         Seen {
             exit: ProcessExit::Code(0),
             killed: false,
+            ran: true,
             announced: Announced::default(),
             words: "its words".to_owned(),
         }
@@ -208,6 +214,18 @@ mod tests {
             assert_eq!(ending.kind, kind, "{exit:?}: {}", ending.detail);
             assert!(ending.detail.contains(detail), "{}", ending.detail);
         }
+    }
+
+    #[test]
+    fn a_guest_that_never_ran_has_done_nothing() {
+        let ending = Seen {
+            exit: ProcessExit::Code(1),
+            ran: false,
+            ..seen()
+        }
+        .judge();
+        assert_eq!(ending.kind, EndingKind::VmmCrashed);
+        assert!(ending.detail.ends_with("went on: its words"), "{ending:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The `firecracker` backend.
 
 mod balloon;
+mod boot;
 mod calls;
 mod command;
 mod ending;
@@ -9,37 +10,35 @@ mod running;
 mod save;
 mod version;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use attest_lab::LastingTap;
+use tokio::sync::mpsc::UnboundedSender;
 
 use crate::limits;
-use crate::microvm::agent::{AgentListener, SOCKET};
+use crate::microvm::agent::AgentListener;
 use crate::microvm::api::Api;
 use crate::microvm::control::{Control, refused};
 use crate::microvm::given::Given;
 use crate::microvm::launch::{Appearing, Starting};
+use crate::microvm::place::Place;
 use crate::microvm::serial::{Console, Pipes};
 use crate::output::Output;
-use crate::probe;
+use crate::probe::{self, KvmProbe};
 use crate::{
-    Ability, AgentStreams, Backend, BoxFuture, Choice, Launcher, MachineConfig, Reach,
+    Ability, AgentStreams, Backend, BoxFuture, Choice, Launcher, MachineConfig, Program, Reach,
     StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
 };
 
-use calls::{Action, ActionType, BalloonDevice, Entropy, Vsock};
 use running::{Machine, Parts};
-use save::Memory;
+use save::{Memory, SavedMemory};
 
 pub use version::{FirecrackerProgram, PROGRAM, find};
 
 /// As people know it.
 pub(super) const NAME: &str = "Firecracker";
-/// Seconds between two looks at a guest's memory, where it has a balloon.
-const STATISTICS_EVERY: u16 = 1;
-
 /// Runs machines under Firecracker.
 #[derive(Debug)]
 pub struct Firecracker {
@@ -69,6 +68,32 @@ impl Firecracker {
     /// Why there is none that can be used.
     pub fn found(&self) -> Result<FirecrackerProgram, String> {
         find(&self.program, &self.memo)
+    }
+
+    /// Whether it runs guests here, for people.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe(&self) -> Result<String, String> {
+        let found = self.found()?;
+        match probe::kvm() {
+            KvmProbe::Usable => {}
+            KvmProbe::Doubtful(reason) | KvmProbe::Unusable(reason) => {
+                return Err(format!("{} is there, but {reason}", found.path.display()));
+            }
+        }
+        let saves = found.cannot_pause().map(|reason| format!("; {reason}"));
+        let (path, version) = (found.path.display(), found.version);
+        Ok(format!("{path} {version}{}", saves.unwrap_or_default()))
+    }
+
+    /// Whether it can be put into jails here, for people.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe_jail(&self) -> Result<String, String> {
+        command::why_no_jail(&self.program, &self.jailer)
+            .map_or_else(|| Ok("chosen by default".to_owned()), Err)
     }
 
     fn found_for(&self, machine: &str) -> Result<FirecrackerProgram, VmmError> {
@@ -153,75 +178,59 @@ impl Firecracker {
         launcher: &dyn Launcher,
     ) -> Result<Started, VmmError> {
         let began = Instant::now();
-        let (name, log, tell) = (
-            machine.name.clone(),
-            machine.log.clone(),
-            machine.tell.clone(),
-        );
+        let name = machine.name.clone();
         let found = self.found_for(&name)?;
+        let (log, tell) = (machine.log.clone(), machine.tell.clone());
         let (mut machine, Reach::Names(names)) = machine.into_virtual(self.name())? else {
             return Err(VmmError::WrongBody {
                 machine: name,
                 backend: self.name(),
             });
         };
-        let failed = || VmmError::host(&name, "its sockets cannot be made");
         let jailer = names.jailed_as.map(|user| (self.jailer.as_path(), user));
+        let failed = || VmmError::host(&name, "its sockets cannot be made");
         let place = command::place(&found, names.directory, names.jailed_as).map_err(failed())?;
-        let place = Arc::new(place);
-        let agent = AgentListener::new(Arc::clone(&place)).map_err(failed())?;
-        let (console, theirs) = Pipes::new()
-            .and_then(Console::of_pipes)
-            .map_err(VmmError::host(&name, "its console cannot be made"))?;
-        let (words, errors) = command::log(&place).map_err(failed())?;
-        let hear = hear_boot_timer(tell);
-        let output = Output::follow(words, log, hear).map_err(failed())?;
-        let pci = command::needs_pci(&machine);
-        let mut program = command::program(&found, jailer, &place, pci);
+        let ends = Ends::new(&name, Arc::new(place), (log, tell))?;
+        let mut program = command::program(&found, jailer, &ends.place, &machine);
+        let memory = ends.give_all(&mut machine, &mut program, launcher).await?;
+        let Ends {
+            place,
+            agent,
+            console,
+            output,
+            theirs,
+            errors,
+            ..
+        } = ends;
         (program.input, program.output, program.errors) = (Some(theirs.0), theirs.1, Some(errors));
-        let memory = Memory::prepare(&mut machine, jailer.is_some())
-            .map_err(VmmError::host(&name, "there is no memory to save it in"))?;
-        let given = Given {
-            name: &name,
-            vmm: NAME,
-            place: &place,
-            launcher,
-        };
-        let memory = memory.give(&given, &mut program).await?;
-        if !machine.waits {
-            // What goes on has its kernel in its memory.
-            given.kernel(&machine, &mut program).await?;
-        }
-        given.disks(&mut machine, &mut program).await?;
         let appearing = Appearing::in_directory(&place.entry(".")).map_err(failed())?;
         let prepare = began.elapsed();
-        let process = launcher
-            .launch(program)
-            .await
-            .map_err(|source| VmmError::Lab {
-                machine: name.clone(),
-                source,
-            })?;
+        let process = launcher.launch(program).await;
+        let process = process.map_err(|source| VmmError::Lab {
+            machine: name.clone(),
+            source,
+        })?;
         let starting = Starting::new(&name, NAME, process, output);
         let socket = starting.api(appearing, &place.entry(plan::API)).await?;
+        let api = Api::new(socket, "", calls::words).await;
         let control = Control {
             name: name.clone(),
             vmm: NAME,
-            api: Api::new(socket, "", calls::words).await.map_err(refused(
-                &name,
-                NAME,
-                "open its API",
-            ))?,
+            api: api.map_err(refused(&name, NAME, "open its API"))?,
         };
+        let pci = command::needs_pci(&machine);
         if !machine.waits {
-            let boot = plan::boot(&machine, found.boot_timer(), pci);
-            if let Err(error) = self::boot(&control, &machine, &names.taps, boot).await {
+            let source = plan::boot(&machine, found.boot_timer(), pci);
+            if let Err(error) = boot::boot(&control, &machine, &names.taps, source).await {
                 return Err(starting.failure(error).await);
             }
         }
         let vmm = began.elapsed().saturating_sub(prepare);
+        let no_jail = jailer.is_none().then(|| {
+            let reason = command::why_no_jail(&self.program, &self.jailer);
+            reason.unwrap_or_else(|| "as asked".to_owned())
+        });
         let (process, output) = starting.started();
-        let knows_touched = found.knows_what_was_touched(version::has_swap());
         let parts = Parts {
             process,
             output,
@@ -229,70 +238,89 @@ impl Firecracker {
             control,
             place,
             cannot_pause: found.cannot_pause(),
-            memory: memory.saved(knows_touched),
+            memory,
+            knows_touched: found.knows_what_was_touched(version::has_swap()),
             taps: names.taps,
             balloon: machine.balloon,
+            runs: !machine.waits,
         };
         Ok(Started {
             running: Box::new(Machine::new(parts)),
             agent: AgentStreams::Many(agent),
             console: console.drivers,
-            chosen: chosen(jailer.is_some(), pci),
+            chosen: chosen(no_jail.as_deref(), pci),
             timings: StartTimings { prepare, vmm },
         })
     }
 }
 
-/// Tell it of the machine, and let the machine run.
-async fn boot(
-    control: &Control,
-    machine: &VirtualConfig,
-    taps: &[LastingTap],
-    boot: calls::BootSource,
-) -> Result<(), VmmError> {
-    control
-        .put("/machine-config", &plan::machine(machine), "take its size")
-        .await?;
-    let kernel = "take its kernel (an ELF, or since 1.17 a bzImage)";
-    control.put("/boot-source", &boot, kernel).await?;
-    for (index, disk) in machine.disks.iter().enumerate() {
-        let drive = plan::drive(index, disk);
-        let path = format!("/drives/{}", drive.id);
-        let what = format!("take its disk `{}`", disk.serial);
-        control.put(&path, &drive, what).await?;
+/// What is there before a Firecracker is: its place, and the ends of all that goes to and fro.
+struct Ends {
+    name: String,
+    place: Arc<Place>,
+    agent: AgentListener,
+    console: Console,
+    output: Output,
+    /// For its stdin and stdout.
+    theirs: (OwnedFd, OwnedFd),
+    /// For its stderr.
+    errors: OwnedFd,
+}
+
+impl Ends {
+    /// With where its log goes, and who hears what is to be told of it.
+    fn new(
+        name: &str,
+        place: Arc<Place>,
+        (log, tell): (Option<PathBuf>, UnboundedSender<Told>),
+    ) -> Result<Self, VmmError> {
+        let failed = || VmmError::host(name, "its sockets cannot be made");
+        let agent = AgentListener::new(Arc::clone(&place)).map_err(failed())?;
+        let (console, theirs) = Pipes::new()
+            .and_then(Console::of_pipes)
+            .map_err(VmmError::host(name, "its console cannot be made"))?;
+        let (words, errors) = command::log(&place).map_err(failed())?;
+        let output = Output::follow(words, log, hear_boot_timer(tell)).map_err(failed())?;
+        Ok(Self {
+            name: name.to_owned(),
+            place,
+            agent,
+            console,
+            output,
+            theirs,
+            errors,
+        })
     }
-    for (index, (card, tap)) in machine.cards.iter().zip(taps).enumerate() {
-        let card = plan::card(index, card, tap);
-        let path = format!("/network-interfaces/{}", card.iface_id);
-        let what = format!("take its card {index}, over the TAP {}", tap.name());
-        control.put(&path, &card, what).await?;
-    }
-    let vsock = Vsock {
-        guest_cid: plan::GUEST_CID,
-        uds_path: SOCKET,
-    };
-    control.put("/vsock", &vsock, "make its vsock").await?;
-    control
-        .put("/entropy", &Entropy {}, "make its source of randomness")
-        .await?;
-    if machine.balloon {
-        let balloon = BalloonDevice {
-            amount_mib: 0,
-            deflate_on_oom: true,
-            stats_polling_interval_s: STATISTICS_EVERY,
+
+    /// Let it find memory, kernel, initramfs and disks.
+    async fn give_all(
+        &self,
+        machine: &mut VirtualConfig,
+        program: &mut Program,
+        launcher: &dyn Launcher,
+    ) -> Result<SavedMemory, VmmError> {
+        let given = Given {
+            name: &self.name,
+            vmm: NAME,
+            place: &self.place,
+            launcher,
         };
-        control
-            .put("/balloon", &balloon, "make its balloon")
-            .await?;
+        let memory = Memory::of(machine).map_err(VmmError::host(
+            &self.name,
+            "its memory cannot be opened again",
+        ))?;
+        let memory = memory.give(&given, program).await?;
+        if !machine.waits {
+            // What goes on has its kernel in its memory.
+            given.kernel(machine, program).await?;
+        }
+        given.disks(machine, program).await?;
+        Ok(memory)
     }
-    let start = Action {
-        action_type: ActionType::InstanceStart,
-    };
-    control.put("/actions", &start, "start the guest").await
 }
 
 /// Tells how long a guest took to boot, as Firecracker measured it.
-fn hear_boot_timer(tell: tokio::sync::mpsc::UnboundedSender<Told>) -> Box<dyn FnMut(&str) + Send> {
+fn hear_boot_timer(tell: UnboundedSender<Told>) -> Box<dyn FnMut(&str) + Send> {
     Box::new(move |line| {
         if let Some(time) = ending::boot_time(line) {
             // Nobody listens to a machine that is given up.
@@ -301,17 +329,13 @@ fn hear_boot_timer(tell: tokio::sync::mpsc::UnboundedSender<Told>) -> Box<dyn Fn
     })
 }
 
-fn chosen(is_jailed: bool, pci: bool) -> Vec<Choice> {
-    let jail = if is_jailed {
-        (
+fn chosen(no_jail: Option<&str>, pci: bool) -> Vec<Choice> {
+    let jail = match no_jail {
+        None => (
             "yes",
             "attest is root, and firecracker and jailer are static",
-        )
-    } else {
-        (
-            "no",
-            "as asked, or not root, or no static firecracker with its jailer on PATH",
-        )
+        ),
+        Some(reason) => ("no", reason),
     };
     let bus = if pci {
         ("PCI", "it has more devices than fit on MMIO")

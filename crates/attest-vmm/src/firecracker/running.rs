@@ -23,18 +23,26 @@ pub(super) struct Parts {
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
     pub(super) memory: SavedMemory,
+    /// Whether Firecracker knows what a guest has touched.
+    pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     pub(super) balloon: bool,
+    /// Whether its guest runs already, or waits for what is loaded.
+    pub(super) runs: bool,
 }
 
 /// A machine under Firecracker.
 #[derive(Debug)]
 pub(super) struct Machine {
     alive: Alive,
+    /// Whether its guest ever ran.
+    pub(super) ran: Arc<AtomicBool>,
     pub(super) control: Control,
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
     pub(super) memory: SavedMemory,
+    /// Whether Firecracker knows what a guest has touched.
+    pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     balloon: bool,
 }
@@ -49,13 +57,18 @@ impl Machine {
             place,
             cannot_pause,
             memory,
+            knows_touched,
             taps,
             balloon,
+            runs,
         } = parts;
+        let ran = Arc::new(AtomicBool::new(runs));
+        let guest_ran = Arc::clone(&ran);
         let alive = Alive::new(Arc::clone(&process), |killed| {
             let watcher = Watcher {
                 process,
                 killed,
+                ran: guest_ran,
                 console,
                 output,
             };
@@ -63,10 +76,12 @@ impl Machine {
         });
         Self {
             alive,
+            ran,
             control,
             place,
             cannot_pause,
             memory,
+            knows_touched,
             taps,
             balloon,
         }
@@ -77,6 +92,7 @@ impl Machine {
 struct Watcher {
     process: Arc<dyn Launched>,
     killed: Arc<AtomicBool>,
+    ran: Arc<AtomicBool>,
     console: Watch,
     output: Output,
 }
@@ -89,6 +105,7 @@ impl Watcher {
         Seen {
             exit,
             killed: self.killed.load(Ordering::SeqCst),
+            ran: self.ran.load(Ordering::SeqCst),
             announced,
             words: self.output.last_words(),
         }

@@ -1,6 +1,7 @@
 //! What is known of a program, without asking it each time.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -100,10 +101,11 @@ impl std::fmt::Display for Version {
 
 /// Whether a program needs no other file to run: an ELF without an interpreter.
 pub(crate) fn is_static(program: &Path) -> bool {
-    let Ok(bytes) = fs::read(program) else {
-        return false;
-    };
-    has_interpreter(&bytes) == Some(false)
+    /// Linkers put the table of segments at the start.
+    const TABLE: u64 = 4096;
+    let mut bytes = Vec::new();
+    let read = File::open(program).and_then(|file| file.take(TABLE).read_to_end(&mut bytes));
+    read.is_ok() && has_interpreter(&bytes) == Some(false)
 }
 
 /// Whether an ELF of 64 bits names an interpreter (elf(5): `PT_INTERP`); `None` when it is no such ELF.

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use attest::manifest::{Accelerator, Backend, Image, ImageFiles, Jailer, Machine as Definition, Size};
+use attest::manifest::{
+    Accelerator, Backend, Image, ImageFiles, Jailer, Machine as Definition, Size,
+};
 use attest::{Lab, LabBuilder, Machine, Result};
 
 /// What can run it here.

@@ -35,6 +35,8 @@ pub(crate) struct Agent {
     channels: Channels,
     end: Option<End>,
     process: u32,
+    /// What a command says at once: kept, because to clear it takes longer than most commands.
+    output: Output,
 }
 
 impl Agent {
@@ -52,6 +54,7 @@ impl Agent {
             channels: Channels::new(),
             end: None,
             process: 1,
+            output: Output::new(),
         }
     }
 
@@ -106,6 +109,7 @@ impl Agent {
         if self.hello.0 <= now {
             self.greet(now, outlet);
         }
+        self.machine.step();
         self.channels.step(now, &mut self.machine, outlet)
     }
 
@@ -216,8 +220,9 @@ impl Agent {
     }
 
     fn exec(&mut self, now: u64, channel: u32, exec: &Exec<'_>, outlet: &mut Outlet) {
-        let mut out = Output::new();
-        let begun = self.machine.run(exec, &mut out);
+        let out = &mut self.output;
+        out.clear();
+        let begun = self.machine.run(exec, out);
         if let Begun::Unknown = begun
             && !exec.is_shell()
         {

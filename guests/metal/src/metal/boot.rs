@@ -25,7 +25,7 @@ start:
     sub ecx, edi
     shr ecx, 2
     rep stosd
-    mov esp, offset stack_end
+    mov esp, {stack}
 
     mov eax, offset table_1 + 3
     mov [table_top], eax
@@ -75,9 +75,8 @@ segments_pointer:
 table_top: .skip 4096
 table_1: .skip 4096
 table_2: .skip 4096
-    .skip 16384
-stack_end:
     .text
 "#,
     run = sym crate::run,
+    stack = const crate::memory::STACK,
 );

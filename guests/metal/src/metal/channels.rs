@@ -4,7 +4,7 @@ use attest_metal_guest::frame::{MAX_PAYLOAD, WINDOW, cost, kind};
 use attest_metal_guest::message::{Answer, LONGEST, Reason, Status};
 use attest_metal_guest::pattern;
 
-use crate::command::Machine;
+use crate::command::{Line, Machine};
 use crate::memory::{ECHOES, Region};
 use crate::outlet::Outlet;
 use crate::serial;
@@ -27,6 +27,8 @@ pub(crate) enum Work {
     Dirty(usize),
     /// Look at pages, from this one on.
     Check(usize),
+    /// Say which byte comes on the serial port.
+    Key,
     /// Print lines, from one on up to another.
     Serial(u32, u32),
 }
@@ -99,6 +101,7 @@ impl Channel {
         machine: &mut Machine,
         outlet: &mut Outlet,
     ) -> (bool, bool) {
+        let writes = matches!(self.work, Work::Dirty(_));
         match &mut self.work {
             Work::Hang => return (false, false),
             Work::Echo(echo) => {
@@ -129,24 +132,23 @@ impl Channel {
                 }
                 return (busy, false);
             }
-            Work::Dirty(page) => {
-                if machine.dirty_page(*page) {
-                    *page += 1;
-                } else {
-                    let text = machine.dirtied();
-                    outlet.frame(kind::DATA_OUT, self.number, text.bytes());
-                    self.exit(0, now, outlet);
-                    return (true, true);
-                }
-            }
-            Work::Check(page) => match machine.check_page(*page) {
-                None => *page += 1,
-                Some((code, text)) => {
+            Work::Dirty(page) | Work::Check(page) => {
+                if let Some((code, text)) = machine.pages(page, writes) {
                     outlet.frame(kind::DATA_OUT, self.number, text.bytes());
                     self.exit(code, now, outlet);
                     return (true, true);
                 }
-            },
+            }
+            Work::Key => {
+                let Some(byte) = serial::input() else {
+                    return (false, false);
+                };
+                let mut line = Line::new();
+                line.decimal(byte.into()).put(b"\n");
+                outlet.frame(kind::DATA_OUT, self.number, line.bytes());
+                self.exit(0, now, outlet);
+                return (true, true);
+            }
             Work::Serial(line, end) => {
                 if *line == *end {
                     self.exit(0, now, outlet);

@@ -44,13 +44,12 @@ impl Clock {
             let base: u64 = page.read(16);
             let factor: u32 = page.read(24);
             let shift: u8 = page.read(28);
-            if version % 2 == 0 && version == page.read::<u32>(0) {
+            if version.is_multiple_of(2) && version == page.read::<u32>(0) {
                 let passed = match shift.cast_signed() {
                     left @ 0.. => passed << left,
                     right => passed >> -right,
                 };
                 let product = u128::from(passed) * u128::from(factor);
-                #[expect(clippy::cast_possible_truncation, reason = "nanoseconds of centuries")]
                 return base.wrapping_add((product >> 32) as u64);
             }
         }

@@ -4,8 +4,10 @@ use attest_metal_guest::message::{Exec, Stats};
 use attest_metal_guest::pattern;
 use attest_metal_guest::text::{Text, number};
 
+use crate::card::{self, Card};
 use crate::channels::{Echo, Work};
 use crate::clock::Clock;
+use crate::disk::{self, Disk};
 use crate::end::{self, End};
 use crate::interrupts;
 use crate::memory::{DIRTY, PAGE, Region};
@@ -42,24 +44,55 @@ pub(crate) struct Machine {
     pub(crate) clock: Clock,
     began: u64,
     count: u64,
-    dirty: Option<Dirty>,
+    dirty: Dirty,
     /// The wall clock, as it was set last, and when.
     wall: (u64, u64),
     seed: u64,
+    disks: [Option<Disk>; disk::MOST],
+    cards: [Option<Card>; card::MOST],
 }
 
-/// What `dirty` wrote.
-#[derive(Debug, Clone, Copy)]
+/// What `dirty` wrote: both ends of each page, because an emulator takes half a second for all of a MiB.
+#[derive(Debug, Clone, Copy, Default)]
 struct Dirty {
     mebibytes: usize,
     seed: u64,
 }
 
+/// Bytes at each end of a page.
+const END: usize = 64;
+/// Pages that a turn of the main loop takes.
+const PAGES: usize = 64;
+
+/// How far a turn came.
+enum Pages {
+    /// There are more, from this one on.
+    To(usize),
+    /// All are as they should be.
+    Whole,
+    /// What is at this address is not what was written.
+    Broken(u64),
+}
+
 impl Dirty {
-    fn page(&self, page: usize) -> Option<(Region, u64)> {
-        let place = Region::of(DIRTY + page * PAGE, PAGE);
-        (page < self.mebibytes * MEBIBYTE / PAGE)
-            .then(|| (place, pattern::word(self.seed, page as u64)))
+    /// Look at some pages, from this one on, with `see`, which is given a piece and its word, and says
+    /// whether it is right.
+    fn pages(&self, from: usize, see: impl Fn(Region, u64) -> bool) -> Pages {
+        let all = self.mebibytes * MEBIBYTE / PAGE;
+        for page in from..all.min(from + PAGES) {
+            let place = Region::of(DIRTY + page * PAGE, PAGE);
+            let word = pattern::word(self.seed, page as u64);
+            for end in [place.part(0, END), place.part(PAGE - END, END)] {
+                if !see(end, word) {
+                    return Pages::Broken(end.address());
+                }
+            }
+        }
+        if from + PAGES < all {
+            Pages::To(from + PAGES)
+        } else {
+            Pages::Whole
+        }
     }
 }
 
@@ -72,10 +105,17 @@ impl Machine {
             clock: *clock,
             began: clock.now(),
             count: 0,
-            dirty: None,
+            dirty: Dirty::default(),
             wall: (0, 0),
             seed: 0,
+            disks: [const { None }; disk::MOST],
+            cards: [const { None }; card::MOST],
         }
+    }
+
+    /// See to the cards that are in use.
+    pub(crate) fn step(&mut self) {
+        self.cards.iter_mut().flatten().for_each(Card::count);
     }
 
     /// Set the wall clock.
@@ -106,7 +146,7 @@ impl Machine {
 
     /// Begin a command. What it says at once is put into `out`.
     pub(crate) fn run(&mut self, exec: &Exec<'_>, out: &mut Output) -> Begun {
-        let mut words = [&b""[..]; 2];
+        let mut words = [&b""[..]; 3];
         let mut count = 0;
         exec.words(|word| {
             if let Some(place) = words.get_mut(count) {
@@ -114,14 +154,13 @@ impl Machine {
             }
             count += 1;
         });
-        let [name, argument] = words;
+        let [name, argument, text] = words;
         let amount = number(argument).and_then(|amount| usize::try_from(amount).ok());
         match (name, amount) {
-            (b"true", _) => Begun::Ended(0),
+            (b"cat", _) if exec.stdin => Begun::Works(Work::Echo(Echo::default())),
+            (b"true" | b"cat", _) => Begun::Ended(0),
             (b"false", _) => Begun::Ended(1),
             (b"echo", _) => echo(exec, out),
-            (b"cat", _) if exec.stdin => Begun::Works(Work::Echo(Echo::default())),
-            (b"cat", _) => Begun::Ended(0),
             (b"hang", _) => Begun::Works(Work::Hang),
             (b"count", _) => {
                 self.count += 1;
@@ -147,6 +186,12 @@ impl Machine {
                 let lines = kibibytes * 1024 / pattern::LINE;
                 Begun::Works(Work::Serial(0, u32::try_from(lines).unwrap_or(u32::MAX)))
             }
+            (b"key", _) => Begun::Works(Work::Key),
+            (b"read" | b"write", Some(index)) => {
+                let text = (name == b"write").then_some(text);
+                self.disk(index, text, out)
+            }
+            (b"send" | b"received", Some(index)) => self.card(index, name == b"send", out),
             (b"off", _) => Begun::Ends(End::PowerOff),
             (b"reset", _) => end::reset(),
             (b"crash", _) => interrupts::crash(),
@@ -154,12 +199,48 @@ impl Machine {
                 serial::print(b"Kernel panic - not syncing: asked for\r\n");
                 end::reset()
             }
-            (b"dirty" | b"serial", None) => {
+            (b"dirty" | b"serial" | b"read" | b"write" | b"send" | b"received", None) => {
                 out.put(name).put(b" takes a number\n");
                 Begun::Ended(2)
             }
             _ => Begun::Unknown,
         }
+    }
+
+    fn disk(&mut self, index: usize, text: Option<&[u8]>, out: &mut Output) -> Begun {
+        let Some(disk) = used(&mut self.disks, index, || Disk::begin(&self.devices, index)) else {
+            return absent(out);
+        };
+        let outcome = match text {
+            None => disk.read(&self.clock).map(|bytes| {
+                for byte in bytes {
+                    out.hex((*byte).into(), 2);
+                }
+                out.put(b"\n");
+            }),
+            Some(text) => disk.write(text, &self.clock),
+        };
+        match outcome {
+            Ok(()) => Begun::Ended(0),
+            Err(status) => {
+                out.put(b"failed with status ")
+                    .decimal(status.into())
+                    .put(b"\n");
+                Begun::Ended(1)
+            }
+        }
+    }
+
+    fn card(&mut self, index: usize, sends: bool, out: &mut Output) -> Begun {
+        let Some(card) = used(&mut self.cards, index, || Card::begin(&self.devices, index)) else {
+            return absent(out);
+        };
+        if sends {
+            card.send();
+            return Begun::Ended(0);
+        }
+        card.count();
+        say(out, card.received)
     }
 
     fn begin_dirty(&mut self, mebibytes: usize, out: &mut Output) -> Begun {
@@ -169,43 +250,55 @@ impl Machine {
             return Begun::Ended(2);
         }
         let seed = self.clock.now();
-        self.dirty = Some(Dirty { mebibytes, seed });
+        self.dirty = Dirty { mebibytes, seed };
         Begun::Works(Work::Dirty(0))
     }
 
-    /// Write to a page, if it is one of those.
-    pub(crate) fn dirty_page(&mut self, page: usize) -> bool {
-        let place = self.dirty.and_then(|dirty| dirty.page(page));
-        if let Some((place, word)) = place {
-            place.fill(word);
-        }
-        place.is_some()
-    }
-
-    /// What `dirty` says at its end.
-    pub(crate) fn dirtied(&self) -> Line {
-        self.told(b"dirty ")
-    }
-
-    /// Look at a page; the code and the words of the end.
-    pub(crate) fn check_page(&self, page: usize) -> Option<(u8, Line)> {
-        let Some((place, word)) = self.dirty.and_then(|dirty| dirty.page(page)) else {
-            return Some((0, self.told(b"whole ")));
+    /// Write to some pages, or look at them; the code and the words of the end, if it has come.
+    pub(crate) fn pages(&self, from: &mut usize, writes: bool) -> Option<(u8, Line)> {
+        let came = self.dirty.pages(*from, |place, word| {
+            if writes {
+                place.fill(word);
+            }
+            writes || place.is_full_of(word)
+        });
+        let mut line = Line::new();
+        let code = match came {
+            Pages::To(page) => {
+                *from = page;
+                return None;
+            }
+            Pages::Whole => {
+                line.put(if writes { b"dirty " } else { b"whole " });
+                line.decimal(self.dirty.mebibytes as u64);
+                0
+            }
+            Pages::Broken(address) => {
+                line.put(b"broken at 0x").hex(address, 8);
+                1
+            }
         };
-        if place.is_full_of(word) {
-            return None;
-        }
-        let mut line = Line::new();
-        line.put(b"broken at 0x").hex(place.address(), 8).put(b"\n");
-        Some((1, line))
+        line.put(b"\n");
+        Some((code, line))
     }
+}
 
-    fn told(&self, what: &[u8]) -> Line {
-        let mut line = Line::new();
-        let mebibytes = self.dirty.map_or(0, |dirty| dirty.mebibytes);
-        line.put(what).decimal(mebibytes as u64).put(b"\n");
-        line
+/// What is in use, or is taken into use now.
+fn used<T>(
+    places: &mut [Option<T>],
+    index: usize,
+    begin: impl FnOnce() -> Option<T>,
+) -> Option<&mut T> {
+    let place = places.get_mut(index)?;
+    if place.is_none() {
+        *place = begin();
     }
+    place.as_mut()
+}
+
+fn absent(out: &mut Output) -> Begun {
+    out.put(b"no such device\n");
+    Begun::Ended(1)
 }
 
 fn say(out: &mut Output, number: u64) -> Begun {

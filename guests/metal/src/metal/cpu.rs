@@ -50,10 +50,6 @@ pub(crate) fn id(leaf: u32) -> [u32; 4] {
 /// # Safety
 /// What the register does is sound.
 pub(crate) unsafe fn set_register(register: u32, value: u64) {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the instruction takes halves"
-    )]
     let (low, high) = (value as u32, (value >> 32) as u32);
     // SAFETY: the caller's.
     unsafe { asm!("wrmsr", in("ecx") register, in("eax") low, in("edx") high, options(nostack)) };

@@ -107,11 +107,7 @@ fn gate(vector: u8, handler: unsafe extern "C" fn()) {
 }
 
 fn load(table: u64, limit: u16) {
-    let [a, b, c, d] = [0, 16, 32, 48].map(|shift| {
-        #[expect(clippy::cast_possible_truncation, reason = "a part")]
-        let part = (table >> shift) as u16;
-        part
-    });
+    let [a, b, c, d] = [0, 16, 32, 48].map(|shift| (table >> shift) as u16);
     let pointer = [limit, a, b, c, d];
     // SAFETY: the table is one of gates, or an empty one for the end.
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(nostack)) };

@@ -1,13 +1,19 @@
 //! The program: from the first instruction to an agent that a host can drive. See the README beside.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "addresses have 64 bits here, and lengths are those of buffers"
+)]
 
 mod agent;
 mod boot;
+mod card;
 mod channels;
 mod clock;
 mod command;
 mod cpu;
+mod disk;
 mod end;
 mod interrupts;
 mod memory;
@@ -31,10 +37,10 @@ const GUARD: u64 = 1000 * MILLISECOND;
 
 /// Called by the code in `boot.rs`, in long mode.
 extern "C" fn run(start_info: usize) -> ! {
-    serial::begin();
     interrupts::begin();
     paging::begin();
     interrupts::begin_local();
+    serial::begin();
     let clock = Clock::begin();
     let start = Start::read(start_info);
     serial::print(b"attest metal guest\r\n");

@@ -1,14 +1,16 @@
-//! Where everything lies, and access to what devices see. Above the program's own megabyte:
+//! Where everything lies, and access to what devices see. Above the program:
 //!
 //! | from | what |
 //! |---|---|
+//! | 1.75 MiB | page tables beyond those of the boot code; and the stack, down from 2 MiB |
 //! | 2 MiB | queues of devices, a page each, and headers of packets |
 //! | 2.25 MiB | what goes to the host |
 //! | 2.5 MiB | packets from the host |
 //! | 3.25 MiB | a message from the host |
-//! | 3.5 MiB | disks and cards |
+//! | 3.5 MiB | disks |
 //! | 4 MiB | what commands echo |
-//! | 6 MiB | what `dirty` writes to, up to the end of memory |
+//! | 6 MiB | cards |
+//! | 7 MiB | what `dirty` writes to, up to the end of memory |
 #![expect(
     unsafe_code,
     reason = "memory that devices read and write has no references to it"
@@ -19,6 +21,10 @@ use core::arch::asm;
 /// Bytes of a page.
 pub(crate) const PAGE: usize = 4096;
 
+/// Page tables.
+pub(crate) const TABLES: Region = Region::of(0x1c_0000, 0x1_0000);
+/// Where the stack begins.
+pub(crate) const STACK: usize = 0x20_0000;
 /// Queues, headers of packets.
 pub(crate) const QUEUES: Region = Region::of(0x20_0000, 0x4_0000);
 /// What goes to the host.
@@ -27,12 +33,14 @@ pub(crate) const OUTLET: Region = Region::of(0x24_0000, 0x4_0000);
 pub(crate) const PACKETS: Region = Region::of(0x28_0000, 0xc_0000);
 /// A message from the host.
 pub(crate) const MESSAGE: Region = Region::of(0x34_0000, 0x1_0000);
-/// Buffers of disks and cards.
-pub(crate) const BUFFERS: Region = Region::of(0x38_0000, 0x8_0000);
+/// Buffers of disks.
+pub(crate) const DISKS: Region = Region::of(0x38_0000, 0x8_0000);
 /// What commands echo.
 pub(crate) const ECHOES: Region = Region::of(0x40_0000, 0x20_0000);
+/// Buffers of cards.
+pub(crate) const CARDS: Region = Region::of(0x60_0000, 0x10_0000);
 /// What `dirty` writes to begins here.
-pub(crate) const DIRTY: usize = 0x60_0000;
+pub(crate) const DIRTY: usize = 0x70_0000;
 
 /// A piece of physical memory, of RAM that nothing else uses or of a device.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +78,9 @@ impl Region {
     }
 
     fn place(self, at: usize, size: usize) -> usize {
-        assert!(at <= self.size && size <= self.size - at);
+        if at > self.size || size > self.size - at {
+            outside();
+        }
         self.base + at
     }
 
@@ -102,7 +112,7 @@ impl Region {
         unsafe { memcpy(place, bytes.as_ptr(), bytes.len()) };
     }
 
-    /// Fill it with a word.
+    /// Fill it with a word, again and again.
     pub(crate) fn fill(self, word: u64) {
         // SAFETY: as for `write`.
         unsafe {
@@ -121,6 +131,13 @@ impl Region {
         }
         same != 0
     }
+}
+
+/// In one place, for there are many accesses.
+#[cold]
+#[inline(never)]
+fn outside() -> ! {
+    panic!("outside of a region")
 }
 
 /// In words, because each step of a string instruction costs an emulator the same.

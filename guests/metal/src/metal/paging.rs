@@ -3,17 +3,12 @@
 #![expect(unsafe_code, reason = "page tables are symbols of the boot code")]
 
 use crate::cpu;
-use crate::memory::{PAGE, Region};
+use crate::memory::{PAGE, Region, TABLES};
 
 const PRESENT: u64 = 3;
 const LARGE: u64 = 0x83;
 const ENTRIES: usize = 512;
-/// Tables for addresses beyond those of the boot code.
-const SPARE: usize = 10;
-
-#[repr(align(4096))]
-struct Tables(#[expect(dead_code, reason = "for its place")] [u8; SPARE * PAGE]);
-static mut TABLES: Tables = Tables([0; SPARE * PAGE]);
+/// Tables that were taken.
 static mut USED: usize = 0;
 
 unsafe extern "C" {
@@ -43,7 +38,6 @@ pub(crate) fn map(address: u64) {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "below 512")]
 fn index(number: u64) -> usize {
     number as usize % ENTRIES
 }
@@ -53,10 +47,6 @@ fn has_large_pages() -> bool {
 }
 
 /// The table that an entry names, made when there is none.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "addresses have 64 bits here"
-)]
 fn below(table: Region, at: usize) -> Region {
     let entry: u64 = table.read(at * 8);
     if entry & 1 != 0 {
@@ -67,7 +57,8 @@ fn below(table: Region, at: usize) -> Region {
         USED += 1;
         USED - 1
     };
-    let new = Region::of(&raw const TABLES as usize, SPARE * PAGE).part(number * PAGE, PAGE);
+    let new = TABLES.part(number * PAGE, PAGE);
+    new.fill(0);
     table.write(at * 8, new.address() | PRESENT);
     new
 }

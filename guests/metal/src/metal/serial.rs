@@ -1,14 +1,19 @@
 //! The first serial port, by looking and waiting.
 
-use crate::cpu;
+use crate::{cpu, interrupts};
 
 const PORT: u16 = 0x3f8;
 /// Bytes that its queue takes when it is empty.
 const QUEUE: usize = 16;
 
-/// Switch its queue on.
+/// Its line of the I/O APIC.
+const LINE: u32 = 4;
+
+/// Switch its queue on, and let what comes wake the processor.
 pub(crate) fn begin() {
     cpu::out8(PORT + 2, 1);
+    cpu::out8(PORT + 1, 1);
+    interrupts::wake_by(LINE);
 }
 
 /// Print bytes as they are.

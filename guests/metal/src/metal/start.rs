@@ -19,10 +19,6 @@ pub(crate) struct Start {
     pub(crate) end: usize,
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "addresses have 64 bits here"
-)]
 impl Start {
     /// Read it.
     pub(crate) fn read(info: usize) -> Self {

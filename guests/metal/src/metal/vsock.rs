@@ -15,9 +15,11 @@ use crate::virtio::queue::Queue;
 const HOST: u64 = 2;
 const PORT: u32 = 1024;
 const HEADER: usize = 44;
-/// Packets from the host that may wait, and what each may have.
+/// Packets from the host that may wait, what each may have (Firecracker fills all, and takes no more
+/// than this for a packet), and the bytes from one to the next.
 const INCOMING: u16 = 8;
-const INCOMING_SIZE: usize = HEADER + 64 * 1024 + 20;
+const INCOMING_SIZE: usize = HEADER + 64 * 1024;
+const INCOMING_STEP: usize = INCOMING_SIZE.next_multiple_of(64);
 /// Packets to the host that may be under way: each has two descriptors.
 const OUTGOING: u16 = 8;
 /// Headers of packets to the host lie behind the pages of queues; events before them.
@@ -124,7 +126,7 @@ impl Vsock {
         outgoing.quiet();
         device.ready();
         for at in 0..INCOMING {
-            let place = PACKETS.part(usize::from(at) * INCOMING_SIZE, INCOMING_SIZE);
+            let place = PACKETS.part(usize::from(at) * INCOMING_STEP, INCOMING_SIZE);
             incoming.describe(at, place, true, false);
             incoming.give(at);
         }
@@ -165,7 +167,7 @@ impl Vsock {
         }
         let mut given = false;
         while let Some((at, _)) = self.incoming.take() {
-            let place = PACKETS.part(usize::from(at) * INCOMING_SIZE, INCOMING_SIZE);
+            let place = PACKETS.part(usize::from(at) * INCOMING_STEP, INCOMING_SIZE);
             self.packet(now, place, agent, outlet);
             self.incoming.give(at);
             given = true;

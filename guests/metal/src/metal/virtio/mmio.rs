@@ -47,7 +47,6 @@ impl Mmio {
         self.0.write(0x30, u32::from(index));
         self.0.write(0x38, u32::from(queue::SIZE));
         for (at, address) in [0x80, 0x90, 0xa0].into_iter().zip(queue::addresses(page)) {
-            #[expect(clippy::cast_possible_truncation, reason = "halves")]
             let (low, high) = (address as u32, (address >> 32) as u32);
             self.0.write(at, low);
             self.0.write(at + 4, high);

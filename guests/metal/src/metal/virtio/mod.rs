@@ -11,7 +11,9 @@ use mmio::Mmio;
 use pci::Pci;
 use queue::{Bell, Queue};
 
-/// The type of a vsock device.
+/// Types of devices.
+pub(crate) const CARD: u32 = 1;
+pub(crate) const DISK: u32 = 2;
 pub(crate) const VSOCK: u32 = 19;
 const MOST: usize = 32;
 /// `VIRTIO_F_VERSION_1`, in the second word of features. No other is needed.
@@ -134,9 +136,5 @@ pub(crate) fn find(command_line: &[u8]) -> Devices {
 
 /// Firecracker's `--boot-timer` takes this byte for the end of the boot.
 pub(crate) fn tell_boot_timer(address: u64) {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "addresses have 64 bits here"
-    )]
     Region::of(address as usize, 1).write(0, 123_u8);
 }

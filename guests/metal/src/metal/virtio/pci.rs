@@ -59,10 +59,6 @@ impl Slot {
         if high != 0 {
             paging::map(base);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "addresses have 64 bits here"
-        )]
         Region::of(base as usize + at as usize, size as usize)
     }
 }
@@ -154,7 +150,6 @@ impl Pci {
         common.write(0x18, queue::SIZE);
         common.write(0x1a, 0_u16);
         for (at, address) in [0x20, 0x28, 0x30].into_iter().zip(queue::addresses(page)) {
-            #[expect(clippy::cast_possible_truncation, reason = "halves")]
             let (low, high) = (address as u32, (address >> 32) as u32);
             common.write(at, low);
             common.write(at + 4, high);

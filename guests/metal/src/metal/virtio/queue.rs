@@ -62,7 +62,6 @@ impl Queue {
         let entry = self.page.part(usize::from(at) * 16, 16);
         let flags = if device_writes { WRITE } else { 0 } | if follows { NEXT } else { 0 };
         entry.write(0, place.address());
-        #[expect(clippy::cast_possible_truncation, reason = "pieces are small")]
         entry.write(8, place.size() as u32);
         entry.write(12, flags);
         entry.write(14, at + 1);
@@ -97,7 +96,6 @@ impl Queue {
             .page
             .part(BACK + 4 + 8 * usize::from(self.taken % SIZE), 8);
         self.taken = self.taken.wrapping_add(1);
-        #[expect(clippy::cast_possible_truncation, reason = "it was given by us")]
         Some((slot.read::<u32>(0) as u16, slot.read::<u32>(4) as usize))
     }
 }

@@ -1,0 +1,14 @@
+//! Firecracker's client against a strict fake of Firecracker: on every host, without KVM and without a process.
+
+#[path = "../common/fake/mod.rs"]
+mod common;
+mod endings;
+mod fake;
+mod killed;
+mod life;
+mod raw;
+mod refusals;
+mod snapshots;
+mod strict;
+mod support;
+mod vsock;
