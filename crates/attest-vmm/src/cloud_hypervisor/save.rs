@@ -86,7 +86,7 @@ impl Saves for Machine {
         Some(self.own.memory.file.try_clone())
     }
 
-    fn save(&self, to: OwnedFd, _: Saved) -> BoxFuture<'_, Result<(), VmmError>> {
+    fn save(&self, to: OwnedFd, _: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>> {
         Box::pin(async move {
             let control = &self.own.control;
             let failed = || VmmError::host(&control.name, "its devices cannot be saved");
@@ -96,7 +96,7 @@ impl Saves for Machine {
             };
             let saved = control.api.put_long("/vm.snapshot", &snapshot).await;
             saved.map_err(control.refused("save the guest"))?;
-            self.keep(to).map_err(failed())
+            self.keep(to).map(|()| None).map_err(failed())
         })
     }
 
