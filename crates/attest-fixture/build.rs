@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use nested::{Nested, put, read, variable};
 
 const PROGRAM: &str = "attest-metal-guest";
+/// As kernels are named: with a release, which attest asks of each.
+const KERNEL: &str = "vmlinux-0.1-metal";
 const NESTED: Nested<'_> = Nested {
     programs: &[PROGRAM],
     features: &["metal"],
@@ -26,7 +28,7 @@ fn main() {
     println!("cargo::rerun-if-changed=../../guests/metal/metal.ld");
     // For other processors there is none, and `metal::kernel` says so.
     if variable("CARGO_CFG_TARGET_ARCH") == "x86_64" {
-        let out = PathBuf::from(variable("OUT_DIR")).join(PROGRAM);
+        let out = PathBuf::from(variable("OUT_DIR")).join(KERNEL);
         put(&read(&NESTED.build().join(PROGRAM)), &out);
         println!("cargo::rustc-env=ATTEST_METAL_GUEST={}", out.display());
     }

@@ -9,6 +9,7 @@ fn main() {
         "-static",
         "-no-pie",
         "-Wl,--build-id=none",
+        "-Wl,--strip-all",
         "-Wl,--omagic",
         &format!("-Wl,-T,{directory}/metal.ld"),
     ];

@@ -245,6 +245,21 @@ fn check(advisories: bool) -> Result<Vec<Step>, Failure> {
             "-D",
             "warnings",
         ]),
+        // A program for no operating system is a part of no other build.
+        Step::cargo([
+            "clippy",
+            "--profile",
+            "embed",
+            "--package",
+            "attest-metal-guest",
+            "--features",
+            "metal",
+            "--bin",
+            "attest-metal-guest",
+            "--",
+            "-D",
+            "warnings",
+        ]),
         Step::cargo(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"),
         Step::cargo([
             "deny",

@@ -13,8 +13,7 @@ use rustix::fs::{AtFlags, CWD, OFlags, linkat};
 pub(crate) enum Named<'a> {
     /// It had one.
     Already(BorrowedFd<'a>),
-    /// It has one until this is dropped: whoever is killed meanwhile leaves an entry in the cache's directory for
-    /// temporary files, which is swept.
+    /// It has one until this is dropped, some microseconds later. It can be given none again.
     ForNow(File, PathBuf),
 }
 

@@ -1,5 +1,6 @@
 //! What every machine of QEMU can be asked, whoever started it.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -99,10 +100,10 @@ const STATE: &str = "attest-state";
 const UNLIMITED: u64 = 1 << 40;
 
 impl Saves for Control {
-    fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>> {
+    fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>> {
         Box::pin(async move {
             let saved = self.migrate("migrate", to, what).await;
-            self.checked(saved)
+            self.checked(saved).map(|()| None)
         })
     }
 

@@ -222,6 +222,32 @@ pub enum VmmError {
 }
 
 impl VmmError {
+    /// Whose it is.
+    pub fn machine(&self) -> &str {
+        match self {
+            Self::Missing { machine, .. }
+            | Self::Lacks { machine, .. }
+            | Self::Limit { machine, .. }
+            | Self::Memory { machine, .. }
+            | Self::Unable { machine, .. }
+            | Self::WrongBody { machine, .. }
+            | Self::Accelerator { machine, .. }
+            | Self::Refused { machine, .. }
+            | Self::Killed { machine, .. }
+            | Self::NotQemu { machine, .. }
+            | Self::Lab { machine, .. }
+            | Self::ScriptEnded { machine, .. }
+            | Self::ScriptIdle { machine, .. }
+            | Self::Socket { machine, .. }
+            | Self::LabEnded { machine, .. }
+            | Self::Host { machine, .. }
+            | Self::Api { machine, .. }
+            | Self::EndedEarly { machine, .. }
+            | Self::NoApi { machine, .. }
+            | Self::Monitor { machine, .. } => machine,
+        }
+    }
+
     /// Whether the VMM is gone, or about to.
     pub(crate) fn is_closed(&self) -> bool {
         matches!(

@@ -195,6 +195,13 @@ pub struct Card {
     pub rate: Option<Rate>,
 }
 
+impl Card {
+    /// Its address in the usual form.
+    pub(crate) fn mac(&self) -> String {
+        self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+}
+
 /// A disk.
 #[derive(Debug)]
 pub struct Disk {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -106,15 +105,17 @@ pub struct BalloonStatistics {
 
 /// Save what a machine is, and become what another was.
 pub trait Saves: Send + Sync {
-    /// The file that its memory is in once it is saved; it is as long. `None`: the one that it was given
-    /// ([`crate::Ram::Shared`]), or none, and then its state has it.
-    fn memory(&self) -> Option<io::Result<File>> {
-        None
+    /// Whether a machine that was saved is still whole: it may be resumed, and nothing has to take its place.
+    fn goes_on(&self) -> bool {
+        false
     }
 
-    /// Write the state of a paused machine into a file, from its start. The machine lets go of its disks, whose
-    /// files are then complete; it is to be killed, not resumed.
-    fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>>;
+    /// Write the state of a paused machine into a file, from its start. Where [`Self::goes_on`] is false, the machine
+    /// lets go of its disks, whose files are then complete; it is to be killed, not resumed.
+    ///
+    /// Returns the file with its memory, where the VMM made one: it was given none ([`crate::Ram::Shared`]), or has
+    /// been saved there before.
+    fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>>;
 
     /// Become what was saved in this file, on a machine that waits for it; it is paused then.
     fn load(&self, from: OwnedFd, what: Saved) -> BoxFuture<'_, Result<(), VmmError>>;

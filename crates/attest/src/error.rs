@@ -448,6 +448,7 @@ impl Error {
             | Self::Copy { machine, .. } => Some(machine),
             Self::Command(failure) => Some(&failure.machine),
             Self::Systemd(failure) => Some(&failure.machine),
+            Self::Vmm(error) => Some(error.machine()),
             Self::Step { source, .. } => source.machine(),
             _ => None,
         }

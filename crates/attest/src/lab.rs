@@ -324,6 +324,7 @@ pub(crate) fn machine(shared: &Arc<Shared>, plan: &attest_manifest::MachinePlan)
     let file = shared.output.join(format!("{}.console.log", plan.name));
     let console = Arc::new(Console::new(&plan.name, &file));
     let session = Session {
+        goes_on: std::sync::atomic::AtomicBool::new(false),
         machine: plan.name.clone(),
         state: tokio::sync::watch::Sender::new(State::Off),
         boot_timeout: shared.plan.timeouts.boot,

@@ -1,6 +1,7 @@
 //! The state of a machine as its agent shows it, and requests to it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use attest_events::MachineEnding;
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) state: watch::Sender<State>,
     pub(crate) boot_timeout: Duration,
     pub(crate) console: Arc<Console>,
+    /// Whether the machine was saved and goes on by itself: its agent begins the next session without having booted.
+    pub(crate) goes_on: AtomicBool,
 }
 
 impl Session {

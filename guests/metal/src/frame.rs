@@ -25,7 +25,7 @@ pub fn cost(payload: usize) -> usize {
 
 /// Numbers of the kinds of frames.
 pub mod kind {
-    #![allow(
+    #![expect(
         missing_docs,
         reason = "named in attest-protocol, where they are explained"
     )]

@@ -216,7 +216,7 @@ pub enum Status {
 
 /// What was measured.
 #[derive(Debug, Clone, Copy)]
-#[allow(
+#[expect(
     missing_docs,
     reason = "named in attest-protocol, where they are explained"
 )]
@@ -233,7 +233,7 @@ pub struct Stats {
 
 /// Why not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
+#[expect(
     missing_docs,
     reason = "named in attest-protocol, where they are explained"
 )]
@@ -247,7 +247,7 @@ pub enum Reason {
 
 /// The end of a request.
 #[derive(Debug, Clone, Copy)]
-#[allow(
+#[expect(
     missing_docs,
     reason = "named in attest-protocol, where they are explained"
 )]

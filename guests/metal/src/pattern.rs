@@ -1,6 +1,6 @@
 //! Contents that can be checked: of memory and of the serial port.
 
-/// Bytes of a line of [`line`].
+/// Bytes of a line of [`line()`].
 pub const LINE: usize = 64;
 
 /// A hash of few bytes, to compare them by (FNV-1a).

@@ -100,11 +100,15 @@ impl Peer for Vsock {
     }
 
     async fn connect(&self) -> io::Result<OwnedFd> {
-        with_device(async || self.connect_now().await).await
+        let waits = || {
+            let name = self.name();
+            eprintln!("attest: {name} cannot be reached without a vsock device; it is waited for");
+        };
+        with_device(async || self.connect_now().await, waits).await
     }
 
     async fn accept(&self) -> io::Result<OwnedFd> {
-        let listener = with_device(async || self.listen()).await?;
+        let listener = with_device(async || self.listen(), || {}).await?;
         loop {
             let mut ready = listener.readable().await?;
             match ready.try_io(|listener| Ok(self.accept_from_peer(listener.get_ref())?)) {
@@ -130,18 +134,29 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Do it as soon as the kernel has what it takes. The driver may be loaded by the system, and the
-/// device may be found, after the agent began: both are told by device events.
-async fn with_device<T>(mut act: impl AsyncFnMut() -> io::Result<T>) -> io::Result<T> {
-    let mut events = None;
+/// device may be found, after the agent began: both are told by device events. `waits` is called
+/// where they are waited for.
+async fn with_device<T>(
+    mut act: impl AsyncFnMut() -> io::Result<T>,
+    waits: impl FnOnce(),
+) -> io::Result<T> {
+    let mut attempt = async || match act().await {
+        Err(error) if is_missing(&error) => None,
+        done => Some(done),
+    };
+    if let Some(done) = attempt().await {
+        return done;
+    }
+    let events = DeviceEvents::open()?;
+    // It may have come before these were listened to.
+    if let Some(done) = attempt().await {
+        return done;
+    }
+    waits();
     loop {
-        match act().await {
-            Err(error) if is_missing(&error) => {}
-            done => return done,
-        }
-        match &events {
-            // It may have come before these were listened to.
-            None => events = Some(DeviceEvents::open()?),
-            Some(events) => events.next().await?,
+        events.next().await?;
+        if let Some(done) = attempt().await {
+            return done;
         }
     }
 }
@@ -166,5 +181,123 @@ mod accepting {
         let accepted = accept4(listener.as_raw_fd(), flags)?;
         // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
         Ok(unsafe { OwnedFd::from_raw_fd(accepted) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use nix::libc::{VMADDR_CID_LOCAL, VMADDR_PORT_ANY};
+    use nix::sys::socket::getsockname;
+
+    use super::*;
+
+    /// Whether this host's kernel has the address family; else it is said why the test is skipped.
+    fn has_vsock() -> bool {
+        let missing = new_socket().err();
+        if let Some(error) = missing {
+            eprintln!("SKIPPED: this host has no vsock: {error}");
+        }
+        missing.is_none()
+    }
+
+    /// The same for connections from a host to itself.
+    fn has_loopback() -> bool {
+        let has = Path::new("/sys/module/vsock_loopback").exists();
+        if has_vsock() && !has {
+            eprintln!("SKIPPED: this host's vsock has no loopback (the module vsock_loopback)");
+        }
+        has
+    }
+
+    /// A port that nobody has: what the kernel gave to a socket that is closed again.
+    fn free_port() -> u32 {
+        let socket = new_socket().unwrap();
+        let any = VsockAddr::new(VMADDR_CID_ANY, VMADDR_PORT_ANY);
+        bind(socket.as_raw_fd(), &any).unwrap();
+        getsockname::<VsockAddr>(socket.as_raw_fd()).unwrap().port()
+    }
+
+    #[tokio::test]
+    async fn a_port_is_listened_on_once() {
+        if !has_vsock() {
+            return;
+        }
+        let first = Vsock::host(free_port());
+        let listening = first.listen().unwrap().get_ref().as_raw_fd();
+        assert_eq!(first.listen().unwrap().get_ref().as_raw_fd(), listening);
+        let error = Vsock::host(first.port).accept().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            first.name(),
+            format!("the host's vsock port {}", first.port)
+        );
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_a_stranger_is_not_accepted() {
+        if !has_loopback() {
+            return;
+        }
+        let own = Vsock::new(VMADDR_CID_LOCAL, free_port());
+        own.listen().unwrap();
+        let near = own.connect().await.unwrap();
+        let far = own.accept().await.unwrap();
+        for (from, to) in [(&near, &far), (&far, &near)] {
+            nix::unistd::write(from, b"hello").unwrap();
+            let to = crate::async_fd::register(to.try_clone().unwrap()).unwrap();
+            let _ready = to.readable().await.unwrap();
+            let mut heard = [0; 5];
+            nix::unistd::read(to.get_ref(), &mut heard).unwrap();
+            assert_eq!(&heard, b"hello");
+        }
+        let nobody = Vsock::new(VMADDR_CID_LOCAL, free_port());
+        let refused = nobody.connect().await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionReset);
+
+        let host = Vsock::host(free_port());
+        let listener = host.listen().unwrap().get_ref();
+        let stranger = Vsock::new(VMADDR_CID_LOCAL, host.port);
+        let _strange = stranger.connect().await.unwrap();
+        assert!(host.accept_from_peer(listener).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_missing_is_waited_for() {
+        // The kernel says of it what is written there, as if it had happened to the device.
+        let say = || std::fs::write("/sys/class/mem/null/uevent", "change");
+        if let Err(error) = say() {
+            return eprintln!("SKIPPED: device events cannot be made here: {error}");
+        }
+        let (tries, is_there) = (Cell::new(0), Cell::new(false));
+        let act = async || {
+            tries.set(tries.get() + 1);
+            let missing = io::Error::from(Errno::ENODEV);
+            is_there.get().then_some("found").ok_or(missing)
+        };
+        let waits = Cell::new(0);
+        let found = with_device(act, || waits.set(waits.get() + 1));
+        let appear = async {
+            // It looks before it listens, and once more then.
+            while tries.get() < 2 {
+                tokio::task::yield_now().await;
+            }
+            is_there.set(true);
+            say().unwrap();
+        };
+        let both = async { tokio::join!(found, appear) };
+        let both = tokio::time::timeout(Duration::from_mins(1), both);
+        let (found, ()) = both.await.expect("the event is heard");
+        assert_eq!(found.unwrap(), "found");
+        assert_eq!(waits.get(), 1);
+        let act = async || Err::<(), _>(Errno::ECONNRESET.into());
+        let refused = with_device(act, || panic!("there is nothing to wait for"));
+        assert_eq!(
+            refused.await.unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset
+        );
     }
 }

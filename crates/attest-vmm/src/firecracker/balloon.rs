@@ -3,7 +3,6 @@
 use serde::Deserialize;
 
 use super::calls::BalloonUpdate;
-use super::control::refused;
 use super::running::Machine;
 use crate::{Balloon, BalloonStatistics, BoxFuture, VmmError};
 
@@ -50,14 +49,14 @@ impl Balloon for Machine {
                 .api
                 .patch("/balloon", &BalloonUpdate { amount_mib })
                 .await;
-            told.map_err(refused(&self.control.name, "change the balloon"))
+            told.map_err(self.control.refused("change the balloon"))
         })
     }
 
     fn statistics(&self) -> BoxFuture<'_, Result<BalloonStatistics, VmmError>> {
         Box::pin(async move {
             let said: Result<Statistics, _> = self.control.api.get("/balloon/statistics").await;
-            let said = said.map_err(refused(&self.control.name, "tell of the balloon"))?;
+            let said = said.map_err(self.control.refused("tell of the balloon"))?;
             Ok(said.into())
         })
     }

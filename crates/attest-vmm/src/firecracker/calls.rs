@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Rate;
+use crate::microvm::rate::RateLimiter;
 
 /// `PUT /machine-config`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -50,35 +50,6 @@ pub(super) struct NetworkInterface {
     pub(super) rx_rate_limiter: Option<RateLimiter>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tx_rate_limiter: Option<RateLimiter>,
-}
-
-/// What a device may do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct RateLimiter {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    bandwidth: Option<TokenBucket>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ops: Option<TokenBucket>,
-}
-
-/// As many tokens as there are at most, and how long it takes until all are there again, in milliseconds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct TokenBucket {
-    size: u64,
-    refill_time: u64,
-}
-
-impl From<Rate> for RateLimiter {
-    fn from(rate: Rate) -> Self {
-        let bucket = |size| TokenBucket {
-            size,
-            refill_time: 1000,
-        };
-        Self {
-            bandwidth: rate.bytes_per_second.map(bucket),
-            ops: rate.operations_per_second.map(bucket),
-        }
-    }
 }
 
 /// `PUT /vsock`.
@@ -133,10 +104,10 @@ pub(super) enum State {
 
 /// `PUT /snapshot/create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct SnapshotCreate {
+pub(super) struct SnapshotCreate<'a> {
     pub(super) snapshot_type: SnapshotType,
     pub(super) snapshot_path: &'static str,
-    pub(super) mem_file_path: &'static str,
+    pub(super) mem_file_path: &'a str,
 }
 
 /// Which memory is written.
@@ -205,16 +176,5 @@ mod tests {
         );
         assert_eq!(words(b"no JSON"), None);
         assert_eq!(words(b"[]"), None);
-    }
-
-    #[test]
-    fn a_rate_is_a_bucket_for_each_second() {
-        let rate = Rate {
-            bytes_per_second: Some(1 << 20),
-            operations_per_second: None,
-        };
-        let limiter = serde_json::to_value(RateLimiter::from(rate)).unwrap();
-        let expected = serde_json::json!({ "bandwidth": { "size": 1 << 20, "refill_time": 1000 } });
-        assert_eq!(limiter, expected);
     }
 }

@@ -1,9 +1,9 @@
 //! The `firecracker` backend.
 
 mod balloon;
+mod boot;
 mod calls;
 mod command;
-mod control;
 mod ending;
 mod plan;
 mod running;
@@ -19,8 +19,11 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::limits;
 use crate::microvm::agent::AgentListener;
+use crate::microvm::api::Api;
+use crate::microvm::control::{Control, refused};
+use crate::microvm::given::Given;
 use crate::microvm::launch::{Appearing, Starting};
-use crate::microvm::place::{Place, Use};
+use crate::microvm::place::Place;
 use crate::microvm::serial::{Console, Pipes};
 use crate::output::Output;
 use crate::probe::{self, KvmProbe};
@@ -29,9 +32,8 @@ use crate::{
     StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
 };
 
-use control::Control;
 use running::{Machine, Parts};
-use save::Memory;
+use save::{Memory, SavedMemory};
 
 pub use version::{FirecrackerProgram, PROGRAM, find};
 
@@ -210,11 +212,16 @@ impl Firecracker {
         })?;
         let starting = Starting::new(&name, NAME, process, output);
         let socket = starting.api(appearing, &place.entry(plan::API)).await?;
-        let control = Control::new(&name, socket).await?;
+        let api = Api::new(socket, "", calls::words).await;
+        let control = Control {
+            name: name.clone(),
+            vmm: NAME,
+            api: api.map_err(refused(&name, NAME, "open its API"))?,
+        };
         let pci = command::needs_pci(&machine);
         if !machine.waits {
-            let boot = plan::boot(&machine, found.boot_timer(), pci);
-            if let Err(error) = control.boot(&machine, &names.taps, boot).await {
+            let source = plan::boot(&machine, found.boot_timer(), pci);
+            if let Err(error) = boot::boot(&control, &machine, &names.taps, source).await {
                 return Err(starting.failure(error).await);
             }
         }
@@ -231,7 +238,8 @@ impl Firecracker {
             control,
             place,
             cannot_pause: found.cannot_pause(),
-            memory: memory.saved(found.knows_what_was_touched(version::has_swap())),
+            memory,
+            knows_touched: found.knows_what_was_touched(version::has_swap()),
             taps: names.taps,
             balloon: machine.balloon,
             runs: !machine.waits,
@@ -290,72 +298,25 @@ impl Ends {
         machine: &mut VirtualConfig,
         program: &mut Program,
         launcher: &dyn Launcher,
-    ) -> Result<Memory, VmmError> {
+    ) -> Result<SavedMemory, VmmError> {
         let given = Given {
             name: &self.name,
+            vmm: NAME,
             place: &self.place,
             launcher,
         };
-        let memory = Memory::prepare(machine, self.place.owner().is_some()).map_err(
-            VmmError::host(&self.name, "there is no memory to save it in"),
-        )?;
+        let memory = Memory::of(machine).map_err(VmmError::host(
+            &self.name,
+            "its memory cannot be opened again",
+        ))?;
         let memory = memory.give(&given, program).await?;
-        give_files(&given, machine, program).await?;
+        if !machine.waits {
+            // What goes on has its kernel in its memory.
+            given.kernel(machine, program).await?;
+        }
+        given.disks(machine, program).await?;
         Ok(memory)
     }
-}
-
-/// What files are given for.
-struct Given<'a> {
-    name: &'a str,
-    place: &'a Place,
-    launcher: &'a dyn Launcher,
-}
-
-impl Given<'_> {
-    async fn file(
-        &self,
-        name: &str,
-        file: OwnedFd,
-        how: Use,
-        program: &mut Program,
-    ) -> Result<(), VmmError> {
-        let Self {
-            name: machine,
-            place,
-            launcher,
-        } = *self;
-        place
-            .give(machine, name, file, how, program, launcher)
-            .await
-    }
-}
-
-/// Kernel, initramfs and disks. What goes on has its kernel in its memory.
-async fn give_files(
-    given: &Given<'_>,
-    machine: &mut VirtualConfig,
-    program: &mut Program,
-) -> Result<(), VmmError> {
-    if !machine.waits {
-        for (name, path) in [
-            (plan::KERNEL, &machine.kernel),
-            (plan::INITRD, &machine.initrd),
-        ] {
-            let file = std::fs::File::open(path).map_err(VmmError::host(
-                given.name,
-                "its kernel or initramfs cannot be opened",
-            ))?;
-            given.file(name, file.into(), Use::Reads, program).await?;
-        }
-    }
-    for (index, disk) in machine.disks.iter_mut().enumerate() {
-        let (file, how) = disk.take_raw(given.name, NAME)?;
-        given
-            .file(&plan::disk_name(index), file, how, program)
-            .await?;
-    }
-    Ok(())
 }
 
 /// Tells how long a guest took to boot, as Firecracker measured it.

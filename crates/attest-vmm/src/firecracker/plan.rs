@@ -5,15 +5,12 @@ use attest_lab::LastingTap;
 use super::calls::{
     BootSource, CacheType, Drive, MachineConfiguration, NetworkInterface, NetworkOverride,
 };
+use crate::microvm::given::{INITRD, KERNEL, disk_name};
 use crate::{Card, Disk, VirtualConfig};
 
 /// Names in every place of a Firecracker.
 pub(super) const API: &str = "api";
 pub(super) const LOG: &str = "log";
-pub(super) const KERNEL: &str = "kernel";
-pub(super) const INITRD: &str = "initrd";
-/// The memory that a machine goes on with.
-pub(super) const MEMORY: &str = "memory";
 /// The file that memory is saved in.
 pub(super) const SAVED: &str = "saved";
 /// Processors and devices.
@@ -25,11 +22,6 @@ pub(super) const GUEST_CID: u32 = 3;
 const MIB: u64 = 1 << 20;
 /// Bytes of the kernel's command line that [`boot`] adds to the machine's own, with the names of four disks.
 pub(super) const OWN_ARGUMENTS: usize = 256;
-
-/// The name of a disk in the place, and of its device.
-pub(super) fn disk_name(index: usize) -> String {
-    format!("disk{index}")
-}
 
 /// The name of a card's device.
 fn card_name(index: usize) -> String {
@@ -88,11 +80,10 @@ pub(super) fn drive(index: usize, disk: &Disk) -> Drive {
 }
 
 pub(super) fn card(index: usize, card: &Card, tap: &LastingTap) -> NetworkInterface {
-    let mac = card.mac.map(|byte| format!("{byte:02x}")).join(":");
     NetworkInterface {
         iface_id: card_name(index),
         host_dev_name: tap.name().to_owned(),
-        guest_mac: mac,
+        guest_mac: card.mac(),
         rx_rate_limiter: card.rate.map(Into::into),
         tx_rate_limiter: card.rate.map(Into::into),
     }

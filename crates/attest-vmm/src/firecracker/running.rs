@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use attest_lab::{LastingTap, ProcessExit};
-use tokio::sync::watch;
 
-use super::control::Control;
 use super::ending::Seen;
 use super::save::SavedMemory;
+use crate::microvm::alive::Alive;
+use crate::microvm::control::Control;
 use crate::microvm::place::Place;
 use crate::output::Output;
 use crate::qemu::console::Watch;
@@ -23,6 +23,8 @@ pub(super) struct Parts {
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
     pub(super) memory: SavedMemory,
+    /// Whether Firecracker knows what a guest has touched.
+    pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     pub(super) balloon: bool,
     /// Whether its guest runs already, or waits for what is loaded.
@@ -32,15 +34,15 @@ pub(super) struct Parts {
 /// A machine under Firecracker.
 #[derive(Debug)]
 pub(super) struct Machine {
-    process: Arc<dyn Launched>,
-    killed: Arc<AtomicBool>,
+    alive: Alive,
     /// Whether its guest ever ran.
     pub(super) ran: Arc<AtomicBool>,
-    ending: watch::Receiver<Option<Ending>>,
     pub(super) control: Control,
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
     pub(super) memory: SavedMemory,
+    /// Whether Firecracker knows what a guest has touched.
+    pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     balloon: bool,
 }
@@ -55,45 +57,33 @@ impl Machine {
             place,
             cannot_pause,
             memory,
+            knows_touched,
             taps,
             balloon,
             runs,
         } = parts;
-        let killed = Arc::new(AtomicBool::new(false));
         let ran = Arc::new(AtomicBool::new(runs));
-        let (sender, ending) = watch::channel(None);
-        let watcher = Watcher {
-            process: Arc::clone(&process),
-            killed: Arc::clone(&killed),
-            ran: Arc::clone(&ran),
-            console,
-            output,
-        };
-        tokio::spawn(async move {
-            let ending = watcher.ending().await;
-            sender.send_replace(Some(ending));
+        let guest_ran = Arc::clone(&ran);
+        let alive = Alive::new(Arc::clone(&process), |killed| {
+            let watcher = Watcher {
+                process,
+                killed,
+                ran: guest_ran,
+                console,
+                output,
+            };
+            watcher.ending()
         });
         Self {
-            process,
-            killed,
+            alive,
             ran,
-            ending,
             control,
             place,
             cannot_pause,
             memory,
+            knows_touched,
             taps,
             balloon,
-        }
-    }
-}
-
-/// Nobody can end it any more.
-impl Drop for Machine {
-    fn drop(&mut self) {
-        if self.ending.borrow().is_none() {
-            self.killed.store(true, Ordering::SeqCst);
-            self.process.signal(SIGKILL);
         }
     }
 }
@@ -142,15 +132,15 @@ impl Watcher {
 
 impl Running for Machine {
     fn pid(&self) -> u32 {
-        self.process.pid()
+        self.alive.pid()
     }
 
     fn ended(&self) -> BoxFuture<'_, Ending> {
-        crate::running::known(&self.ending)
+        self.alive.ended()
     }
 
     fn kill(&self) -> BoxFuture<'_, ()> {
-        crate::running::kill(&*self.process, &self.killed)
+        self.alive.kill()
     }
 
     fn reboots(&self) -> Reboots<'_> {

@@ -1,101 +1,98 @@
 //! Machines that are saved, and that go on.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
-use super::Given;
 use super::calls::{
     MemoryBackend, MemoryBackendType, SnapshotCreate, SnapshotLoad, SnapshotType, State, VmState,
 };
-use super::control::refused;
-use super::plan::{DEVICES, MEMORY, SAVED, overrides};
+use super::plan::{DEVICES, SAVED, overrides};
 use super::running::Machine;
+use crate::microvm::given::{Given, MEMORY};
 use crate::microvm::place::Use;
 use crate::{BoxFuture, Pause, Program, Ram, Saved, Saves, VirtualConfig, VmmError};
-
-/// Every Linux has a file system in memory there.
-const IN_MEMORY: &str = "/dev/shm";
 
 /// The files of a machine's memory, before it runs.
 pub(super) struct Memory {
     /// What it goes on with.
     before: Option<OwnedFd>,
-    /// What it is saved in.
-    saved: File,
-    /// Whether that holds all that is not touched: it is empty, or what the machine goes on with.
-    is_base: bool,
+    /// What it is saved in first, where it was given that: it is empty, or holds what the machine goes on with.
+    saved: Option<OwnedFd>,
 }
 
 impl Memory {
-    pub(super) fn prepare(machine: &mut VirtualConfig, is_jailed: bool) -> io::Result<Self> {
-        let fresh = || memory_file(is_jailed);
-        let (before, saved, is_base) = match (std::mem::take(&mut machine.ram), machine.waits) {
-            (Ram::Shared(file), false) => (None, file.into(), true),
-            (Ram::Shared(file), true) => (Some(file.try_clone()?), file.into(), true),
-            (Ram::Private(file), _) => (Some(file), fresh()?, false),
-            (Ram::Own, _) => (None, fresh()?, true),
+    pub(super) fn of(machine: &mut VirtualConfig) -> io::Result<Self> {
+        let (before, saved) = match (std::mem::take(&mut machine.ram), machine.waits) {
+            (Ram::Shared(file), false) => (None, Some(file)),
+            (Ram::Shared(file), true) => (Some(file.try_clone()?), Some(file)),
+            (Ram::Private(file), _) => (Some(file), None),
+            (Ram::Own, _) => (None, None),
         };
-        Ok(Self {
-            before,
-            saved,
-            is_base,
-        })
+        Ok(Self { before, saved })
     }
 
     /// Let Firecracker find them.
     pub(super) async fn give(
-        mut self,
+        self,
         given: &Given<'_>,
         program: &mut Program,
-    ) -> Result<Self, VmmError> {
-        let failed = || VmmError::host(given.name, "its memory cannot be opened again");
-        if let Some(before) = self.before.take() {
+    ) -> Result<SavedMemory, VmmError> {
+        let saves = SavedMemory {
+            is_given: self.saved.is_some(),
+            has_booted: self.before.is_none(),
+            saves: AtomicU32::new(0),
+        };
+        if let Some(before) = self.before {
             given.file(MEMORY, before, Use::Reads, program).await?;
         }
-        let saved = self.saved.try_clone().map_err(failed())?;
-        given
-            .file(SAVED, saved.into(), Use::Writes, program)
-            .await?;
-        Ok(self)
+        if let Some(saved) = self.saved {
+            given.file(SAVED, saved, Use::Writes, program).await?;
+        }
+        Ok(saves)
     }
+}
 
-    /// For when it is saved. What was touched is known to Firecracker, or not; the rest is right only over the base.
-    pub(super) fn saved(self, knows_touched: bool) -> SavedMemory {
-        SavedMemory {
-            file: self.saved,
-            kind: if knows_touched && self.is_base {
+/// Where a machine's memory is saved, and how.
+#[derive(Debug)]
+pub(super) struct SavedMemory {
+    /// Whether there is a file for it, for the first time.
+    is_given: bool,
+    /// Whether all of it was touched under this Firecracker, if it was at all.
+    has_booted: bool,
+    /// How often it was saved.
+    saves: AtomicU32,
+}
+
+/// One time.
+struct Target {
+    /// Its name in the place.
+    name: String,
+    /// Whether it was given.
+    is_given: bool,
+    kind: SnapshotType,
+}
+
+impl SavedMemory {
+    /// Of the next time. What was touched is all that there is, or all that differs from what the file holds.
+    fn next(&self, knows_touched: bool) -> Target {
+        let number = self.saves.fetch_add(1, Ordering::Relaxed);
+        let is_given = self.is_given && number == 0;
+        Target {
+            name: if is_given {
+                SAVED.to_owned()
+            } else {
+                format!("{SAVED}.{number}")
+            },
+            is_given,
+            kind: if knows_touched && (self.has_booted || is_given) {
                 SnapshotType::Diff
             } else {
                 SnapshotType::Full
             },
         }
     }
-}
-
-/// The file that a machine's memory is saved in, and how.
-#[derive(Debug)]
-pub(super) struct SavedMemory {
-    file: File,
-    kind: SnapshotType,
-}
-
-/// A file in memory; one that is shown in a jail must be one of a file system.
-fn memory_file(is_jailed: bool) -> io::Result<File> {
-    if is_jailed {
-        return File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(nix::libc::O_TMPFILE)
-            .mode(0o600)
-            .open(IN_MEMORY);
-    }
-    let file = memfd_create(c"attest-firecracker", MFdFlags::MFD_CLOEXEC)?;
-    Ok(file.into())
 }
 
 impl Machine {
@@ -110,7 +107,7 @@ impl Machine {
     async fn become_state(&self, state: State, what: &'static str) -> Result<(), VmmError> {
         let api = &self.control.api;
         let changed = api.patch("/vm", &VmState { state }).await;
-        changed.map_err(refused(&self.control.name, what))
+        changed.map_err(self.control.refused(what))
     }
 }
 
@@ -130,29 +127,38 @@ impl Pause for Machine {
 }
 
 impl Saves for Machine {
-    fn memory(&self) -> Option<io::Result<File>> {
-        Some(self.memory.file.try_clone())
+    fn goes_on(&self) -> bool {
+        true
     }
 
-    fn save(&self, to: OwnedFd, _: Saved) -> BoxFuture<'_, Result<(), VmmError>> {
+    fn save(&self, to: OwnedFd, _: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>> {
         Box::pin(async move {
             self.pauses()?;
+            let target = self.memory.next(self.knows_touched);
             let create = SnapshotCreate {
-                snapshot_type: self.memory.kind,
+                snapshot_type: target.kind,
                 snapshot_path: DEVICES,
-                mem_file_path: SAVED,
+                mem_file_path: &target.name,
             };
             let name = &self.control.name;
             let created = self.control.api.put_long("/snapshot/create", &create).await;
-            created.map_err(refused(name, "save the guest"))?;
-            // Some tens of KB.
-            let copied = || {
-                let mut from = File::open(self.place.entry(DEVICES))?;
-                io::copy(&mut from, &mut File::from(to))
+            created.map_err(self.control.refused("save the guest"))?;
+            let taken = || {
+                // Some tens of KB.
+                io::copy(
+                    &mut File::open(self.place.entry(DEVICES))?,
+                    &mut File::from(to),
+                )?;
+                if target.is_given {
+                    return Ok(None);
+                }
+                let path = self.place.entry(&target.name);
+                let memory = File::options().read(true).write(true).open(&path)?;
+                // Whoever has it keeps it.
+                fs::remove_file(&path)?;
+                Ok(Some(memory))
             };
-            copied()
-                .map(drop)
-                .map_err(VmmError::host(name, "its devices cannot be saved"))
+            taken().map_err(VmmError::host(name, "what was saved cannot be taken"))
         })
     }
 
@@ -176,7 +182,43 @@ impl Saves for Machine {
                 network_overrides: overrides(&self.taps),
             };
             let loaded = self.control.api.put_long("/snapshot/load", &load).await;
-            loaded.map_err(refused(name, "load what was saved"))
+            loaded.map_err(self.control.refused("load what was saved"))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(is_given: bool, has_booted: bool, knows_touched: bool) -> [(String, SnapshotType); 2] {
+        let memory = SavedMemory {
+            is_given,
+            has_booted,
+            saves: AtomicU32::new(0),
+        };
+        [0, 1].map(|_| {
+            let target = memory.next(knows_touched);
+            (target.name, target.kind)
+        })
+    }
+
+    #[test]
+    fn a_diff_is_written_only_where_it_is_whole() {
+        use SnapshotType::{Diff, Full};
+        let named = |first: &str, kinds: [SnapshotType; 2]| {
+            [
+                (first.to_owned(), kinds[0]),
+                ("saved.1".to_owned(), kinds[1]),
+            ]
+        };
+        // All that was touched since the boot is all that there is, however often it is saved.
+        assert_eq!(kinds(true, true, true), named("saved", [Diff, Diff]));
+        assert_eq!(kinds(false, true, true), named("saved.0", [Diff, Diff]));
+        // What goes on differs from what it came from: which is in the file that it was given, and in no other.
+        assert_eq!(kinds(true, false, true), named("saved", [Diff, Full]));
+        assert_eq!(kinds(false, false, true), named("saved.0", [Full, Full]));
+        // Nobody knows what was touched.
+        assert_eq!(kinds(true, true, false), named("saved", [Full, Full]));
     }
 }

@@ -2,10 +2,14 @@
 //! files by short names.
 
 pub(crate) mod agent;
+pub(crate) mod alive;
 pub(crate) mod api;
+pub(crate) mod control;
+pub(crate) mod given;
 pub(crate) mod launch;
 pub(crate) mod place;
 pub(crate) mod program;
+pub(crate) mod rate;
 pub(crate) mod serial;
 
 pub use agent::AgentListener;

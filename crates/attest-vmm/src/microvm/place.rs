@@ -94,10 +94,11 @@ impl Place {
             return symlink(format!("/proc/self/fd/{number}"), self.entry(name)).map_err(failed());
         };
         let file = File::from(file);
-        let mode = file.metadata().map_err(failed())?.mode();
+        let metadata = file.metadata().map_err(failed())?;
+        let is_theirs = metadata.uid() == jail.owner;
         if how == Use::Writes {
             fchown(&file, Some(jail.owner), Some(jail.owner)).map_err(failed())?;
-        } else if mode & ALL_READ == 0 {
+        } else if !is_theirs && metadata.mode() & ALL_READ == 0 {
             return Err(VmmError::Unable {
                 machine: machine.to_owned(),
                 reason: format!(

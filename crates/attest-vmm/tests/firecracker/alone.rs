@@ -110,13 +110,13 @@ impl Alone {
             let _alone = alone();
             launcher.launch(started)
         };
-        let launched = start.await.unwrap();
+        let process = start.await.unwrap();
         let appeared = tokio::task::spawn_blocking(move || appearing.read_events().map(drop));
         appeared.await.unwrap().unwrap();
         Self {
             program,
             place,
-            launched,
+            launched: process,
         }
     }
 

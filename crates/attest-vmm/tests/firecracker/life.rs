@@ -44,7 +44,6 @@ async fn a_whole_life() {
         "initrd",
         "kernel",
         "log",
-        "saved",
         "vsock",
         "vsock_1024",
     ];

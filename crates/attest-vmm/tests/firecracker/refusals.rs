@@ -139,7 +139,7 @@ async fn pauses_where_they_break_connections() {
         let saves = started.running.saves().unwrap();
         let refusals = [
             started.running.pause().unwrap().pause().await,
-            saves.save(state(), Saved::Devices).await,
+            saves.save(state(), Saved::Devices).await.map(drop),
             saves.load(state(), Saved::Devices).await,
         ];
         for refusal in refusals {

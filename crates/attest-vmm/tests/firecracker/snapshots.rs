@@ -23,12 +23,18 @@ fn again(file: &File) -> File {
 }
 
 async fn save(started: &Started) -> Result<Kept, VmmError> {
+    save_over(started, None).await
+}
+
+/// With memory that is in this file, where it was given one.
+async fn save_over(started: &Started, given: Option<&File>) -> Result<Kept, VmmError> {
     let saves = started.running.saves().unwrap();
-    let memory = saves.memory().unwrap().unwrap();
     started.running.pause().unwrap().pause().await?;
     let state = tempfile::tempfile().unwrap();
     let to = state.try_clone().unwrap().into();
-    saves.save(to, Saved::Devices).await?;
+    let made = saves.save(to, Saved::Devices).await?;
+    assert_eq!(made.is_none(), given.is_some());
+    let memory = made.unwrap_or_else(|| given.unwrap().try_clone().unwrap());
     Ok(Kept { memory, state })
 }
 
@@ -153,7 +159,7 @@ async fn only_a_base_gets_what_was_touched() {
             .run("write first")
             .await
             .unwrap();
-        let kept = save(&booted).await.unwrap();
+        let kept = save_over(&booted, Some(&file)).await.unwrap();
         assert_eq!(
             kind_asked_for(&host),
             diff,
@@ -168,7 +174,7 @@ async fn only_a_base_gets_what_was_touched() {
         let session = Session::next(&again).await;
         assert_eq!(session.run("read").await.unwrap(), "first");
         session.run("write second").await.unwrap();
-        let kept = save(&again).await.unwrap();
+        let kept = save_over(&again, Some(&file)).await.unwrap();
         assert_eq!(kind_asked_for(&host), diff, "into what it goes on with");
 
         let last = kept.load(&host, kept.private(&host)).await.unwrap();

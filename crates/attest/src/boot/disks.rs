@@ -34,6 +34,9 @@ pub(super) struct Disks<'a> {
     before: Before<'a>,
     /// Whether its VMM knows nothing but raw disks.
     raw_only: bool,
+    /// Whether its VMM is in a jail: the kernel shows a file without a name in one of them only, so that what was
+    /// written is copied when the machine boots again.
+    is_jailed: bool,
 }
 
 /// What was written to a machine's disks before it starts.
@@ -116,6 +119,25 @@ impl WrittenDisk {
     }
 }
 
+impl WrittenDisk {
+    /// What is on it now, apart: nobody may write to it meanwhile. Constant where the file system shares blocks between
+    /// files, else as long as what was written takes.
+    pub(crate) fn apart(&self, lab: &Shared) -> Result<Self> {
+        let layers = self.layers.iter().map(|layer| {
+            let file = disks::copy(lab.images.cache(), &layer.again(false)?.file.into())?;
+            Ok(Layer {
+                file: file.into(),
+                format: layer.format,
+            })
+        });
+        Ok(Self {
+            serial: self.serial.clone(),
+            size: self.size,
+            layers: layers.collect::<Result<_>>()?,
+        })
+    }
+}
+
 impl<'a> Disks<'a> {
     /// All of a virtual machine's, with what was written to them before.
     pub(super) async fn of(
@@ -130,6 +152,7 @@ impl<'a> Disks<'a> {
             cache: lab.images.cache(),
             before,
             raw_only: strategy::is_raw_only(plan.backend),
+            is_jailed: lab.backends.jailed_as(plan)?.is_some(),
         };
         if let Some(root) = lab.images.root_of(plan) {
             all.root(plan, root, &lab.process).await?;
@@ -269,6 +292,7 @@ impl<'a> Disks<'a> {
             Before::Saved(disks) => (None, of(disks)),
         };
         let layers = match (same, saved) {
+            (Some(same), _) if self.is_jailed => self.over(same)?,
             (Some(same), _) => same.again(true)?.layers,
             (None, Some(saved)) => self.over(saved)?,
             (None, None) => vec![Layer::new(fresh()?)],

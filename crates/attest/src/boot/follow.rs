@@ -1,6 +1,7 @@
 //! Follows a machine that runs: its agent over all boots, and its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use attest_events::{EventKind, MachineEnding, Phase, nanoseconds};
 use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
@@ -45,7 +46,10 @@ impl Follower {
         // The stream ends with the VMM; how that ended, the watcher of the VMM says.
         while let Ok((link, hello)) = self.ports.accept().await {
             let name = self.session.machine.clone();
-            let begin = std::mem::replace(&mut self.begin, Begin::Boots);
+            let mut begin = std::mem::replace(&mut self.begin, Begin::Boots);
+            if self.session.goes_on.swap(false, Ordering::SeqCst) {
+                begin = Begin::GoesOn;
+            }
             if begin == Begin::Boots {
                 self.has_booted(&hello);
             }
@@ -78,6 +82,9 @@ impl Follower {
             tokio::select! {
                 _ = link.ended() => {}
                 () = self.ports.superseded() => {}
+            }
+            if self.session.goes_on.load(Ordering::SeqCst) {
+                self.ports.let_go();
             }
             self.booting_since = Instant::now();
             self.become_state(State::Booting(self.booting_since));

@@ -61,6 +61,15 @@ impl Ports {
         }
     }
 
+    /// The stream of the last session is of no use any more: its agent begins another one.
+    pub(super) fn let_go(&mut self) {
+        if let Self::Many(coming) = self
+            && coming.next.is_none()
+        {
+            coming.current = None;
+        }
+    }
+
     /// Resolves when another session has begun on another stream, which [`Self::accept`] returns then.
     pub(super) async fn superseded(&mut self) {
         if let Self::Many(coming) = self

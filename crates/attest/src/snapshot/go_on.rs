@@ -1,6 +1,7 @@
 //! Machines that go on from where they, or others, were saved.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use attest_image::sparse;
@@ -16,6 +17,9 @@ use crate::machine::Machine;
 use crate::runtime::{blocking, wait_all};
 use crate::session::State;
 use crate::systemd::observe;
+
+/// Every Linux has a file system in memory there.
+const IN_MEMORY: &str = "/dev/shm";
 
 /// What becomes of what a machine writes to its memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,10 +154,28 @@ async fn launch_saved(
     };
     let ram = match &own {
         Some(own) => Ram::Shared(open_again(own)?.into()),
-        None => Ram::Private(open_again(&saved.memory)?.into()),
+        None => Ram::Private(shared(machine, saved, lab).await?.into()),
     };
     let launched = boot::launch(&machine.inner, lab, Origin::Saved(&saved.disks, ram)).await?;
     Ok((launched, own))
+}
+
+/// The memory that a machine shares with all that go on from the same. The kernel shows a file that has no name in one
+/// jail, and never again: there it is copied.
+async fn shared(machine: &Machine, saved: &SavedMachine, lab: &Arc<Shared>) -> Result<File> {
+    let memory = open_again(&saved.memory)?;
+    let failed = || Error::io(format!("{}: its memory cannot be copied", machine.name()));
+    let has_name = memory.metadata().map_err(failed())?.nlink() > 0;
+    if has_name || lab.backends.jailed_as(machine.plan())?.is_none() {
+        return Ok(memory);
+    }
+    let copied = blocking(move || {
+        let copy = tempfile::tempfile_in(IN_MEMORY)?;
+        copy.set_len(memory.metadata()?.len())?;
+        sparse::copy(&memory, &copy)?;
+        Ok(copy)
+    });
+    copied.await.map_err(failed())
 }
 
 /// Where the memory of its next start is to be, with what it was when it was saved.

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use attest_events::EventKind;
 use attest_protocol::message::{Request, Response};
@@ -14,12 +15,13 @@ use tokio::sync::OwnedMutexGuard;
 use super::SavedMachine;
 use super::files::memory_in;
 use super::go_on::{Until, Waiting, begun, go};
-use crate::boot::{self, Live, Origin, open_again};
+use crate::boot::{self, Live, Origin, WrittenDisk, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Machine;
 use crate::runtime::wait_all;
 use crate::session::State;
+use crate::systemd::observe;
 
 /// Save these machines at one instant. They go on themselves, as the first of those that go on from it: what was
 /// under way has ended. Those that are off stay so, and are not saved. Memory that is in no file comes into one in this
@@ -46,15 +48,41 @@ pub(super) async fn save(
         wait_all(given_up.collect::<Vec<_>>()).await;
         return Err(error);
     }
-    let (mut saved, mut waiting, mut retired) = (Vec::new(), Vec::new(), Vec::new());
+    let mut after = After::default();
     for saving in saving {
-        let (machine, next, was) = saving.let_go();
-        saved.push(machine);
-        waiting.push(next);
-        retired.push(was);
+        saving.let_go(&mut after);
     }
-    go(waiting, saved.iter(), lab, retired, Until::Answers).await?;
+    let After {
+        saved,
+        waiting,
+        retired,
+        staying,
+    } = after;
+    let of = |waiting: &Waiting| {
+        saved
+            .iter()
+            .find(|saved| saved.name == waiting.machine.name())
+    };
+    let states: Vec<_> = waiting.iter().filter_map(of).collect();
+    let staying = staying.into_iter().map(Staying::go_on);
+    let (gone_on, stayed) = tokio::join!(
+        go(waiting, states.into_iter(), lab, retired, Until::Answers),
+        all(staying.collect())
+    );
+    gone_on.and(stayed)?;
     Ok(saved)
+}
+
+/// What becomes of machines that were saved.
+#[derive(Default)]
+struct After {
+    saved: Vec<SavedMachine>,
+    /// What takes their places.
+    waiting: Vec<Waiting>,
+    /// What ran them.
+    retired: Vec<Retired>,
+    /// Those that go on by themselves.
+    staying: Vec<Staying>,
 }
 
 /// From here on, until all are saved, none of them runs.
@@ -72,13 +100,27 @@ pub(super) async fn all(doing: Vec<impl Future<Output = Result<()>>>) -> Result<
 /// A machine that is being saved.
 struct Saving {
     machine: Machine,
+    lab: Arc<Shared>,
     /// Nobody starts or ends it meanwhile.
     live: OwnedMutexGuard<Option<Live>>,
-    saved: SavedMachine,
-    /// Started ahead, so that the pause is short.
-    next: boot::Launched,
-    /// Where its memory is not in a file: one that takes it over, so that it comes to be in one.
-    carrier: Option<boot::Launched>,
+    /// What its memory is in; `None` until its VMM has made that.
+    memory: Option<File>,
+    devices: File,
+    disks: Vec<WrittenDisk>,
+    then: Then,
+}
+
+/// What goes on in its place.
+enum Then {
+    /// It does so itself.
+    Same,
+    /// Another.
+    Next {
+        /// Started ahead, so that the pause is short.
+        next: Box<boot::Launched>,
+        /// Where its memory is not in a file: one that takes it over, so that it comes to be in one.
+        carrier: Option<Box<boot::Launched>>,
+    },
 }
 
 impl Saving {
@@ -95,46 +137,28 @@ impl Saving {
         };
         // Also tells of one that has ended.
         machine.ready().await?;
-        if now.written.iter().any(boot::WrittenDisk::is_device) {
+        if now.written.iter().any(WrittenDisk::is_device) {
             return Err(Error::Unsavable {
                 machine: machine.name().to_owned(),
-                reason: "what it writes goes to a device of the host's kernel, which ends with it; write \
-                         `copy-on-write = \"qcow2\"`",
+                reason: "what it writes goes to a device of the host's kernel, which ends with it; leave                          `copy-on-write` to attest",
             });
         }
-        // Some VMMs have a file for it themselves.
-        let own = machine.saves(&*now.running)?.memory();
-        let own = own.transpose().map_err(unreadable(machine))?;
-        let is_in_file = now.memory.is_some() || own.is_some();
-        let memory = match (&now.memory, own, directory) {
-            (Some(memory), ..) => open_again(memory)?,
-            (None, Some(own), _) => own,
-            (None, None, Some(directory)) => memory_in(directory, machine)?,
-            (None, None, None) => memory_file(machine, machine.plan().memory)?,
-        };
-        let disks = now.written.iter().map(|disk| disk.again(false));
-        let saved = SavedMachine {
-            name: machine.name().to_owned(),
-            memory,
-            devices: memory_file(machine, 0)?,
-            disks: disks.collect::<Result<_>>()?,
-            console: Vec::new(),
-        };
-        let inner = &machine.inner;
-        let carrier = if is_in_file {
-            None
+        let (memory, disks, then) = if machine.saves(&*now.running)?.goes_on() {
+            let memory = now.memory.as_ref().map(open_again).transpose()?;
+            // Those it goes on writing to.
+            (memory, Vec::new(), Then::Same)
         } else {
-            let ram = Ram::Shared(open_again(&saved.memory)?.into());
-            Some(boot::launch(inner, lab, Origin::Saved(&saved.disks, ram)).await?)
+            let (memory, disks, then) = replaced(machine, lab, now, directory).await?;
+            (Some(memory), disks, then)
         };
-        let ram = Ram::Private(open_again(&saved.memory)?.into());
-        let next = boot::launch(inner, lab, Origin::Saved(&saved.disks, ram)).await?;
         Ok(Some(Self {
             machine: machine.clone(),
+            lab: Arc::clone(lab),
+            memory,
+            devices: memory_file(machine, 0)?,
+            disks,
+            then,
             live,
-            saved,
-            next,
-            carrier,
         }))
     }
 
@@ -163,50 +187,135 @@ impl Saving {
 
     async fn write(&mut self) -> Result<()> {
         let state = |file: &File| Ok::<OwnedFd, Error>(open_again(file)?.into());
-        let own = self.machine.saves(&*self.live().running)?;
-        let Some(carrier) = &self.carrier else {
-            let devices = state(&self.saved.devices)?;
-            return Ok(own.save(devices, Saved::Devices).await?);
+        let now = self.live.as_mut().expect("only those that run are saved");
+        let own = self.machine.saves(&*now.running)?;
+        let devices = state(&self.devices)?;
+        let carrier = match &self.then {
+            Then::Same => {
+                if let Some(memory) = own.save(devices, Saved::Devices).await? {
+                    self.memory = Some(memory);
+                }
+                // It is another's from now on.
+                now.memory = None;
+                let disks = now.written.iter().map(|disk| disk.apart(&self.lab));
+                self.disks = disks.collect::<Result<_>>()?;
+                return Ok(());
+            }
+            Then::Next { carrier: None, .. } => {
+                own.save(devices, Saved::Devices).await?;
+                return Ok(());
+            }
+            Then::Next {
+                carrier: Some(carrier),
+                ..
+            } => carrier.running(),
         };
         let all = memory_file(&self.machine, 0)?;
         own.save(state(&all)?, Saved::All).await?;
-        let carrier = carrier.running();
         let saves = self.machine.saves(carrier)?;
         saves.load(state(&all)?, Saved::All).await?;
-        let devices = state(&self.saved.devices)?;
         saves.save(devices, Saved::Devices).await?;
         carrier.kill().await;
         Ok(())
     }
 
-    /// It is saved: what was started ahead takes the place of what ran it. Nothing is waited for, for it does not run
-    /// just now.
-    fn let_go(mut self) -> (SavedMachine, Waiting, Retired) {
-        let was = self.live.take().expect("only those that run are saved");
-        let retired = self.machine.replace(was);
-        self.saved.console = self.machine.console().text();
-        let waiting = Waiting {
-            machine: self.machine,
-            live: self.live,
-            launched: self.next,
-            memory: None,
-        };
-        (self.saved, waiting, retired)
+    /// It is saved: it goes on, or what was started ahead takes the place of what ran it. Nothing is waited for, for it
+    /// does not run just now.
+    fn let_go(mut self, after: &mut After) {
+        after.saved.push(SavedMachine {
+            name: self.machine.name().to_owned(),
+            memory: self
+                .memory
+                .expect("its VMM has made it, or it was there before"),
+            devices: self.devices,
+            disks: self.disks,
+            console: self.machine.console().text(),
+        });
+        match self.then {
+            Then::Same => after.staying.push(Staying {
+                machine: self.machine,
+                live: self.live,
+            }),
+            Then::Next { next, .. } => {
+                let was = self.live.take().expect("only those that run are saved");
+                after.retired.push(self.machine.replace(was));
+                after.waiting.push(Waiting {
+                    machine: self.machine,
+                    live: self.live,
+                    launched: *next,
+                    memory: None,
+                });
+            }
+        }
     }
 
     /// It goes on as it was.
     async fn give_up(self) {
-        for started in [Some(&self.next), self.carrier.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            started.running().kill().await;
+        if let Then::Next { next, carrier } = &self.then {
+            for started in [Some(next), carrier.as_ref()].into_iter().flatten() {
+                started.running().kill().await;
+            }
         }
         if let Some(pause) = self.live().running.pause() {
             // It may never have been paused, or have ended; who needs it next finds out.
             let _ = pause.resume().await;
         }
         let _ = self.machine.session().call(&Request::Thaw).await;
+    }
+}
+
+/// Where the memory of a machine is, what it wrote, and what takes its place.
+async fn replaced(
+    machine: &Machine,
+    lab: &Arc<Shared>,
+    now: &Live,
+    directory: Option<&Path>,
+) -> Result<(File, Vec<WrittenDisk>, Then)> {
+    let memory = match (&now.memory, directory) {
+        (Some(memory), _) => open_again(memory)?,
+        (None, Some(directory)) => memory_in(directory, machine)?,
+        (None, None) => memory_file(machine, machine.plan().memory)?,
+    };
+    let disks = now.written.iter().map(|disk| disk.again(false));
+    let disks = disks.collect::<Result<Vec<_>>>()?;
+    let inner = &machine.inner;
+    let carrier = if now.memory.is_some() {
+        None
+    } else {
+        let ram = Ram::Shared(open_again(&memory)?.into());
+        let carrier = boot::launch(inner, lab, Origin::Saved(&disks, ram)).await?;
+        Some(Box::new(carrier))
+    };
+    let ram = Ram::Private(open_again(&memory)?.into());
+    let next = boot::launch(inner, lab, Origin::Saved(&disks, ram)).await?;
+    let then = Then::Next {
+        next: Box::new(next),
+        carrier,
+    };
+    Ok((memory, disks, then))
+}
+
+/// A machine that was saved and goes on by itself.
+struct Staying {
+    machine: Machine,
+    live: OwnedMutexGuard<Option<Live>>,
+}
+
+impl Staying {
+    async fn go_on(self) -> Result<()> {
+        let Self { machine, live } = self;
+        machine.set_observer(None);
+        let session = machine.session();
+        session.goes_on.store(true, Ordering::SeqCst);
+        machine.supersede();
+        let running = &live
+            .as_ref()
+            .expect("only those that run are saved")
+            .running;
+        machine.pauses(&**running)?.resume().await?;
+        drop(live);
+        machine.set_observer(observe(&machine.inner));
+        machine.ready().await
     }
 }
 
@@ -221,16 +330,19 @@ impl Machine {
     pub(super) fn replace(&self, mut was: Live) -> Retired {
         self.set_observer(None);
         was.expect_end();
-        let session = self.session();
-        let before = session
-            .state
-            .send_replace(State::Booting(tokio::time::Instant::now()));
-        if let State::Ready(ready) = before {
-            ready.link.supersede();
-        }
+        self.supersede();
         Retired {
             machine: self.clone(),
             was,
+        }
+    }
+
+    /// What is under way ends now.
+    fn supersede(&self) {
+        let booting = State::Booting(tokio::time::Instant::now());
+        let before = self.session().state.send_replace(booting);
+        if let State::Ready(ready) = before {
+            ready.link.supersede();
         }
     }
 }
@@ -242,14 +354,6 @@ impl Retired {
         self.machine.console().drained().await;
         self.was.unfollow().await;
     }
-}
-
-/// What a VMM has for its machine's memory cannot be had.
-fn unreadable(machine: &Machine) -> impl FnOnce(std::io::Error) -> Error {
-    Error::io(format!(
-        "{}: the file of its memory cannot be opened again",
-        machine.name()
-    ))
 }
 
 /// A file of the host's memory, for what a machine is.

@@ -70,21 +70,41 @@ async fn a_guest_that_dies_in_the_middle_of_a_command_is_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_kernel_of_the_wrong_kind_is_refused_in_the_vmms_words() {
+async fn a_kernel_of_the_wrong_kind_is_refused_with_what_is_needed() {
+    let whole = std::fs::read(attest_fixture::metal::kernel()).unwrap();
+    let mut without_note = whole.clone();
+    let note = without_note
+        .windows(4)
+        .position(|bytes| bytes == b"Xen\0")
+        .unwrap();
+    without_note[note..note + 4].fill(0);
+    let cases = [
+        (
+            b"no kernel at all".to_vec(),
+            "neither a bzImage nor a vmlinux",
+        ),
+        (without_note, "PVH"),
+        (whole[..200].to_vec(), "PVH"),
+    ];
     for backend in backends() {
-        let directory = tempfile::tempdir().unwrap();
-        let kernel = directory.path().join("vmlinux-0.1-none");
-        // An ELF by its beginning only.
-        std::fs::write(&kernel, b"\x7fELF\x02\x01\x01").unwrap();
-        let files = ImageFiles {
-            kernel: Some(kernel.clone()),
-            initrd: Some(kernel),
-        };
-        let error = refused(with(backend, |machine| {
-            machine.image = Some(Image::Files(files));
-        }));
-        let chain = error.await.chain();
-        assert!(chain.contains("ELF"), "{}: {chain}", backend.name());
+        for (content, expected) in &cases {
+            let directory = tempfile::tempdir().unwrap();
+            let kernel = directory.path().join("vmlinux-0.1-none");
+            std::fs::write(&kernel, content).unwrap();
+            let files = ImageFiles {
+                kernel: Some(kernel.clone()),
+                initrd: Some(kernel),
+            };
+            let builder = with(backend, |machine| machine.image = Some(Image::Files(files)));
+            let context = silent(directory.path());
+            let error = builder.context(context).boot().await.unwrap_err();
+            assert!(
+                error.chain().contains(expected),
+                "{}: {}",
+                backend.name(),
+                error.chain()
+            );
+        }
     }
 }
 

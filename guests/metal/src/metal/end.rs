@@ -1,5 +1,6 @@
 //! How the machine ends.
 
+use crate::clock::MILLISECOND;
 use crate::{cpu, interrupts, serial};
 
 /// A port of Cloud Hypervisor's for ACPI, and what it takes there for S5. Firecracker has nothing there.
@@ -29,8 +30,12 @@ impl End {
     }
 }
 
+/// What a reset may take. Without a pause, Firecracker would see the fault now and then.
+const RESETTING: u64 = 100 * MILLISECOND;
+
 /// By the keyboard's controller; where there is none, by a triple fault.
 pub(crate) fn reset() -> ! {
     cpu::out8(0x64, 0xfe);
+    interrupts::wait(RESETTING);
     interrupts::crash()
 }

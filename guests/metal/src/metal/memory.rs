@@ -78,7 +78,9 @@ impl Region {
     }
 
     fn place(self, at: usize, size: usize) -> usize {
-        assert!(at <= self.size && size <= self.size - at);
+        if at > self.size || size > self.size - at {
+            outside();
+        }
         self.base + at
     }
 
@@ -129,6 +131,13 @@ impl Region {
         }
         same != 0
     }
+}
+
+/// In one place, for there are many accesses.
+#[cold]
+#[inline(never)]
+fn outside() -> ! {
+    panic!("outside of a region")
 }
 
 /// In words, because each step of a string instruction costs an emulator the same.
