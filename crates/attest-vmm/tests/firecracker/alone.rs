@@ -9,7 +9,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tempfile::TempDir;
 
 use crate::children::Children;
-use crate::raw::Raw;
+use crate::common::raw::Raw;
 use crate::support::{Fakes, Firecracker, alone};
 
 /// A Firecracker without attest's client.

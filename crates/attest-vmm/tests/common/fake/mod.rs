@@ -3,6 +3,9 @@
 
 pub(crate) mod board;
 pub(crate) mod guest;
+pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod program;
+pub(crate) mod raw;
+pub(crate) mod session;
 pub(crate) mod vsock;
