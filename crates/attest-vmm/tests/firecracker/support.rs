@@ -4,11 +4,12 @@ use std::path::Path;
 
 use attest_vmm::{Firecracker as Backed, Started};
 
+pub(crate) use crate::common::fate::{Fate, When};
 use crate::common::host;
 pub(crate) use crate::common::host::{MEMORY, alone};
 pub(crate) use crate::common::program::{Fakes, names_in};
 pub(crate) use crate::common::session::{Session, chain, end, listener};
-pub(crate) use crate::fake::{Firecracker, Full, Version, When};
+pub(crate) use crate::fake::{Firecracker, Full, Version};
 
 pub(crate) type Host = host::Host<Firecracker, Backed>;
 
