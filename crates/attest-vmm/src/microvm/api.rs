@@ -140,7 +140,10 @@ impl Api {
                 .map_err(|error| closed_or_garbage(&error))?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), LONGEST).collect().await;
-            let body = body.map_err(|error| ApiError::Answer(error.to_string()))?;
+            let body = body.map_err(|error| match error.downcast::<hyper::Error>() {
+                Ok(error) => closed_or_garbage(&error),
+                Err(too_long) => ApiError::Answer(too_long.to_string()),
+            })?;
             Ok((status, body.to_bytes()))
         };
         let answered = tokio::time::timeout(within, called).await;
@@ -172,4 +175,152 @@ fn closed_or_garbage(error: &hyper::Error) -> ApiError {
 
 fn json(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("calls have text as keys")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    fn words(answer: &[u8]) -> Option<String> {
+        answer
+            .strip_prefix(b"why: ")
+            .map(|words| String::from_utf8_lossy(words).into_owned())
+    }
+
+    /// An API, and the VMM's end of its socket.
+    async fn api() -> (Api, UnixStream) {
+        let (ours, vmms) = UnixStream::pair().unwrap();
+        (Api::new(ours, "/api/v1", words).await.unwrap(), vmms)
+    }
+
+    /// The next request, with this body.
+    async fn asked(vmm: &mut UnixStream, body: &str) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(format!("\r\n\r\n{body}").as_bytes()) {
+            assert_ne!(vmm.read_buf(&mut text).await.unwrap(), 0);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    /// What becomes of a call that is answered so, before the VMM closes its socket.
+    async fn answered(answer: &str) -> Result<serde_json::Value, ApiError> {
+        let (api, mut vmm) = api().await;
+        let answering = async {
+            asked(&mut vmm, "").await;
+            vmm.write_all(answer.as_bytes()).await.unwrap();
+            drop(vmm);
+        };
+        tokio::join!(api.get("/thing"), answering).0
+    }
+
+    fn with_body(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn calls_are_requests_on_one_connection() {
+        let (api, mut vmm) = api().await;
+        let answering = async {
+            let first = asked(&mut vmm, r#"{"a":1}"#).await;
+            vmm.write_all(b"HTTP/1.1 204 \r\n\r\n").await.unwrap();
+            let second = asked(&mut vmm, "").await;
+            vmm.write_all(with_body("200 OK", "[2]").as_bytes())
+                .await
+                .unwrap();
+            (first, second)
+        };
+        let calling = async {
+            let one = serde_json::json!({ "a": 1 });
+            api.put("/one", &one).await.unwrap();
+            api.get::<Vec<u32>>("/two").await.unwrap()
+        };
+        let (read, (first, second)) = tokio::join!(calling, answering);
+        assert_eq!(read, [2]);
+        assert!(first.starts_with("PUT /api/v1/one HTTP/1.1\r\n"), "{first}");
+        assert!(first.contains("content-length: 7\r\n"), "{first}");
+        assert!(
+            second.starts_with("GET /api/v1/two HTTP/1.1\r\n"),
+            "{second}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_in_the_vmms_words() {
+        let refused = |status, words: &str| {
+            Err(ApiError::Refused {
+                status,
+                words: words.to_owned(),
+            })
+        };
+        let known = with_body("400 Bad Request", "why: because\n");
+        assert_eq!(answered(&known).await, refused(400, "because"));
+        let other = with_body("503 ", r#"{ "error": "Too many open connections" }"#);
+        let whole = r#"{ "error": "Too many open connections" }"#;
+        assert_eq!(answered(&other).await, refused(503, whole));
+        let none = with_body("500 Internal", "");
+        assert_eq!(answered(&none).await, refused(500, ""));
+    }
+
+    #[tokio::test]
+    async fn an_end_is_no_answer() {
+        assert_eq!(answered("").await, Err(ApiError::Closed));
+        let halves = [
+            "HTTP/1.1 20",
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[1,",
+        ];
+        for half in halves {
+            assert_eq!(answered(half).await, Err(ApiError::Closed), "{half}");
+        }
+        let (api, vmm) = api().await;
+        drop(vmm);
+        for _ in 0..2 {
+            assert_eq!(api.put_nothing("/thing").await, Err(ApiError::Closed));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_said() {
+        let long = "x".repeat(LONGEST + 1);
+        for (answer, words) in [
+            ("SSH-2.0-OpenSSH\r\n\r\n", "invalid HTTP"),
+            (&with_body("200 OK", "no JSON"), "expected"),
+            (&with_body("200 OK", &long), "length limit exceeded"),
+        ] {
+            let error = answered(answer).await.unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, ApiError::Answer(_)), "{text}");
+            assert!(text.contains(words), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_answer_is_not_waited_for_for_ever() {
+        let (api, _vmm) = api().await;
+        let began = tokio::time::Instant::now();
+        assert_eq!(
+            api.patch("/thing", &()).await,
+            Err(ApiError::Silent(ANSWERS))
+        );
+        assert_eq!(began.elapsed(), ANSWERS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_may_take_longer() {
+        let (api, mut vmm) = api().await;
+        let slow = async {
+            asked(&mut vmm, "null").await;
+            tokio::time::sleep(2 * ANSWERS).await;
+            vmm.write_all(b"HTTP/1.1 204 \r\n\r\n").await.unwrap();
+            vmm
+        };
+        let (called, _vmm) = tokio::join!(api.put_long("/thing", &()), slow);
+        called.unwrap();
+        assert_eq!(
+            api.put_long("/thing", &()).await,
+            Err(ApiError::Silent(WRITES))
+        );
+    }
 }

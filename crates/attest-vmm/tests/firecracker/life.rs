@@ -3,6 +3,7 @@
 use attest_protocol::message::{Request, Response};
 use attest_vmm::{Ability, Backend, EndingKind, Reboots, Told, Wanted};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fake::Firecracker;
 use crate::support::{Host, Session, end, listener, names_in, started};
@@ -43,7 +44,6 @@ async fn a_whole_life() {
         "initrd",
         "kernel",
         "log",
-        "saved",
         "vsock",
         "vsock_1024",
     ];
@@ -73,6 +73,32 @@ async fn it_is_told_all_of_the_machine_before_it_starts() {
     assert_eq!(what, expected);
     let sizes = json!({ "vcpu_count": 2, "mem_size_mib": 2 });
     assert_eq!(calls[0].body, sizes);
+}
+
+#[tokio::test]
+async fn what_is_typed_reaches_the_guest() {
+    let (_host, mut started) = started(Firecracker::default()).await;
+    started.console.write_all(b"anybody there?").await.unwrap();
+    let mut printed = [0; 14];
+    started.console.read_exact(&mut printed).await.unwrap();
+    assert_eq!(&printed, b"anybody there?");
+}
+
+#[tokio::test]
+async fn memory_is_taken_back_where_there_is_a_balloon() {
+    let (host, started) = started(Firecracker::default()).await;
+    let balloon = started.running.balloon().unwrap();
+    balloon.inflate(1 << 20).await.unwrap();
+    let asked = host.last().bodies("PATCH /balloon");
+    assert_eq!(asked, [json!({ "amount_mib": 1 })]);
+    let statistics = balloon.statistics().await.unwrap();
+    assert_eq!((statistics.target, statistics.actual), (1 << 20, 1 << 20));
+    assert_eq!(statistics.free, None, "the guest does not tell");
+    let mut machine = host.machine();
+    machine.balloon = false;
+    let without = host.start(machine).await.unwrap();
+    assert!(without.running.balloon().is_none());
+    assert!(host.last().bodies("PUT /balloon").is_empty());
 }
 
 #[tokio::test]

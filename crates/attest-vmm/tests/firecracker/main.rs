@@ -1,5 +1,8 @@
 //! Firecracker's client against a strict fake of Firecracker: on every host, without KVM and without a process.
 
+mod alone;
+#[path = "../common/children.rs"]
+mod children;
 #[path = "../common/fake/mod.rs"]
 mod common;
 mod endings;

@@ -1,5 +1,6 @@
 //! The API without attest's client: for calls that it does not make.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
@@ -11,7 +12,16 @@ pub(crate) struct Raw(UnixStream);
 
 impl Raw {
     pub(crate) async fn connect(place: &Path) -> Self {
-        Self(UnixStream::connect(place.join("api")).await.unwrap())
+        loop {
+            match UnixStream::connect(place.join("api")).await {
+                Ok(stream) => return Self(stream),
+                // Between the two system calls that make a socket and let it listen.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {

@@ -216,10 +216,13 @@ async fn a_later_diff_alone_is_no_memory_and_its_end_no_success() {
     assert_eq!(ending.kind, EndingKind::TripleFault, "{ending:?}");
 }
 
+/// Breaks what was kept.
+type Breaks = fn(&Kept);
+
 #[tokio::test]
 async fn what_cannot_be_loaded_says_why_and_its_vmm_ends() {
     let host = Host::new(Firecracker::default());
-    let broken: [(fn(&Kept), &str); 6] = [
+    let broken: [(Breaks, &str); 6] = [
         (
             |kept| kept.memory.set_len(1 << 20).unwrap(),
             "Total sum of memory regions exceeds",

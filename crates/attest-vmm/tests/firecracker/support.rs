@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use attest_lab::{Directory, LastingTap};
 use attest_protocol::link::{HostLink, HostPort, Incoming, LinkError};
@@ -36,8 +36,8 @@ pub(crate) struct Host {
 /// A file that is written while another test starts a program would be open in that, and could not be started.
 static PROGRAMS: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
-    PROGRAMS.lock().unwrap_or_else(|broken| broken.into_inner())
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Host {

@@ -8,6 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use super::vsock::Vsock;
@@ -72,6 +74,8 @@ pub(crate) struct Board {
     pub(crate) runs: watch::Receiver<bool>,
     pub(crate) memory: Arc<Mutex<Memory>>,
     pub(crate) serial: Serial,
+    /// What is typed to it.
+    pub(crate) typed: Arc<tokio::sync::Mutex<Option<pipe::Receiver>>>,
     pub(crate) vsock: Option<Arc<Vsock>>,
     /// Ends the VMM, with this exit code.
     pub(crate) exits: mpsc::UnboundedSender<i32>,
@@ -87,6 +91,19 @@ impl Board {
         let mut runs = self.runs.clone();
         // The VMM ends, and the guest with it.
         let _ = runs.wait_for(|runs| *runs).await;
+    }
+
+    /// Print what is typed, as a terminal does.
+    pub(crate) async fn echo(&self) {
+        let mut typed = self.typed.lock().await;
+        let Some(typed) = &mut *typed else {
+            return;
+        };
+        let mut bytes = [0; 256];
+        while let Ok(count @ 1..) = typed.read(&mut bytes).await {
+            self.runs().await;
+            self.serial.print(&bytes[..count]);
+        }
     }
 
     /// End the VMM with this exit code; nothing follows.

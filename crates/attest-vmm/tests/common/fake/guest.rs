@@ -60,8 +60,8 @@ async fn live(board: Board, script: Script) {
         return std::future::pending().await;
     }
     vsock.driver_is_up();
-    let mut greeted = vsock.listen(GREETER, GREETING);
-    let greeter = async { while greeted.recv().await.is_some() {} };
+    let mut visits = vsock.listen(GREETER, GREETING);
+    let greeter = async { while visits.recv().await.is_some() {} };
     let agent = async {
         let mut resets = vsock.resets();
         for nonce in 1.. {
@@ -82,7 +82,7 @@ async fn live(board: Board, script: Script) {
         }
         std::future::pending::<()>().await;
     };
-    tokio::join!(greeter, agent);
+    tokio::join!(greeter, agent, board.echo());
 }
 
 async fn session(board: &Board, port: &mut AgentPort, nonce: u64) {
@@ -115,8 +115,9 @@ async fn serve(board: &Board, link: &mut AgentLink) {
                     }
                 }
             },
-            Request::Setup(_) | Request::SetClock(_) | Request::Reseed(_) => Ok(Response::Done),
-            Request::Sync | Request::Freeze(_) | Request::Thaw => Ok(Response::Done),
+            Request::Setup(_) | Request::SetClock(_) | Request::Reseed(_) | Request::Sync => {
+                Ok(Response::Done)
+            }
             Request::Quiesce => Ok(Response::Quiesced(Vec::new())),
             Request::Identity => Ok(Response::Identity("0".repeat(32))),
             Request::Stats => Ok(Response::Stats(Stats::default())),

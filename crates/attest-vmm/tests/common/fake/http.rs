@@ -130,8 +130,8 @@ fn encode<A: Api>(answer: &Answer) -> Vec<u8> {
     match &answer.body {
         Some(body) => {
             let length = body.len();
-            text += &format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
-            text += body;
+            text += "Content-Type: application/json\r\n";
+            text += &["Content-Length: ", &length.to_string(), "\r\n\r\n", body].concat();
         }
         None => text += "\r\n",
     }

@@ -106,7 +106,7 @@ pub(crate) struct Own {
     /// Where it is started.
     pub(crate) directory: PathBuf,
     /// stdin, stdout and stderr.
-    pub(crate) input: OwnedFd,
+    input: Mutex<Option<OwnedFd>>,
     pub(crate) output: OwnedFd,
     pub(crate) errors: File,
     /// From the number 3 on.
@@ -135,6 +135,11 @@ impl Own {
     /// The path of a name that is its own.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// Its stdin, for who reads it first.
+    pub(crate) fn take_input(&self) -> Option<OwnedFd> {
+        self.input.lock().unwrap().take()
     }
 
     /// Its last words.
@@ -176,11 +181,10 @@ impl<F: Fake> Launcher for Fakes<F> {
             exit: exited.clone(),
         });
         self.started.lock().unwrap().push(Arc::clone(&seen));
-        let null = || File::open("/dev/null").unwrap().into();
         let own = Own {
             args,
             directory: program.directory.expect("a VMM has a place"),
-            input: program.input.unwrap_or_else(null),
+            input: Mutex::new(program.input),
             errors: match program.errors {
                 Some(errors) => errors.into(),
                 None => program.output.try_clone().unwrap().into(),

@@ -2,6 +2,7 @@
 //! attest sends. Fact: unknown fields are rejected.
 
 #![expect(dead_code, reason = "fields are there to be accepted, not to be used")]
+#![expect(clippy::struct_field_names, reason = "they are the API's")]
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;

@@ -66,28 +66,28 @@ impl Devices {
     pub(super) fn arguments(&self, pci: bool) -> usize {
         if pci { 0 } else { self.count() * MMIO_ARGUMENT }
     }
+}
 
-    pub(super) fn open_drive(&self, drive: &Drive, own: &Own) -> Result<(), String> {
-        let path = drive.path_on_host.as_deref().unwrap_or_default();
-        let writes = !drive.is_read_only.unwrap_or(false);
-        let opened = own.open(path, OpenOptions::new().read(true).write(writes));
-        opened.map(drop).map_err(|error| {
-            format!("Virtio backend error: Error manipulating the backing file: {error} {path}")
-        })
-    }
+pub(super) fn open_drive(drive: &Drive, own: &Own) -> Result<(), String> {
+    let path = drive.path_on_host.as_deref().unwrap_or_default();
+    let writes = !drive.is_read_only.unwrap_or(false);
+    let opened = own.open(path, OpenOptions::new().read(true).write(writes));
+    opened.map(drop).map_err(|error| {
+        format!("Virtio backend error: Error manipulating the backing file: {error} {path}")
+    })
+}
 
-    /// Fact: a TAP is opened by its name, and is one program's at a time.
-    pub(super) fn open_tap(&self, name: &str, firecracker: &Firecracker) -> Result<(), String> {
-        if name.len() > 15 {
-            return Err("Open tap device failed: Invalid interface name".to_owned());
-        }
-        if firecracker.busy_taps.contains(name) {
-            let busy = io::Error::from_raw_os_error(nix::libc::EBUSY);
-            return Err(format!(
-                "Open tap device failed: Error while creating ifreq structure: {busy}. Invalid TUN/TAP Backend provided \
-                 by {name}. Check our documentation on setting up the network devices."
-            ));
-        }
-        Ok(())
+/// Fact: a TAP is opened by its name, and is one program's at a time.
+pub(super) fn open_tap(name: &str, firecracker: &Firecracker) -> Result<(), String> {
+    if name.len() > 15 {
+        return Err("Open tap device failed: Invalid interface name".to_owned());
     }
+    if firecracker.busy_taps.contains(name) {
+        let busy = io::Error::from_raw_os_error(nix::libc::EBUSY);
+        return Err(format!(
+            "Open tap device failed: Error while creating ifreq structure: {busy}. Invalid TUN/TAP Backend provided \
+             by {name}. Check our documentation on setting up the network devices."
+        ));
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod devices;
+mod kernel;
 mod requests;
 mod snapshot;
 mod vmm;
@@ -81,8 +82,7 @@ impl Firecracker {
     /// 1.17-dev→11).
     pub(crate) fn snapshot_format(&self) -> u32 {
         match self.version.1 {
-            minor @ ..=12 => minor - 6,
-            13 | 14 => 8,
+            13 => 8,
             minor => minor - 6,
         }
     }

@@ -114,8 +114,8 @@ fn parse_and_do(request: &Request, vmm: &mut Vmm) -> Outcome {
     };
     let Some(body) = request.body.as_deref() else {
         return match (method, first, second) {
-            ("GET", "", None) => vmm.describe(),
-            ("GET", "version", None) => vmm.version(),
+            ("GET", "", None) => Ok(Some(vmm.describe())),
+            ("GET", "version", None) => Ok(Some(vmm.version())),
             ("GET", "balloon", Some("statistics")) => vmm.balloon_statistics(),
             ("PUT", ..) => Err(Fault::refused("Empty PUT request.")),
             ("PATCH", ..) => Err(Fault::refused("Empty PATCH request.")),

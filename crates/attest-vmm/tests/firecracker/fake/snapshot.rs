@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 
 use super::calls::{BackendType, SnapshotCreate, SnapshotLoad, SnapshotType};
-use super::devices::Devices;
+use super::devices::{Devices, open_drive, open_tap};
 use super::vmm::Vmm;
 use super::{Firecracker, Full, Version};
 use crate::common::board::Memory;
@@ -142,11 +142,11 @@ pub(super) fn load(vmm: &mut Vmm, params: &SnapshotLoad) -> Result<Memory, Strin
 
 fn build(vmm: &mut Vmm, devices: &Devices) -> Result<(), String> {
     for drive in &devices.drives {
-        let opened = devices.open_drive(drive, &vmm.own);
+        let opened = open_drive(drive, &vmm.own);
         opened.map_err(|words| format!("Block: {words}"))?;
     }
     for card in &devices.cards {
-        let opened = devices.open_tap(&card.host_dev_name, &vmm.firecracker);
+        let opened = open_tap(&card.host_dev_name, &vmm.firecracker);
         opened.map_err(|words| format!("Net: Failed to create a network device: {words}"))?;
     }
     if let Some(vsock) = &devices.vsock {

@@ -1,17 +1,18 @@
 //! The states of a microVM, and which calls each of them allows.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use super::calls::{
     Action, ActionType, Balloon, BalloonUpdate, BootSource, Drive, Entropy, MachineConfig,
     NetworkInterface, SnapshotCreate, SnapshotLoad, Vm, VmState,
 };
-use super::devices::Devices;
+use super::devices::{Devices, open_drive, open_tap};
+use super::kernel::{command_line, is_kernel};
 use super::{Arguments, Firecracker, Log, snapshot};
 use crate::common::board::{Board, Memory, Serial};
 use crate::common::guest;
@@ -111,26 +112,24 @@ impl Vmm {
     }
 
     /// A call of the way that ends in a boot, not in a load.
-    fn to_boot(&mut self) -> Result<(), Fault> {
+    fn boots(&mut self) -> Result<(), Fault> {
         self.before_start()?;
         self.on_boot_path = true;
         Ok(())
     }
 
-    pub(super) fn describe(&self) -> Outcome {
+    pub(super) fn describe(&self) -> Value {
         let state = match self.state {
             State::NotStarted => "Not started",
             State::Running => "Running",
             State::Paused => "Paused",
         };
         let version = self.version_text();
-        Ok(Some(
-            json!({ "id": "vm", "state": state, "vmm_version": version, "app_name": "Firecracker" }),
-        ))
+        json!({ "id": "vm", "state": state, "vmm_version": version, "app_name": "Firecracker" })
     }
 
-    pub(super) fn version(&self) -> Outcome {
-        Ok(Some(json!({ "firecracker_version": self.version_text() })))
+    pub(super) fn version(&self) -> Value {
+        json!({ "firecracker_version": self.version_text() })
     }
 
     fn version_text(&self) -> String {
@@ -139,7 +138,7 @@ impl Vmm {
     }
 
     pub(super) fn configure(&mut self, machine: MachineConfig) -> Outcome {
-        self.to_boot()?;
+        self.boots()?;
         if !(1..=VCPUS).contains(&machine.vcpu_count) {
             return Err(Fault::refused(
                 "Machine config error: The number of vCPUs must be greater than 0, less than 32 and must be 1 or an \
@@ -157,7 +156,7 @@ impl Vmm {
     }
 
     pub(super) fn boot_source(&mut self, source: BootSource) -> Outcome {
-        self.to_boot()?;
+        self.boots()?;
         let open = |path: &str| self.own.open(path, OpenOptions::new().read(true));
         let kernel = open(&source.kernel_image_path).map_err(|error| {
             Fault::refused(format!(
@@ -182,22 +181,20 @@ impl Vmm {
     }
 
     /// Fact: `InsertBlockDevice` and its like plug devices in after the start, where there is PCI.
-    fn to_boot_or_plug(&mut self) -> Result<(), Fault> {
+    fn boots_or_plugs(&mut self) -> Result<(), Fault> {
         if self.state != State::NotStarted && !self.arguments.pci {
             return Err(Fault::refused("PCI is not enabled"));
         }
-        self.to_boot()
+        self.boots()
     }
 
     pub(super) fn drive(&mut self, drive: Drive) -> Outcome {
-        self.to_boot_or_plug()?;
-        self.devices
-            .open_drive(&drive, &self.own)
-            .map_err(|words| {
-                Fault::refused(format!(
-                    "Drive config error: Unable to create the virtio block device: {words}"
-                ))
-            })?;
+        self.boots_or_plugs()?;
+        open_drive(&drive, &self.own).map_err(|words| {
+            Fault::refused(format!(
+                "Drive config error: Unable to create the virtio block device: {words}"
+            ))
+        })?;
         self.devices
             .drives
             .retain(|known| known.drive_id != drive.drive_id);
@@ -206,14 +203,12 @@ impl Vmm {
     }
 
     pub(super) fn card(&mut self, card: NetworkInterface) -> Outcome {
-        self.to_boot_or_plug()?;
-        self.devices
-            .open_tap(&card.host_dev_name, &self.firecracker)
-            .map_err(|words| {
-                Fault::refused(format!(
-                    "Network config error: Could not create the network device: {words}"
-                ))
-            })?;
+        self.boots_or_plugs()?;
+        open_tap(&card.host_dev_name, &self.firecracker).map_err(|words| {
+            Fault::refused(format!(
+                "Network config error: Could not create the network device: {words}"
+            ))
+        })?;
         self.devices
             .cards
             .retain(|known| known.iface_id != card.iface_id);
@@ -222,7 +217,7 @@ impl Vmm {
     }
 
     pub(super) fn vsock(&mut self, vsock: super::calls::Vsock) -> Outcome {
-        self.to_boot()?;
+        self.boots()?;
         let device = self.bind_vsock(&vsock.uds_path).map_err(|words| {
             Fault::refused(format!(
                 "Vsock config error: Cannot create backend for vsock device: {words}"
@@ -241,13 +236,13 @@ impl Vmm {
     }
 
     pub(super) fn entropy(&mut self, entropy: Entropy) -> Outcome {
-        self.to_boot()?;
+        self.boots()?;
         self.devices.entropy = Some(entropy);
         DONE
     }
 
     pub(super) fn balloon(&mut self, balloon: Balloon) -> Outcome {
-        self.to_boot()?;
+        self.boots()?;
         if balloon.amount_mib > self.devices.machine.mem_size_mib {
             return Err(Fault::refused(
                 "Balloon config error: Amount of pages requested is too large.",
@@ -327,10 +322,13 @@ impl Vmm {
         let memory = Arc::new(Mutex::new(memory));
         self.memory = Some(Arc::clone(&memory));
         let (log, timer) = (self.log.clone(), self.boot_timer());
+        let typed = self.own.take_input();
+        let typed = typed.map(|typed| pipe::Receiver::from_owned_fd(typed).unwrap());
         Board {
             runs: self.runs.subscribe(),
             memory,
             serial: Serial::on(self.own.output.try_clone().unwrap()),
+            typed: Arc::new(tokio::sync::Mutex::new(typed)),
             vsock: self.vsock.clone(),
             exits: self.exits.clone(),
             booted: Arc::new(move |address| {
@@ -404,27 +402,5 @@ impl Vmm {
             State::Paused
         });
         DONE
-    }
-}
-
-/// With Firecracker's own, where none is given.
-fn command_line(source: &BootSource) -> String {
-    let own = "reboot=k panic=1 nomodule 8250.nr_uarts=0 i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
-    source.boot_args.clone().unwrap_or_else(|| own.to_owned())
-}
-
-/// Fact: bzImage boot is newer than 1.16.
-fn is_kernel(file: &File, takes_bz_images: bool) -> Result<(), &'static str> {
-    let mut head = Vec::new();
-    let _ = file.take(0x210).read_to_end(&mut head);
-    let is_elf = head.starts_with(b"\x7fELF");
-    let is_bz_image = head.get(0x202..0x206) == Some(b"HdrS");
-    match (is_elf, takes_bz_images) {
-        (true, _) => Ok(()),
-        (false, true) if is_bz_image => Ok(()),
-        (false, true) => Err("failed to load bzImage kernel image: Kernel Loader: Invalid bzImage"),
-        (false, false) => {
-            Err("failed to load ELF kernel image: Kernel Loader: Invalid ELF magic number")
-        }
     }
 }
