@@ -16,6 +16,7 @@ mod fork;
 mod host;
 mod images;
 mod incoming;
+mod microvm;
 mod multi_user;
 mod nspawn;
 mod parallel;
@@ -35,7 +36,7 @@ use figure::Report;
 #[command(name = "attest-bench")]
 struct Arguments {
     /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
-    /// python dropin snapshot fork parallel
+    /// python dropin snapshot fork parallel firecracker cloud-hypervisor
     /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
@@ -48,7 +49,7 @@ struct Arguments {
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "start",
     "boot",
     "exec",
@@ -63,6 +64,8 @@ const NAMES: [&str; 14] = [
     "snapshot",
     "fork",
     "parallel",
+    "firecracker",
+    "cloud-hypervisor",
 ];
 
 fn main() -> Result<()> {
@@ -105,6 +108,8 @@ async fn measure() -> Result<()> {
             "dropin" => dropin::run(&report).await?,
             "snapshot" => snapshot::run(&report).await?,
             "fork" => fork::run(&report, arguments.full).await?,
+            "firecracker" => microvm::firecracker(&report).await?,
+            "cloud-hypervisor" => microvm::cloud_hypervisor(&report).await?,
             _ => parallel::run(&report, arguments.full)?,
         }
     }

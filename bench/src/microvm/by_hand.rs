@@ -34,7 +34,16 @@ struct Kept {
 
 pub(super) const FIRECRACKER: ByHand = ByHand {
     program: "firecracker",
-    arguments: &["--id", "vm", "--api-sock", "api", "--log-path", "log", "--level", "Warn"],
+    arguments: &[
+        "--id",
+        "vm",
+        "--api-sock",
+        "api",
+        "--log-path",
+        "log",
+        "--level",
+        "Warn",
+    ],
     boot: |memory| {
         vec![
             (
@@ -47,7 +56,11 @@ pub(super) const FIRECRACKER: ByHand = ByHand {
                 "/boot-source",
                 json!({ "kernel_image_path": "kernel", "initrd_path": "kernel", "boot_args": "console=ttyS0" }),
             ),
-            ("PUT", "/vsock", json!({ "guest_cid": 3, "uds_path": "vsock" })),
+            (
+                "PUT",
+                "/vsock",
+                json!({ "guest_cid": 3, "uds_path": "vsock" }),
+            ),
             ("PUT", "/entropy", json!({})),
             ("PUT", "/actions", json!({ "action_type": "InstanceStart" })),
         ]
@@ -67,6 +80,27 @@ pub(super) const FIRECRACKER: ByHand = ByHand {
     },
 };
 
+pub(super) const CLOUD_HYPERVISOR: ByHand = ByHand {
+    program: "cloud-hypervisor",
+    arguments: &["--api-socket", "path=api"],
+    boot: |memory| {
+        let config = json!({
+            "cpus": { "boot_vcpus": 1, "max_vcpus": 1 },
+            "memory": { "size": memory },
+            "payload": { "kernel": "kernel", "initramfs": "kernel", "cmdline": "console=ttyS0" },
+            "vsock": { "cid": 3, "socket": "vsock" },
+            "serial": { "mode": "File", "file": "serial" },
+            "console": { "mode": "Off" },
+        });
+        vec![
+            ("PUT", "/api/v1/vm.create", config),
+            ("PUT", "/api/v1/vm.boot", Value::Null),
+        ]
+    },
+    restore: Vec::new,
+    place: |_, _| Ok(()),
+};
+
 impl ByHand {
     /// So many at once: from the exec to the answer that the guest runs.
     pub(super) fn start(&self, machines: usize, kernel: &Path, memory: u64) -> Result<Duration> {
@@ -76,7 +110,7 @@ impl ByHand {
             Ok(directory)
         });
         let places = places.collect::<Result<Vec<_>>>()?;
-        self.at_once(places, (self.boot)(memory))
+        self.at_once(&places, &(self.boot)(memory))
     }
 
     /// All machines of an entry at once: from the exec to the answer that the guest goes on.
@@ -91,10 +125,10 @@ impl ByHand {
                 places.push(directory);
             }
         }
-        self.at_once(places, (self.restore)())
+        self.at_once(&places, &(self.restore)())
     }
 
-    fn at_once(&self, places: Vec<tempfile::TempDir>, calls: Vec<Call>) -> Result<Duration> {
+    fn at_once(&self, places: &[tempfile::TempDir], calls: &[Call]) -> Result<Duration> {
         // The guest connects to it, or it would try again and again.
         let listeners = places
             .iter()
@@ -104,7 +138,7 @@ impl ByHand {
         let children = std::thread::scope(|scope| {
             let doing: Vec<_> = places
                 .iter()
-                .map(|place| scope.spawn(|| self.one(place.path(), &calls)))
+                .map(|place| scope.spawn(|| self.one(place.path(), calls)))
                 .collect();
             let done = doing
                 .into_iter()
@@ -186,6 +220,10 @@ fn tell(api: &mut BufReader<UnixStream>, (method, path, body): &Call) -> Result<
     if status.contains(" 2") {
         Ok(())
     } else {
-        Err(format!("{method} {path}: {status}{}", String::from_utf8_lossy(&answer)).into())
+        Err(format!(
+            "{method} {path}: {status}{}",
+            String::from_utf8_lossy(&answer)
+        )
+        .into())
     }
 }

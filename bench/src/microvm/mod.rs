@@ -63,12 +63,12 @@ async fn run(report: &Report, vmm: &ByHand, backend: Backend) -> Result<()> {
     Ok(())
 }
 
-fn name(machines: usize) -> &'static str {
+fn name(machines: u32) -> &'static str {
     if machines == 1 { "one" } else { "three" }
 }
 
 /// So many machines without cards: by hand there are none.
-fn manifest(backend: Backend, machines: usize, jailer: Jailer) -> ManifestFile {
+fn manifest(backend: Backend, machines: u32, jailer: Jailer) -> ManifestFile {
     let own = std::process::id();
     let kernel = attest_fixture::metal::kernel().to_owned();
     let mut manifest = ManifestFile {
@@ -112,15 +112,19 @@ async fn started(lab: &Lab) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-async fn start(report: &Report, vmm: &ByHand, backend: Backend, machines: usize) -> Result<()> {
+async fn start(report: &Report, vmm: &ByHand, backend: Backend, machines: u32) -> Result<()> {
     let output = tempfile::tempdir()?;
     let plan = manifest(backend, machines, Jailer::Never).plan()?;
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
     for sample in 0..=SAMPLES {
-        let lab = Lab::create(plan.clone(), Some(context(output.path(), SnapshotUse::Never))).await?;
+        let lab = Lab::create(plan.clone(), context(output.path(), SnapshotUse::Never)).await?;
         let took = started(&lab).await?;
         lab.shutdown().await;
-        let alone = vmm.start(machines, attest_fixture::metal::kernel(), MEMORY * MIB)?;
+        let alone = vmm.start(
+            machines as usize,
+            attest_fixture::metal::kernel(),
+            MEMORY * MIB,
+        )?;
         // The first one reads programs and files that are cached then.
         if sample > 0 {
             ours.push(took);
@@ -133,14 +137,14 @@ async fn start(report: &Report, vmm: &ByHand, backend: Backend, machines: usize)
 }
 
 /// The figure, and what of it is beyond the VMM's own.
-fn beyond(report: &Report, name: &str, ours: &[Duration], by_hand: &[Duration], machines: usize) {
+fn beyond(report: &Report, name: &str, ours: &[Duration], by_hand: &[Duration], machines: u32) {
     let compared = Compared {
         what: "the VMM by hand",
         median: median_ms(by_hand),
     };
     report.milliseconds(name, ours, None, Some(compared));
     let each = |(ours, by_hand): (&Duration, &Duration)| {
-        (ours.as_secs_f64() - by_hand.as_secs_f64()) * 1e3 / machines as f64
+        (ours.as_secs_f64() - by_hand.as_secs_f64()) * 1e3 / f64::from(machines)
     };
     let beyond: Vec<f64> = ours.iter().zip(by_hand).map(each).collect();
     let name = format!("{name}-beyond-each");
@@ -153,7 +157,7 @@ async fn jailed(report: &Report) -> Result<()> {
     let plan = manifest(Backend::Firecracker, 1, Jailer::Require).plan()?;
     let mut took = Vec::new();
     for _ in 0..SAMPLES {
-        let made = Lab::create(plan.clone(), Some(context(output.path(), SnapshotUse::Never))).await;
+        let made = Lab::create(plan.clone(), context(output.path(), SnapshotUse::Never)).await;
         let lab = match made {
             Ok(lab) => lab,
             Err(error) => {
@@ -172,10 +176,11 @@ async fn jailed(report: &Report) -> Result<()> {
 struct Saved {
     vmm: &'static str,
     by_hand: ByHand,
-    machines: usize,
+    machines: u32,
     lab: Lab,
     snapshot: Snapshot,
-    output: tempfile::TempDir,
+    /// Where its files are, as long as it is there.
+    _output: tempfile::TempDir,
     /// Its entry among what is kept.
     kept: PathBuf,
 }
@@ -185,7 +190,7 @@ impl Saved {
     async fn make(
         vmm: &ByHand,
         backend: Backend,
-        machines: usize,
+        machines: u32,
     ) -> Result<std::result::Result<Self, String>> {
         let output = tempfile::tempdir()?;
         let manifest = manifest(backend, machines, Jailer::Never);
@@ -195,7 +200,7 @@ impl Saved {
             for machine in lab.machines() {
                 machine.ready().await?;
             }
-            Result::Ok(lab)
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(lab)
         };
         boot().await?.shutdown().await;
         let lab = boot().await?;
@@ -219,7 +224,7 @@ impl Saved {
             kept: kept.ok_or("attest kept no snapshot")?,
             lab,
             snapshot,
-            output,
+            _output: output,
         }))
     }
 
@@ -262,7 +267,13 @@ impl Saved {
                 answered.push(answers);
             }
         }
-        beyond(report, &self.figure("restore"), &ours, &by_hand, self.machines);
+        beyond(
+            report,
+            &self.figure("restore"),
+            &ours,
+            &by_hand,
+            self.machines,
+        );
         report.milliseconds(&self.figure("restore-to-answer"), &answered, None, None);
         Ok(())
     }
@@ -302,11 +313,12 @@ impl Saved {
             let machine = &fork.machines()[0];
             let pid = machine.vmm_pid().await.ok_or("the machine has no VMM")?;
             let private = Private::of(pid, machine.plan().memory)?;
-            own.push(megabytes(private.guest + private.translated + private.other));
+            own.push(megabytes(
+                private.guest + private.translated + private.other,
+            ));
         }
         wait_all(forks.iter().map(Lab::shutdown).collect::<Vec<_>>()).await;
         report.figure(&self.figure("idle-memory"), &own, "MB", None, "lower", None);
-        drop(&self.output);
         Ok(())
     }
 }

@@ -96,9 +96,13 @@ impl Kept {
     }
 }
 
-/// Whether a line of Firecracker's log tells that all goes well.
+/// Whether a line of Firecracker's log, or of Cloud Hypervisor's, tells that all goes well, or only where in a program
+/// without symbols something did not.
 fn is_news(line: &str) -> bool {
     line.contains(":INFO] ")
+        || line.contains("> INFO:")
+        || line == "Stack backtrace:"
+        || line.contains(": <unknown>")
 }
 
 /// Whether a line belongs to the register dumps of `-d cpu_reset`, which are no words.
@@ -142,6 +146,23 @@ mod tests {
         }
         assert_eq!(kept.lines, ["qemu-system-x86_64: the end"]);
         assert!(kept.faulted);
+    }
+
+    #[test]
+    fn news_are_no_words() {
+        let mut kept = Kept::default();
+        for line in [
+            "2026-11-28T10:26:07.2 [vm:main:INFO] Running",
+            "cloud-hypervisor:   0.017983s: <vmm> INFO:vmm/src/lib.rs:2080 -- VM exit event",
+            "cloud-hypervisor:   0.017758s: <vcpu0> ERROR:vmm/src/cpu.rs:1460 -- VCPU generated error",
+            "Stack backtrace:",
+            "0: <unknown>",
+            "12: <unknown>)",
+        ] {
+            kept.push(line);
+        }
+        assert_eq!(kept.lines.len(), 1, "{:?}", kept.lines);
+        assert!(kept.lines[0].contains("ERROR"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -110,11 +111,15 @@ pub trait Saves: Send + Sync {
         false
     }
 
+    /// The file that its memory is in, where the VMM was given none ([`crate::Ram::Shared`]) and has one of its own.
+    fn memory(&self) -> Option<io::Result<File>> {
+        None
+    }
+
     /// Write the state of a paused machine into a file, from its start. Where [`Self::goes_on`] is false, the machine
     /// lets go of its disks, whose files are then complete; it is to be killed, not resumed.
     ///
-    /// Returns the file with its memory, where the VMM made one: it was given none ([`crate::Ram::Shared`]), or has
-    /// been saved there before.
+    /// Returns the file with its memory, where the VMM made one for that.
     fn save(&self, to: OwnedFd, what: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>>;
 
     /// Become what was saved in this file, on a machine that waits for it; it is paused then.

@@ -78,15 +78,25 @@ pub fn reflink(cache: &Cache, image: &DiskImage) -> Result<OwnedFd, ImageError> 
 /// Those of the file system.
 pub fn copy(cache: &Cache, of: &File) -> Result<OwnedFd, ImageError> {
     let file = nameless(cache)?;
-    if rustix::fs::ioctl_ficlone(&file, of).is_err() {
-        let copied = of
-            .metadata()
-            .and_then(|of| file.set_len(of.len()))
-            .and_then(|()| sparse::copy(of, &file));
-        let failed = ImageError::file(cache.directory(), "a disk cannot be copied there");
-        copied.map_err(failed)?;
-    }
+    let copied = copy_over(of, &file);
+    copied.map_err(ImageError::file(
+        cache.directory(),
+        "a disk cannot be copied there",
+    ))?;
     Ok(file.into())
+}
+
+/// The same into a file that is there, whatever it holds.
+///
+/// # Errors
+/// Those of the file system.
+pub fn copy_over(of: &File, to: &File) -> io::Result<()> {
+    to.set_len(0)?;
+    if rustix::fs::ioctl_ficlone(to, of).is_err() {
+        to.set_len(of.metadata()?.len())?;
+        sparse::copy(of, to)?;
+    }
+    Ok(())
 }
 
 /// Whether the cache's file system can share blocks between files.

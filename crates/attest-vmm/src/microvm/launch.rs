@@ -53,6 +53,14 @@ impl Appearing {
     }
 }
 
+/// A socket for an API that its VMM inherits, and a connection to it. Nobody has to wait until the VMM has made one.
+pub(crate) fn listening(path: &Path) -> io::Result<(OwnedFd, UnixStream)> {
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    let near = std::os::unix::net::UnixStream::connect(path)?;
+    near.set_nonblocking(true)?;
+    Ok((listener.into(), UnixStream::from_std(near)?))
+}
+
 /// A VMM that was started and is not yet known to be one. It is ended when this is dropped.
 pub(crate) struct Starting {
     machine: String,

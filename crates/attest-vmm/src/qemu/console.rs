@@ -2,11 +2,16 @@
 //! with which a kernel announces its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Notify, watch};
+
+/// How long a panicking kernel may take to print its trace and to reset, before it is taken for
+/// one that stays. With `panic=-1` it resets at once.
+pub(crate) const PANIC_TAKES: Duration = Duration::from_secs(5);
 
 /// What the guest's kernel announced.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,22 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use attest_lab::ProcessExit;
 use tokio::sync::{mpsc, watch};
 
-use super::console::{Announced, Watch};
+use super::console::{Announced, PANIC_TAKES, Watch};
 use super::ending::Seen;
 use crate::control::{Control, Human};
 use crate::monitor::{Events, Monitor};
 use crate::output::Output;
 use crate::qmp::{Qmp, QmpEvent};
 use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL, Saves};
-
-/// How long a panicking kernel may take to print its trace and to reset, before it is taken for
-/// one that stays. With `panic=-1` it resets at once.
-const PANIC_TAKES: Duration = Duration::from_secs(5);
 
 /// What is known of a QEMU that was just started.
 pub(super) struct Parts {

@@ -120,6 +120,18 @@ impl WrittenDisk {
 }
 
 impl WrittenDisk {
+    /// Where it is a copy of what was saved, copy it again.
+    pub(super) fn refresh(&self, saved: &[Self]) -> Result<()> {
+        let of = saved.iter().find(|disk| disk.serial == self.serial);
+        match (&self.layers[..], of.map(|disk| &disk.layers[..])) {
+            ([own], Some([saved])) if own.format == DiskFormat::Raw => {
+                disks::copy_over(&saved.again(false)?.file.into(), &own.file)
+                    .map_err(Error::io("a disk cannot be copied"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What is on it now, apart: nobody may write to it meanwhile. Constant where the file system shares blocks between
     /// files, else as long as what was written takes.
     pub(crate) fn apart(&self, lab: &Shared) -> Result<Self> {

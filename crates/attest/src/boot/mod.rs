@@ -225,6 +225,12 @@ pub(crate) async fn launch(inner: &Inner, lab: &Shared, origin: Origin<'_>) -> R
 }
 
 impl Launched {
+    /// What was saved was still being written to when this was started for it: its disks are to be as they are now.
+    /// Layers are read when they are needed, so that only copies are concerned.
+    pub(crate) fn refresh(&self, saved: &[WrittenDisk]) -> Result<()> {
+        self.written.iter().try_for_each(|own| own.refresh(saved))
+    }
+
     /// What it runs as.
     pub(crate) fn running(&self) -> &dyn Running {
         &*self.started.running

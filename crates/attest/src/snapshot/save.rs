@@ -201,9 +201,12 @@ impl Saving {
                 self.disks = disks.collect::<Result<_>>()?;
                 return Ok(());
             }
-            Then::Next { carrier: None, .. } => {
+            Then::Next {
+                carrier: None,
+                next,
+            } => {
                 own.save(devices, Saved::Devices).await?;
-                return Ok(());
+                return next.refresh(&self.disks);
             }
             Then::Next {
                 carrier: Some(carrier),
@@ -271,15 +274,23 @@ async fn replaced(
     now: &Live,
     directory: Option<&Path>,
 ) -> Result<(File, Vec<WrittenDisk>, Then)> {
-    let memory = match (&now.memory, directory) {
-        (Some(memory), _) => open_again(memory)?,
-        (None, Some(directory)) => memory_in(directory, machine)?,
-        (None, None) => memory_file(machine, machine.plan().memory)?,
+    // Some VMMs have a file for it themselves.
+    let own = machine.saves(&*now.running)?.memory().transpose();
+    let own = own.map_err(Error::io(format!(
+        "{}: the file of its memory cannot be opened again",
+        machine.name()
+    )))?;
+    let is_in_file = now.memory.is_some() || own.is_some();
+    let memory = match (&now.memory, own, directory) {
+        (Some(memory), ..) => open_again(memory)?,
+        (None, Some(own), _) => own,
+        (None, None, Some(directory)) => memory_in(directory, machine)?,
+        (None, None, None) => memory_file(machine, machine.plan().memory)?,
     };
     let disks = now.written.iter().map(|disk| disk.again(false));
     let disks = disks.collect::<Result<Vec<_>>>()?;
     let inner = &machine.inner;
-    let carrier = if now.memory.is_some() {
+    let carrier = if is_in_file {
         None
     } else {
         let ram = Ram::Shared(open_again(&memory)?.into());
