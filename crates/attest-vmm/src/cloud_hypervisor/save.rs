@@ -99,7 +99,7 @@ impl Saves for Machine {
             };
             let saved = control.api.put_long("/vm.snapshot", &snapshot).await;
             saved.map_err(control.refused("save the guest"))?;
-            self.keep(to).map(|()| None).map_err(failed())
+            self.keep(to).map_err(failed())
         })
     }
 
