@@ -23,12 +23,13 @@ impl Balloon for Machine {
             let control = &self.own.control;
             let info: Result<Info, _> = control.api.get("/vm.info").await;
             let info = info.map_err(control.refused("tell of the balloon"))?;
-            let memory = self.own.memory.file.metadata();
-            let memory =
-                memory.map_err(VmmError::host(&control.name, "its memory cannot be found"))?;
             Ok(BalloonStatistics {
                 target: info.config.balloon.size,
-                actual: memory.len().saturating_sub(info.memory_actual_size),
+                actual: self
+                    .own
+                    .memory
+                    .bytes
+                    .saturating_sub(info.memory_actual_size),
                 ..BalloonStatistics::default()
             })
         })

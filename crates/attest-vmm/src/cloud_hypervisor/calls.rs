@@ -37,12 +37,13 @@ pub(super) struct Memory {
     pub(super) zones: [Zone; 1],
 }
 
-/// Memory in a file. Shared: what the guest writes goes there; else it is the VMM's own.
+/// Memory in a file, by default one of the VMM's own. Shared: what the guest writes goes there; else it is the VMM's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Zone {
     pub(super) id: &'static str,
     pub(super) size: u64,
-    pub(super) file: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) file: Option<&'static str>,
     pub(super) shared: bool,
 }
 

@@ -1,10 +1,10 @@
 //! The `cloud-hypervisor` backend.
 //!
-//! A machine's memory is in a file that has a name and that Cloud Hypervisor maps: saving one writes no memory, and
-//! those that go on from it map that file privately, so that they share what they do not write. Such a machine's memory
-//! has no transparent huge pages, unless the host gives them to files in memory, too. Where attest is not root, the
-//! memory of all machines of a lab together is at most half of the host's. One that went on has a balloon that gives the
-//! host nothing back: what it does not need is shared. One that went on and is saved again writes all of its memory.
+//! Where a machine's memory is in a file that it was given, saving it writes no memory. Else Cloud Hypervisor has it in
+//! a file of its own, of which it saves what was ever touched; such memory has no transparent huge pages, unless the
+//! host gives them to files in memory, too. What goes on maps what was saved privately, so that all that go on from the
+//! same share what they do not write. One that is saved again writes all of its memory, and the balloon of one gives the
+//! host nothing back.
 
 mod balloon;
 mod calls;
@@ -41,7 +41,7 @@ use crate::{
     StartTimings, Started, VirtualConfig, VmmError, Wanted,
 };
 
-use calls::Confinement;
+use calls::{Confinement, Zone};
 use command::Inherited;
 use memory::Memory;
 use running::{Machine, Own, Parts};
@@ -162,8 +162,7 @@ impl CloudHypervisor {
         let ends = Ends::new(&name, log, &place, machine.waits)?;
         let mut program = command::program(&found, &place, ends.inherited);
         let ram = std::mem::take(&mut machine.ram);
-        let memory = Memory::prepare(ram, machine.memory, &place)
-            .map_err(VmmError::host(&name, "there is no file for its memory"))?;
+        let memory = Memory::new(ram, machine.memory);
         let is_confined = landlock::is_there() && memory.takes_rule();
         let chosen = chosen(is_confined);
         let sees_interfaces = !machine.cards.is_empty() && Path::new(plan::INTERFACES).is_dir();
@@ -174,14 +173,11 @@ impl CloudHypervisor {
             place: &place,
             launcher,
         };
-        let how = if memory.is_shared {
-            Use::Writes
-        } else {
-            Use::Reads
-        };
-        let mapped = memory.mapped.try_clone();
-        let mapped = mapped.map_err(VmmError::host(&name, "its memory cannot be opened again"))?;
-        given.file(MEMORY, mapped, how, &mut program).await?;
+        if let Some(file) = &memory.file {
+            let file = file.try_clone();
+            let file = file.map_err(VmmError::host(&name, "its memory cannot be opened again"))?;
+            given.file(MEMORY, file, Use::Writes, &mut program).await?;
+        }
         // Also what goes on may boot again.
         given.kernel(&machine, &mut program).await?;
         given.disks(&mut machine, &mut program).await?;
@@ -199,14 +195,7 @@ impl CloudHypervisor {
             name,
             vmm: NAME,
         };
-        let runs = begin(
-            &control,
-            &machine,
-            &names.taps,
-            memory.is_shared,
-            &confinement,
-        )
-        .await;
+        let runs = begin(&control, &machine, &names.taps, memory.zone(), &confinement).await;
         if let Err(error) = runs {
             return Err(starting.failure(error).await);
         }
@@ -221,7 +210,7 @@ impl CloudHypervisor {
             own: Own {
                 control,
                 place,
-                memory: memory.into(),
+                memory,
                 taps: names.taps,
                 confinement,
                 balloon: machine.balloon,
@@ -295,14 +284,14 @@ async fn begin(
     control: &Control,
     machine: &VirtualConfig,
     taps: &[LastingTap],
-    shares_memory: bool,
+    memory: Zone,
     confinement: &Confinement,
 ) -> Result<(), VmmError> {
     if machine.waits {
         let ping: Result<serde_json::Value, _> = control.api.get("/vmm.ping").await;
         return ping.map(drop).map_err(control.refused("answer"));
     }
-    let config = plan::machine(machine, taps, shares_memory, confinement.clone());
+    let config = plan::machine(machine, taps, memory, confinement.clone());
     control
         .put("/vm.create", &config, "take the machine")
         .await?;

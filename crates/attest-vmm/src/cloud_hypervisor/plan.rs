@@ -7,11 +7,9 @@ use super::calls::{
     Terminal, VmConfig, Vsock, Zone,
 };
 use crate::microvm::agent::SOCKET;
-use crate::microvm::given::{INITRD, KERNEL, MEMORY, disk_name};
+use crate::microvm::given::{INITRD, KERNEL, disk_name};
 use crate::{Card, Disk, VirtualConfig};
 
-/// The name of its memory's only zone.
-pub(super) const ZONE: &str = "ram";
 /// The number of every guest on its vsock: each has a VMM of its own, so they need not differ. The first that is free
 /// (vsock(7)).
 const GUEST_CID: u32 = 3;
@@ -25,11 +23,11 @@ pub(super) fn card_name(index: usize) -> String {
     format!("card{index}")
 }
 
-/// The whole machine. `shares_memory`: what the guest writes goes to the file that its memory is in.
+/// The whole machine.
 pub(super) fn machine(
     machine: &VirtualConfig,
     taps: &[LastingTap],
-    shares_memory: bool,
+    memory: Zone,
     confinement: Confinement,
 ) -> VmConfig {
     let cards = machine.cards.iter().zip(taps).enumerate();
@@ -40,12 +38,7 @@ pub(super) fn machine(
         },
         memory: Memory {
             size: 0,
-            zones: [Zone {
-                id: ZONE,
-                size: machine.memory,
-                file: MEMORY,
-                shared: shares_memory,
-            }],
+            zones: [memory],
         },
         payload: Payload {
             kernel: KERNEL,
@@ -135,6 +128,7 @@ pub(super) fn confinement(with_landlock: bool, sees_interfaces: bool) -> Confine
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud_hypervisor::memory::Memory as MachineMemory;
     use crate::{DiskFile, DiskFormat, Ram, Rate, Reach};
 
     fn full() -> VirtualConfig {
@@ -177,7 +171,9 @@ mod tests {
     #[test]
     fn what_cloud_hypervisor_is_told() {
         let taps = [LastingTap::existing("lan-0")];
-        let told = machine(&full(), &taps, true, confinement(true, true));
+        let file = tempfile::tempfile().unwrap().into();
+        let zone = MachineMemory::new(Ram::Shared(file), 256 << 20).zone();
+        let told = machine(&full(), &taps, zone, confinement(true, true));
         insta::assert_snapshot!(serde_json::to_string_pretty(&told).unwrap());
     }
 
@@ -185,7 +181,8 @@ mod tests {
     fn a_machine_without_anything_has_only_what_all_have() {
         let mut bare = full();
         (bare.cards, bare.disks, bare.balloon) = (Vec::new(), Vec::new(), false);
-        let told = machine(&bare, &[], false, confinement(false, false));
+        let zone = MachineMemory::new(Ram::Own, 256 << 20).zone();
+        let told = machine(&bare, &[], zone, confinement(false, false));
         insta::assert_snapshot!(serde_json::to_string_pretty(&told).unwrap());
     }
 

@@ -37,27 +37,10 @@ pub(super) struct Parts {
 pub(super) struct Own {
     pub(super) control: Control,
     pub(super) place: Arc<Place>,
-    pub(super) memory: SavedMemory,
+    pub(super) memory: Memory,
     pub(super) taps: Vec<LastingTap>,
     pub(super) confinement: Confinement,
     pub(super) balloon: bool,
-}
-
-/// Where its memory is once it is saved.
-#[derive(Debug)]
-pub(super) struct SavedMemory {
-    pub(super) file: std::fs::File,
-    /// Whether it is there all the time.
-    pub(super) is_shared: bool,
-}
-
-impl From<Memory> for SavedMemory {
-    fn from(memory: Memory) -> Self {
-        Self {
-            file: memory.saved,
-            is_shared: memory.is_shared,
-        }
-    }
 }
 
 /// A machine under Cloud Hypervisor.

@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use attest_lab::LastingTap;
 
 use super::calls::{Restore, Snapshot};
-use super::memory;
 use super::running::Machine;
 use super::saved::{Here, SavedDevices};
 use crate::{BoxFuture, Saved, Saves, VmmError};
@@ -33,23 +32,26 @@ impl Machine {
         self.own.place.entry(&format!("{SNAPSHOT}/{name}"))
     }
 
-    /// Take what Cloud Hypervisor has saved: the memory into its file, the rest there.
-    fn keep(&self, to: OwnedFd) -> io::Result<()> {
+    /// Take what Cloud Hypervisor has saved: the memory, where it has written that, and into this file the rest.
+    fn keep(&self, to: OwnedFd) -> io::Result<Option<File>> {
         let parse =
             |name| -> io::Result<_> { Ok(serde_json::from_slice(&fs::read(self.part(name))?)?) };
         let mut saved = SavedDevices {
             config: parse(CONFIG)?,
             state: parse(STATE)?,
         };
-        match File::open(self.part(MEMORY)) {
-            Ok(_) if self.own.memory.is_shared => {}
-            Ok(written) => memory::copy(&written, &self.own.memory.file)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
         saved.without_memory()?;
         saved.write(to.into())?;
-        fs::remove_dir_all(self.own.place.entry(SNAPSHOT))
+        // A given file without a name was copied for nothing.
+        let memory = if self.own.memory.is_given() {
+            None
+        } else {
+            let mut options = File::options();
+            Some(options.read(true).write(true).open(self.part(MEMORY))?)
+        };
+        // Whoever has the memory keeps it.
+        fs::remove_dir_all(self.own.place.entry(SNAPSHOT))?;
+        Ok(memory)
     }
 
     /// Give Cloud Hypervisor what another has saved.
@@ -58,7 +60,7 @@ impl Machine {
         let own = &self.own;
         saved.move_to(&Here {
             taps: own.taps.iter().map(LastingTap::name).collect(),
-            shares_memory: own.memory.is_shared,
+            memory: own.memory.zone(),
             confinement: &own.confinement,
         })?;
         self.snapshot()?;
@@ -82,8 +84,9 @@ impl Machine {
 }
 
 impl Saves for Machine {
-    fn memory(&self) -> Option<io::Result<File>> {
-        Some(self.own.memory.file.try_clone())
+    /// What it would write goes to the file that is saved.
+    fn goes_on(&self) -> bool {
+        !self.own.memory.is_given()
     }
 
     fn save(&self, to: OwnedFd, _: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>> {
@@ -96,7 +99,7 @@ impl Saves for Machine {
             };
             let saved = control.api.put_long("/vm.snapshot", &snapshot).await;
             saved.map_err(control.refused("save the guest"))?;
-            self.keep(to).map(|()| None).map_err(failed())
+            self.keep(to).map_err(failed())
         })
     }
 

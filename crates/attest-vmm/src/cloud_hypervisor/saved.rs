@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::calls::Confinement;
+use super::calls::{Confinement, Zone};
 
 /// Bytes of all of it; a machine of one processor has some 40 KB.
 const LONGEST: u64 = 64 << 20;
@@ -21,12 +21,18 @@ pub(super) struct SavedDevices {
     pub(super) state: Value,
 }
 
+/// Memory of the guest's that is in a snapshot. Bytes.
+#[derive(Debug, Deserialize)]
+struct Range {
+    gpa: u64,
+    length: u64,
+}
+
 /// Where, and how, a machine goes on.
 pub(super) struct Here<'a> {
     /// For its cards, in order.
     pub(super) taps: Vec<&'a str>,
-    /// Whether what it writes goes to the file of its memory.
-    pub(super) shares_memory: bool,
+    pub(super) memory: Zone,
     pub(super) confinement: &'a Confinement,
 }
 
@@ -43,7 +49,8 @@ impl SavedDevices {
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    /// Let the memory be in no file of the snapshot: it is in the one that the machine maps.
+    /// Let the memory be in no file of the snapshot, but in the one that a machine maps: there it is as it was in the
+    /// snapshot's, one range after the other.
     pub(super) fn without_memory(&mut self) -> io::Result<()> {
         let memory = field(
             &mut self.state,
@@ -52,8 +59,20 @@ impl SavedDevices {
         // JSON in a text of JSON.
         let text = memory.as_str().ok_or_else(|| strange("state"))?;
         let mut inner: Value = serde_json::from_str(text)?;
-        let ranges = field(&mut inner, &["memory_ranges", "data"])?;
-        *ranges = Value::Array(Vec::new());
+        let ranges = field(&mut inner, &["memory_ranges", "data"])?.take();
+        let ranges: Vec<Range> = serde_json::from_value(ranges)?;
+        inner["memory_ranges"]["data"] = Value::Array(Vec::new());
+        let mappings = field(&mut inner, &["guest_ram_mappings"])?.as_array_mut();
+        let mappings = mappings.ok_or_else(|| strange("guest_ram_mappings"))?;
+        let mut offset = 0;
+        for range in ranges {
+            let mut all = mappings.iter_mut();
+            let mapping =
+                all.find(|mapping| mapping["gpa"] == range.gpa && mapping["size"] == range.length);
+            let mapping = mapping.ok_or_else(|| strange("guest_ram_mappings"))?;
+            *field(mapping, &["file_offset"])? = offset.into();
+            offset += range.length;
+        }
         *memory = Value::String(inner.to_string());
         Ok(())
     }
@@ -64,7 +83,10 @@ impl SavedDevices {
         let [zone] = zones.as_array_mut().map_or(&mut [][..], Vec::as_mut_slice) else {
             return Err(strange("zones"));
         };
-        *field(zone, &["shared"])? = Value::Bool(here.shares_memory);
+        if *field(zone, &["size"])? != here.memory.size {
+            return Err(strange("size"));
+        }
+        *zone = serde_json::to_value(&here.memory)?;
         let cards = self.config.get_mut("net").and_then(Value::as_array_mut);
         let cards = cards.map_or(&mut [][..], Vec::as_mut_slice);
         if cards.len() != here.taps.len() {
@@ -111,11 +133,28 @@ mod tests {
     use super::*;
     use crate::cloud_hypervisor::plan::confinement;
 
+    fn zone(file: Option<&'static str>) -> Zone {
+        Zone {
+            id: "ram",
+            size: 8192,
+            file,
+            shared: false,
+        }
+    }
+
     fn saved() -> SavedDevices {
-        let memory = json!({ "memory_ranges": { "data": [{ "gpa": 0, "length": 4096 }] }, "boot_ram": 4096 });
+        let range = |gpa: u64| json!({ "gpa": gpa, "length": 4096 });
+        let memory = json!({
+            "memory_ranges": { "data": [range(0), range(1 << 32)] },
+            "guest_ram_mappings": [
+                { "gpa": 1_u64 << 32, "size": 4096, "file_offset": 0 },
+                { "gpa": 0, "size": 4096, "file_offset": 0 },
+            ],
+            "boot_ram": 8192,
+        });
         SavedDevices {
             config: json!({
-                "memory": { "size": 0, "zones": [{ "id": "ram", "size": 4096, "file": "memory", "shared": true }] },
+                "memory": { "size": 0, "zones": [{ "id": "ram", "size": 8192, "shared": true, "prefault": false }] },
                 "net": [{ "id": "card0", "tap": "lan-0" }, { "id": "card1", "tap": "lan-1" }],
                 "vsock": { "socket": "vsock", "cid": 3 },
                 "landlock_enable": true,
@@ -145,12 +184,13 @@ mod tests {
         let mut moved = saved();
         let here = Here {
             taps: vec!["lan-7", "lan-8"],
-            shares_memory: false,
+            memory: zone(Some("memory")),
             confinement: &confinement(false, true),
         };
         moved.move_to(&here).unwrap();
         let mut expected = saved();
-        expected.config["memory"]["zones"][0]["shared"] = json!(false);
+        expected.config["memory"]["zones"][0] =
+            json!({ "id": "ram", "size": 8192, "file": "memory", "shared": false });
         expected.config["net"][0]["tap"] = json!("lan-7");
         expected.config["net"][1]["tap"] = json!("lan-8");
         expected.config["landlock_enable"] = json!(false);
@@ -164,27 +204,33 @@ mod tests {
         without.without_memory().unwrap();
         let memory = &without.state["snapshots"]["memory-manager"]["snapshot_data"]["state"];
         let memory: Value = serde_json::from_str(memory.as_str().unwrap()).unwrap();
-        assert_eq!(
-            memory,
-            json!({ "memory_ranges": { "data": [] }, "boot_ram": 4096 })
-        );
+        let expected = json!({
+            "memory_ranges": { "data": [] },
+            "guest_ram_mappings": [
+                { "gpa": 1_u64 << 32, "size": 4096, "file_offset": 4096 },
+                { "gpa": 0, "size": 4096, "file_offset": 0 },
+            ],
+            "boot_ram": 8192,
+        });
+        assert_eq!(memory, expected);
     }
 
     #[test]
     fn what_is_not_as_it_should_be_is_refused_by_name() {
+        let confinement = confinement(false, false);
         let here = |taps| Here {
             taps,
-            shares_memory: true,
-            confinement: &Confinement {
-                landlock_enable: false,
-                landlock_rules: Vec::new(),
-            },
+            memory: zone(None),
+            confinement: &confinement,
         };
         let refused = |result: io::Result<()>| result.unwrap_err().to_string();
         assert!(refused(saved().move_to(&here(vec!["one"]))).contains("`net`"));
         let mut none = saved();
         none.config["memory"] = json!({});
         assert!(refused(none.move_to(&here(Vec::new()))).contains("`zones`"));
+        let mut other = saved();
+        other.config["memory"]["zones"][0]["size"] = json!(4096);
+        assert!(refused(other.move_to(&here(Vec::new()))).contains("`size`"));
         let mut none = saved();
         none.state["snapshots"] = json!({});
         assert!(refused(none.without_memory()).contains("`memory-manager`"));

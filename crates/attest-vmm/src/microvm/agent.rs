@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::place::Place;
+use crate::BoxFuture;
 
 /// The VMM's own socket, for connections to the guest.
 pub(crate) const SOCKET: &str = "vsock";
@@ -56,12 +57,18 @@ impl AgentListener {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 
-    /// Where its agent has to be called: a stream to it.
-    pub async fn call(&self) -> Option<io::Result<UnixStream>> {
-        if !self.calls {
-            return None;
-        }
-        Some(connect(&self.place.entry(SOCKET), VSOCK_PORT, ACCEPTS).await)
+    /// Where its agent has to be called: a stream to it, which is no longer asked for when this is dropped.
+    pub fn call(&self) -> Option<BoxFuture<'static, io::Result<UnixStream>>> {
+        let socket = self.place.entry(SOCKET);
+        // The socket is reached through the place for as long as the call takes.
+        let place = Arc::clone(&self.place);
+        self.calls.then(|| -> BoxFuture<'static, _> {
+            Box::pin(async move {
+                let called = connect(&socket, VSOCK_PORT, ACCEPTS).await;
+                drop(place);
+                called
+            })
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tempfile::TempDir;
 
 use crate::children::Children;
-use crate::raw::Raw;
+use crate::common::raw::Raw;
 use crate::support::{Fakes, Firecracker, alone};
 
 /// A Firecracker without attest's client.
@@ -110,13 +110,13 @@ impl Alone {
             let _alone = alone();
             launcher.launch(started)
         };
-        let launched = start.await.unwrap();
+        let process = start.await.unwrap();
         let appeared = tokio::task::spawn_blocking(move || appearing.read_events().map(drop));
         appeared.await.unwrap().unwrap();
         Self {
             program,
             place,
-            launched,
+            launched: process,
         }
     }
 

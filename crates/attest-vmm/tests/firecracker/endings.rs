@@ -5,7 +5,7 @@ use attest_vmm::EndingKind;
 use tokio::io::AsyncReadExt;
 
 use crate::common::guest::Script;
-use crate::support::{Firecracker, Session, When, end, started};
+use crate::support::{Fate, Firecracker, Session, When, end, started};
 
 fn whose_guest(first: &'static str) -> Firecracker {
     Firecracker {
@@ -52,7 +52,7 @@ async fn a_vmm_that_breaks_is_not_its_guest() {
     for (code, detail) in cases {
         // As it has answered the last call that starts a machine.
         let (_host, started) = started(Firecracker {
-            ends: Some((When::Answered(9), code)),
+            fate: Fate::ends(When::Answered(9), code),
             ..Firecracker::default()
         })
         .await;

@@ -3,7 +3,7 @@
 use attest_lab::ProcessExit;
 use attest_vmm::{EndingKind, Ram, VmmError};
 
-use crate::support::{Firecracker, Host, When, chain, end, started};
+use crate::support::{Fate, Firecracker, Host, When, chain, end, started};
 
 /// The calls that start the machine of the tests.
 const CALLS: usize = 9;
@@ -21,7 +21,7 @@ async fn ends_early(fake: Firecracker, how: &str) {
 async fn before_it_has_an_api() {
     for code in [0, 1, 148] {
         let fake = Firecracker {
-            ends: Some((When::BeforeApi, code)),
+            fate: Fate::ends(When::BeforeApi, code),
             ..Firecracker::default()
         };
         ends_early(fake, &format!("exit code {code}")).await;
@@ -38,7 +38,7 @@ async fn in_and_after_each_call() {
                     continue;
                 }
                 let fake = Firecracker {
-                    ends: Some((when, code)),
+                    fate: Fate::ends(when, code),
                     ..Firecracker::default()
                 };
                 ends_early(fake, &format!("exit code {code}")).await;
@@ -50,7 +50,7 @@ async fn in_and_after_each_call() {
 #[tokio::test]
 async fn with_its_guest_just_started() {
     let (_host, started) = started(Firecracker {
-        ends: Some((When::Answered(CALLS), 150)),
+        fate: Fate::ends(When::Answered(CALLS), 150),
         ..Firecracker::default()
     })
     .await;
@@ -73,7 +73,7 @@ async fn one_that_makes_no_api_is_given_up_and_ended() {
 async fn one_that_does_not_answer_is_given_up_and_ended() {
     for call in ["PUT /machine-config", "PUT /vsock", "PUT /actions"] {
         let host = Host::new(Firecracker {
-            hangs_in: Some(call),
+            fate: Fate::hangs_in(call),
             ..Firecracker::default()
         });
         let error = host.start(host.machine()).await.unwrap_err();
@@ -86,7 +86,7 @@ async fn one_that_does_not_answer_is_given_up_and_ended() {
 #[tokio::test]
 async fn one_that_is_not_wanted_any_more_is_ended() {
     let host = Host::new(Firecracker {
-        hangs_in: Some("PUT /actions"),
+        fate: Fate::hangs_in("PUT /actions"),
         ..Firecracker::default()
     });
     let mut starting = Box::pin(host.start(host.machine()));
@@ -106,7 +106,7 @@ async fn one_that_is_not_wanted_any_more_is_ended() {
 async fn as_it_saves() {
     for code in [0, 1, 151] {
         let (host, started) = started(Firecracker {
-            ends: Some((When::Called("PUT /snapshot/create"), code)),
+            fate: Fate::ends(When::Called("PUT /snapshot/create"), code),
             ..Firecracker::default()
         })
         .await;
@@ -126,7 +126,7 @@ async fn as_it_saves() {
 async fn as_it_loads() {
     for code in [0, 1, 148] {
         let host = Host::new(Firecracker {
-            ends: Some((When::Called("PUT /snapshot/load"), code)),
+            fate: Fate::ends(When::Called("PUT /snapshot/load"), code),
             ..Firecracker::default()
         });
         let mut machine = host.machine();

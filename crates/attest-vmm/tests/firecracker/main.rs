@@ -9,7 +9,6 @@ mod endings;
 mod fake;
 mod killed;
 mod life;
-mod raw;
 mod refusals;
 mod snapshots;
 mod strict;

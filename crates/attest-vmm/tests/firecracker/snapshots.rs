@@ -8,7 +8,7 @@ use attest_lab::ProcessExit;
 use attest_vmm::{EndingKind, Ram, Saved, Started, VirtualConfig, VmmError};
 use serde_json::json;
 
-use crate::raw::Raw;
+use crate::common::raw::Raw;
 use crate::support::{Firecracker, Full, Host, Session, chain, end, started};
 
 /// A machine that was saved.

@@ -7,7 +7,7 @@ use attest_lab::ProcessExit;
 use serde_json::{Value, json};
 
 use crate::alone::Alone;
-use crate::raw::Raw;
+use crate::common::raw::Raw;
 
 /// Call after call; each answer begins so, and has this in it.
 async fn each(raw: &mut Raw, calls: &[(&str, Value, u16, &str)]) {

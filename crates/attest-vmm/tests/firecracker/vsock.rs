@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::common::guest::{GREETER, GREETING, Script};
-use crate::raw::Raw;
+use crate::common::raw::Raw;
 use crate::support::{Firecracker, Host, Session, listener, started};
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! The streams of a machine's agent: one for all its sessions, or a new one whenever the agent begins anew.
 
 use std::io;
+use std::sync::Mutex;
 
 use attest_protocol::link::{HostLink, HostPort, LinkError};
 use attest_protocol::message::Hello;
-use attest_vmm::{AgentListener, AgentStreams};
+use attest_vmm::{AgentListener, AgentStreams, BoxFuture};
 use tokio::net::UnixStream;
 
 use super::Begin;
@@ -31,8 +32,28 @@ pub(super) struct Coming {
     candidate: Option<HostPort>,
     /// Begun, and not yet taken.
     next: Option<Session>,
-    /// Whether the agent may have to be called.
-    calls: bool,
+    /// The stream that the driver begins, as long as nobody has said hello on it.
+    called: Called,
+}
+
+/// A stream that the driver begins, where a guest goes on and is told nothing of that.
+enum Called {
+    /// There is none, or no longer.
+    No,
+    /// The guest has not taken it yet.
+    /// Locked by nobody: it is there so that others may look at the rest meanwhile.
+    Begun(Mutex<BoxFuture<'static, io::Result<UnixStream>>>),
+    Taken(HostPort),
+}
+
+impl std::fmt::Debug for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::No => "No",
+            Self::Begun(_) => "Begun",
+            Self::Taken(_) => "Taken",
+        })
+    }
 }
 
 impl Ports {
@@ -43,13 +64,17 @@ impl Ports {
                 let (reader, writer) = stream.into_split();
                 Self::One(HostPort::knocking(reader, writer))
             }
-            (AgentStreams::Many(listener), begin) => Self::Many(Box::new(Coming {
-                listener,
-                current: None,
-                candidate: None,
-                next: None,
-                calls: begin == Begin::GoesOn,
-            })),
+            (AgentStreams::Many(listener), begin) => {
+                let called = Some(&listener).filter(|_| begin == Begin::GoesOn);
+                let called = called.and_then(AgentListener::call);
+                Self::Many(Box::new(Coming {
+                    called: called.map_or(Called::No, |call| Called::Begun(Mutex::new(call))),
+                    listener,
+                    current: None,
+                    candidate: None,
+                    next: None,
+                }))
+            }
         }
     }
 
@@ -89,6 +114,9 @@ impl Coming {
             return Ok(session);
         }
         loop {
+            if let Some(session) = self.called().await? {
+                return Ok(session);
+            }
             tokio::select! {
                 // A stream is heard before another takes its place.
                 biased;
@@ -104,11 +132,51 @@ impl Coming {
                     Err(_) => self.current = None,
                 },
                 stream = self.listener.accept() => self.candidate = Some(port(broken(stream)?)),
-                stream = called(&self.listener), if self.calls => {
-                    self.calls = false;
-                    // A guest that does not take it begins a stream by itself, or is not there.
-                    self.candidate = stream.ok().map(port).or(self.candidate.take());
-                }
+            }
+        }
+    }
+
+    /// The session on the stream that the driver begins. As long as that may come nobody else is listened to: a guest
+    /// that was called leaves what it had begun itself. `None` when it comes no longer: a guest that does not take it
+    /// begins a stream itself, or is not there.
+    async fn called(&mut self) -> Result<Option<Session>, LinkError> {
+        loop {
+            match &mut self.called {
+                Called::No => return Ok(None),
+                Called::Begun(call) => tokio::select! {
+                    biased;
+                    stream = call.get_mut().expect("not poisoned") => {
+                        let taken = stream.map(|stream| Called::Taken(port(stream)));
+                        self.called = taken.unwrap_or(Called::No);
+                    }
+                    stream = self.listener.accept() => self.candidate = Some(port(broken(stream)?)),
+                },
+                Called::Taken(taken) => tokio::select! {
+                    biased;
+                    session = taken.accept() => {
+                        let called = std::mem::replace(&mut self.called, Called::No);
+                        if let (Called::Taken(taken), Ok(session)) = (called, session) {
+                            self.forget_begun().await;
+                            self.current = Some(taken);
+                            return Ok(Some(session));
+                        }
+                    }
+                    stream = self.listener.accept() => self.candidate = Some(port(broken(stream)?)),
+                },
+            }
+        }
+    }
+
+    /// What the guest had begun itself before it was called: all of that has arrived, and means nothing any more.
+    async fn forget_begun(&mut self) {
+        self.candidate = None;
+        loop {
+            tokio::select! {
+                biased;
+                begun = self.listener.accept() => if begun.is_err() {
+                    return;
+                },
+                () = std::future::ready(()) => return,
             }
         }
     }
@@ -117,14 +185,6 @@ impl Coming {
 async fn accepted(port: &mut Option<HostPort>) -> Result<Session, LinkError> {
     match port {
         Some(port) => port.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A stream that the driver began; never where that need not be.
-async fn called(listener: &AgentListener) -> io::Result<UnixStream> {
-    match listener.call().await {
-        Some(stream) => stream,
         None => std::future::pending().await,
     }
 }

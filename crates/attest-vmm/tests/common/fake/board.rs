@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::vsock::Vsock;
 
@@ -68,6 +68,17 @@ impl Memory {
     }
 }
 
+/// How a guest ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GuestEnd {
+    /// It tells its board that it is off.
+    Off,
+    /// It is reset: by itself, or by a triple fault.
+    Reset,
+    /// Its VMM ends with this exit code, whatever the guest did.
+    Breaks(i32),
+}
+
 /// What one guest has.
 #[derive(Clone)]
 pub(crate) struct Board {
@@ -77,8 +88,10 @@ pub(crate) struct Board {
     /// What is typed to it.
     pub(crate) typed: Arc<tokio::sync::Mutex<Option<pipe::Receiver>>>,
     pub(crate) vsock: Option<Arc<Vsock>>,
-    /// Ends the VMM, with this exit code.
-    pub(crate) exits: mpsc::UnboundedSender<i32>,
+    /// What its VMM does when the guest is at its end.
+    pub(crate) ends: Arc<dyn Fn(GuestEnd) + Send + Sync>,
+    /// Whether a guest that goes on is told nothing of that: then its agent waits until it is called.
+    pub(crate) is_called: bool,
     /// The guest writes to this address that it has booted.
     pub(crate) booted: Arc<dyn Fn(u64) + Send + Sync>,
     /// Of its kernel.
@@ -106,9 +119,9 @@ impl Board {
         }
     }
 
-    /// End the VMM with this exit code; nothing follows.
-    pub(crate) async fn exit(&self, code: i32) -> ! {
-        let _ = self.exits.send(code);
+    /// Nothing follows.
+    pub(crate) async fn end(&self, end: GuestEnd) -> ! {
+        (self.ends)(end);
         std::future::pending().await
     }
 }

@@ -9,7 +9,7 @@ use attest_protocol::message::{
 use attest_protocol::{GENERATION, VSOCK_PORT};
 use bytes::Bytes;
 
-use super::board::Board;
+use super::board::{Board, GuestEnd};
 
 /// Where its kernel is, and what a program of its wrote.
 const KERNEL_PAGE: usize = 0;
@@ -39,7 +39,7 @@ pub(crate) async fn boot(board: Board, script: Script) {
         let address = timer.strip_prefix("0x").unwrap_or(timer);
         (board.booted)(u64::from_str_radix(address, 16).unwrap());
     }
-    live(board, script).await;
+    live(board, script, false).await;
 }
 
 /// From what is in its memory. Fact: a later Diff loaded without rebase is not rejected: the guest dies and the exit code
@@ -47,12 +47,14 @@ pub(crate) async fn boot(board: Board, script: Script) {
 pub(crate) async fn go_on(board: Board, script: Script) {
     board.runs().await;
     if board.memory.lock().unwrap().read(KERNEL_PAGE) != KERNEL {
-        board.exit(0).await;
+        board.end(GuestEnd::Breaks(0)).await;
     }
-    live(board, script).await;
+    let waits = board.is_called;
+    live(board, script, waits).await;
 }
 
-async fn live(board: Board, script: Script) {
+/// `waits`: until the agent is called.
+async fn live(board: Board, script: Script, waits: bool) {
     let Some(vsock) = board.vsock.clone() else {
         return std::future::pending().await;
     };
@@ -62,13 +64,19 @@ async fn live(board: Board, script: Script) {
     vsock.driver_is_up();
     let mut visits = vsock.listen(GREETER, GREETING);
     let greeter = async { while visits.recv().await.is_some() {} };
+    let mut calls = vsock.listen(VSOCK_PORT, b"");
     let agent = async {
         let mut resets = vsock.resets();
         for nonce in 1.. {
             board.runs().await;
             resets.mark_unchanged();
+            let connected = if waits && nonce == 1 {
+                calls.recv().await
+            } else {
+                vsock.connect(VSOCK_PORT).await.ok()
+            };
             // A host that does not listen is one that does not want it.
-            let Ok(stream) = vsock.connect(VSOCK_PORT).await else {
+            let Some(stream) = connected else {
                 break;
             };
             // Not into halves that tell the other side of their end.
@@ -198,23 +206,23 @@ async fn does(board: &Board, command: &str) -> Option<Vec<u8>> {
             board.serial.print(&vec![b't'; rest.parse().unwrap()]);
             nothing
         }
-        // Fact: x86 has no power-off: after the guest's `poweroff` the process stays alive.
         "off" => {
             board.serial.print(b"[    9.1] reboot: Power down\n");
-            std::future::pending().await
+            board.end(GuestEnd::Off).await
         }
-        // Fact: guest `reboot` with `reboot=k` ends the process; guest reset 0.
+        // Without a word.
+        "off-silently" => board.end(GuestEnd::Off).await,
+        "triple-fault" => board.end(GuestEnd::Reset).await,
         "reboot" => {
             board.serial.print(b"[    9.1] reboot: Restarting system\n");
-            board.exit(0).await
+            board.end(GuestEnd::Reset).await
         }
         "panic" => {
             let text = format!("[    9.1] Kernel panic - not syncing: {rest}\n");
             board.serial.print(text.as_bytes());
-            board.exit(0).await
+            board.end(GuestEnd::Reset).await
         }
-        // Without a word.
-        "exit" => board.exit(rest.parse().unwrap()).await,
+        "exit" => board.end(GuestEnd::Breaks(rest.parse().unwrap())).await,
         "reset-vsock" => {
             if let Some(vsock) = &board.vsock {
                 vsock.reset_by_guest();

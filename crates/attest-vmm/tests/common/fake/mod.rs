@@ -2,7 +2,11 @@
 //! a guest. A fake accepts and rejects what the real VMM does; each of its behaviours names the fact that it models.
 
 pub(crate) mod board;
+pub(crate) mod fate;
 pub(crate) mod guest;
+pub(crate) mod host;
 pub(crate) mod http;
 pub(crate) mod program;
+pub(crate) mod raw;
+pub(crate) mod session;
 pub(crate) mod vsock;

@@ -127,14 +127,19 @@ impl Own {
         let Some(number) = number else {
             return options.open(path);
         };
-        let fd = number.checked_sub(3).and_then(|index| self.fds.get(index));
-        let fd = fd.ok_or(io::ErrorKind::NotFound)?;
+        let fd = self.fd(number)?;
         options.open(format!("/proc/self/fd/{}", fd.as_raw_fd()))
     }
 
     /// The path of a name that is its own.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// One of its descriptors, by its number.
+    pub(crate) fn fd(&self, number: usize) -> io::Result<OwnedFd> {
+        let fd = number.checked_sub(3).and_then(|index| self.fds.get(index));
+        fd.ok_or(io::ErrorKind::NotFound)?.try_clone()
     }
 
     /// Its stdin, for who reads it first.

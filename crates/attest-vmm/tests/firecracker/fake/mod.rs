@@ -16,6 +16,7 @@ use attest_vmm::BoxFuture;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
+use crate::common::fate::Fate;
 use crate::common::guest::Script;
 use crate::common::http;
 use crate::common::program::{Fake, Own};
@@ -31,29 +32,13 @@ pub(crate) type Version = (u32, u32, u32);
 pub(crate) struct Firecracker {
     pub(crate) version: Version,
     pub(crate) guest: Script,
-    /// It ends by itself, at this time with this exit code.
-    pub(crate) ends: Option<(When, i32)>,
-    /// The call that it never answers, as `PUT /actions`.
-    pub(crate) hangs_in: Option<&'static str>,
+    pub(crate) fate: Fate,
     /// It makes no API.
     pub(crate) is_mute: bool,
     /// There is no room for a file that it writes.
     pub(crate) is_full: Option<Full>,
     /// TAPs that somebody else has.
     pub(crate) busy_taps: BTreeSet<String>,
-}
-
-/// When it ends by itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum When {
-    /// Before it makes its API.
-    BeforeApi,
-    /// When its call of this number has come (the first is 1), before it does what it is told.
-    Call(usize),
-    /// As it has been called so, before it does what it is told.
-    Called(&'static str),
-    /// When it has answered its call of this number.
-    Answered(usize),
 }
 
 /// Where there is no room.
@@ -68,8 +53,7 @@ impl Default for Firecracker {
         Self {
             version: (1, 15, 1),
             guest: Script::default(),
-            ends: None,
-            hangs_in: None,
+            fate: Fate::default(),
             is_mute: false,
             is_full: None,
             busy_taps: BTreeSet::new(),
@@ -179,7 +163,7 @@ impl Firecracker {
     }
 
     async fn serve(self, own: Own, arguments: Arguments, log: &Log) -> i32 {
-        if let Some((When::BeforeApi, code)) = self.ends {
+        if let Some(code) = self.fate.before_api() {
             return code;
         }
         if self.is_mute {

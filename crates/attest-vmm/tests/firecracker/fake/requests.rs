@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::vmm::{Fault, Outcome, Vmm};
-use super::{FAILED, Firecracker, When};
+use super::{FAILED, Firecracker};
 use crate::common::http::{Answer, Api, Request};
 use crate::common::program::{Call, Own};
 
@@ -51,17 +51,8 @@ impl Api for Requests {
                 what: what.clone(),
                 body: body.unwrap_or(Value::Null),
             });
-            if self.firecracker.hangs_in == Some(&what) {
-                std::future::pending::<()>().await;
-            }
-            let ends = self.firecracker.ends.as_ref();
-            let ends = |when: &When| ends.filter(|(at, _)| at == when).map(|(_, code)| *code);
-            let known = |(when, code): &(When, i32)| match when {
-                When::Called(called) if *called == what => Some(*code),
-                _ => None,
-            };
-            let called = self.firecracker.ends.as_ref().and_then(known);
-            if let Some(code) = called.or_else(|| ends(&When::Call(number))) {
+            let fate = &self.firecracker.fate;
+            if let Some(code) = fate.called(&what, number).await {
                 let _ = self.exits.send(code);
                 return None;
             }
@@ -70,7 +61,7 @@ impl Api for Requests {
             if outcome.as_ref().is_err_and(|fault| fault.is_fatal) {
                 *self.then_exits.lock().unwrap() = Some(FAILED);
             }
-            if let Some(code) = ends(&When::Answered(number)) {
+            if let Some(code) = fate.answered(number) {
                 *self.then_exits.lock().unwrap() = Some(code);
             }
             Some(encoded(outcome))

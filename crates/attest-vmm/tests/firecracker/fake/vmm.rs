@@ -14,7 +14,7 @@ use super::calls::{
 use super::devices::{Devices, open_drive, open_tap};
 use super::kernel::{command_line, is_kernel};
 use super::{Arguments, Firecracker, Log, snapshot};
-use crate::common::board::{Board, Memory, Serial};
+use crate::common::board::{Board, GuestEnd, Memory, Serial};
 use crate::common::guest;
 use crate::common::program::Own;
 use crate::common::vsock::Vsock;
@@ -321,7 +321,7 @@ impl Vmm {
     fn board(&mut self, memory: Memory, command_line: String) -> Board {
         let memory = Arc::new(Mutex::new(memory));
         self.memory = Some(Arc::clone(&memory));
-        let (log, timer) = (self.log.clone(), self.boot_timer());
+        let (log, timer, exits) = (self.log.clone(), self.boot_timer(), self.exits.clone());
         let typed = self.own.take_input();
         let typed = typed.map(|typed| pipe::Receiver::from_owned_fd(typed).unwrap());
         Board {
@@ -330,7 +330,18 @@ impl Vmm {
             serial: Serial::on(self.own.output.try_clone().unwrap()),
             typed: Arc::new(tokio::sync::Mutex::new(typed)),
             vsock: self.vsock.clone(),
-            exits: self.exits.clone(),
+            ends: Arc::new(move |end| {
+                let code = match end {
+                    // Fact: x86 has no power-off: after the guest's `poweroff` the process stays alive.
+                    GuestEnd::Off => return,
+                    // Fact: guest `reboot` with `reboot=k` ends the process; guest reset 0.
+                    GuestEnd::Reset => 0,
+                    GuestEnd::Breaks(code) => code,
+                };
+                let _ = exits.send(code);
+            }),
+            // Its guest is told: its connections are reset.
+            is_called: false,
             booted: Arc::new(move |address| {
                 if timer == Some(address) {
                     log.line(
