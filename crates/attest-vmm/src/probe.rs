@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::{Accelerator, VmmError};
@@ -49,6 +50,16 @@ pub(crate) fn kvm_for(
             "{vmm} needs KVM, and {reason}; take the backend `qemu`, or write `accelerator = \"kvm\"` to try it"
         )),
         (_, KvmProbe::Unusable(reason)) => unable(format!("{vmm} needs KVM, and {reason}")),
+    }
+}
+
+/// Whether a VMM that is there runs stock kernels here, for people; else why not.
+pub(crate) fn kvm_runs(vmm: &Path) -> Result<(), String> {
+    match kvm() {
+        KvmProbe::Usable => Ok(()),
+        KvmProbe::Doubtful(reason) | KvmProbe::Unusable(reason) => {
+            Err(format!("{} is there, but {reason}", vmm.display()))
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use attest_image::{Cache, ImageError, disks};
 use attest_manifest::Backend;
 use attest_protocol::chain;
-use attest_vmm::{Ability, Firecracker, nspawn, qemu, ssh};
+use attest_vmm::{Ability, CloudHypervisor, Firecracker, nspawn, qemu, ssh};
 
 use crate::boot::Backends;
 
@@ -133,7 +133,7 @@ fn memo() -> std::path::PathBuf {
 fn backends() -> Vec<Finding> {
     let shown =
         |result: Result<std::path::PathBuf, String>| result.map(|path| path.display().to_string());
-    let later = || Err("this version of attest has no such backend".to_owned());
+    let cloud_hypervisor = CloudHypervisor::new(&memo());
     let firecracker = Firecracker::new(&memo());
     vec![
         finding("backends", "firecracker", firecracker.probe(), false),
@@ -143,7 +143,12 @@ fn backends() -> Vec<Finding> {
             firecracker.probe_jail(),
             false,
         ),
-        finding("backends", "cloud-hypervisor", later(), false),
+        finding(
+            "backends",
+            "cloud-hypervisor",
+            cloud_hypervisor.probe(),
+            false,
+        ),
         finding("backends", "nspawn", shown(nspawn::probe()), false),
         finding("backends", "ssh", shown(ssh::probe()), false),
     ]

@@ -84,6 +84,16 @@ impl CloudHypervisor {
         find(&self.program, &self.memo)
     }
 
+    /// Whether it runs guests here, for people.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn probe(&self) -> Result<String, String> {
+        let found = self.found()?;
+        probe::kvm_runs(&found.path)?;
+        Ok(format!("{} {}", found.path.display(), found.version))
+    }
+
     fn found_for(&self, machine: &str) -> Result<CloudHypervisorProgram, VmmError> {
         self.found().map_err(VmmError::unable(machine))
     }

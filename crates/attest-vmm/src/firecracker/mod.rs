@@ -26,7 +26,7 @@ use crate::microvm::launch::{Appearing, Starting};
 use crate::microvm::place::Place;
 use crate::microvm::serial::{Console, Pipes};
 use crate::output::Output;
-use crate::probe::{self, KvmProbe};
+use crate::probe;
 use crate::{
     Ability, AgentStreams, Backend, BoxFuture, Choice, Launcher, MachineConfig, Program, Reach,
     StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
@@ -76,12 +76,7 @@ impl Firecracker {
     /// Why not.
     pub fn probe(&self) -> Result<String, String> {
         let found = self.found()?;
-        match probe::kvm() {
-            KvmProbe::Usable => {}
-            KvmProbe::Doubtful(reason) | KvmProbe::Unusable(reason) => {
-                return Err(format!("{} is there, but {reason}", found.path.display()));
-            }
-        }
+        probe::kvm_runs(&found.path)?;
         let saves = found.cannot_pause().map(|reason| format!("; {reason}"));
         let (path, version) = (found.path.display(), found.version);
         Ok(format!("{path} {version}{}", saves.unwrap_or_default()))
