@@ -31,7 +31,7 @@ async fn a_whole_life() {
     ));
     assert!(matches!(started.running.reboots(), Reboots::Anew));
     assert!(
-        listener(&started).call().await.is_none(),
+        listener(&started).call().is_none(),
         "its guest calls by itself"
     );
     started.running.kill().await;

@@ -87,6 +87,11 @@ async fn each_end_has_its_own_name() -> Result<()> {
     for backend in backends() {
         for (word, expected) in cases {
             let (ending, message) = ended(backend, word).await?;
+            // Where the kernel emulates every instruction, a triple fault is an error of KVM's for Cloud Hypervisor.
+            if expected == MachineEnding::TripleFault && message.contains("InternalError") {
+                assert_eq!(ending, MachineEnding::VmmCrashed, "{message}");
+                continue;
+            }
             assert_eq!(ending, expected, "{}: {word}: {message}", backend.name());
         }
     }
