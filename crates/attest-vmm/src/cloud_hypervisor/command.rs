@@ -31,7 +31,7 @@ pub(super) struct Inherited {
     pub(super) errors: OwnedFd,
 }
 
-/// The program. `-v`: only then it tells that its guest is off.
+/// The program. `-v`: only then it tells that its guest is off; it costs about a millisecond of the start.
 pub(super) fn program(
     found: &CloudHypervisorProgram,
     place: &Place,

@@ -47,16 +47,13 @@ pub fn find(program: &Path, memo: &Path) -> Result<CloudHypervisorProgram, Strin
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::microvm::program::script;
 
     fn found(says: &str) -> Result<CloudHypervisorProgram, String> {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("ch");
-        fs::write(&program, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        script(&program, &format!("#!/bin/sh\necho '{says}'\n"));
         find(&program, directory.path())
     }
 

@@ -115,19 +115,16 @@ pub(super) fn has_swap() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
+    use crate::microvm::program::script;
 
     fn found(version: &str) -> Result<FirecrackerProgram, String> {
         let directory = tempfile::tempdir().unwrap();
         let program = directory.path().join("fc");
-        let script = format!(
+        let text = format!(
             "#!/bin/sh\ncase $1 in --version) echo 'Firecracker v{version}';; *) echo v9.0.0;; esac\n"
         );
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        script(&program, &text);
         find(&program, directory.path())
     }
 

@@ -131,6 +131,15 @@ fn has_interpreter(elf: &[u8]) -> Option<bool> {
     Some(false)
 }
 
+/// A script that can be run. Another program writes it: one that is open here might be so in what another test starts
+/// just then, and cannot be run.
+#[cfg(test)]
+pub(crate) fn script(path: &Path, text: &str) {
+    let mut writing = Command::new("sh");
+    writing.args(["-c", "printf %s \"$1\" > \"$0\" && chmod +x \"$0\""]);
+    assert!(writing.arg(path).arg(text).status().unwrap().success());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
