@@ -85,7 +85,12 @@ fn encoded(outcome: Outcome) -> Answer {
         },
         Err(Fault { status, chain }) => Answer {
             status,
-            body: Some(json!(chain).to_string()),
+            // Where it knows nothing to say it says nothing.
+            body: Some(if chain.is_empty() {
+                String::new()
+            } else {
+                json!(chain).to_string()
+            }),
         },
     }
 }

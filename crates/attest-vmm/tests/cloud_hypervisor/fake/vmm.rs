@@ -101,6 +101,7 @@ impl Vmm {
             let bootable = [
                 "Failed to validate config",
                 "Payload configuration is not bootable",
+                "No bootitem provided: neither firmware nor kernel",
             ];
             return Err(failed(500, &bootable));
         };
