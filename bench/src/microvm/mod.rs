@@ -19,7 +19,7 @@ use attest_image::store::{SnapshotSettings, SnapshotStore, about_lab};
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
-use crate::host::{Private, megabytes};
+use crate::host::megabytes;
 
 use by_hand::ByHand;
 
@@ -61,6 +61,22 @@ async fn run(report: &Report, vmm: &ByHand, backend: Backend) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Bytes of a process that no other has (proc_pid_smaps(5)).
+fn private(pid: u32) -> Result<u64> {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let lines = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("Private_"));
+    let kib = lines.map(|line| {
+        let number = line
+            .split_whitespace()
+            .nth(1)
+            .ok_or("a line without a number")?;
+        Ok(number.parse::<u64>()?)
+    });
+    Ok(kib.sum::<Result<u64>>()? * 1024)
 }
 
 fn name(machines: u32) -> &'static str {
@@ -194,16 +210,16 @@ impl Saved {
     ) -> Result<std::result::Result<Self, String>> {
         let output = tempfile::tempdir()?;
         let manifest = manifest(backend, machines, Jailer::Never);
-        let boot = async || {
+        let boot = async |snapshots| {
             let plan = manifest.clone().plan()?;
-            let lab = Lab::boot(plan, Some(context(output.path(), SnapshotUse::Auto))).await?;
+            let lab = Lab::boot(plan, Some(context(output.path(), snapshots))).await?;
             for machine in lab.machines() {
                 machine.ready().await?;
             }
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(lab)
         };
-        boot().await?.shutdown().await;
-        let lab = boot().await?;
+        boot(SnapshotUse::Auto).await?.shutdown().await;
+        let lab = boot(SnapshotUse::Never).await?;
         let snapshot = match lab.snapshot().await {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -312,10 +328,7 @@ impl Saved {
         for fork in &forks {
             let machine = &fork.machines()[0];
             let pid = machine.vmm_pid().await.ok_or("the machine has no VMM")?;
-            let private = Private::of(pid, machine.plan().memory)?;
-            own.push(megabytes(
-                private.guest + private.translated + private.other,
-            ));
+            own.push(megabytes(private(pid)?));
         }
         wait_all(forks.iter().map(Lab::shutdown).collect::<Vec<_>>()).await;
         report.figure(&self.figure("idle-memory"), &own, "MB", None, "lower", None);
