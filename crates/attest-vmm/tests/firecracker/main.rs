@@ -3,6 +3,7 @@
 mod alone;
 #[path = "../common/children.rs"]
 mod children;
+#[expect(dead_code, reason = "the fake of Cloud Hypervisor needs the rest")]
 #[path = "../common/fake/mod.rs"]
 mod common;
 mod endings;

@@ -39,6 +39,16 @@ impl Memory {
         Ok(memory)
     }
 
+    /// The same, where it need not have all: the rest is zero, or whoever looks at it is ended.
+    pub(crate) fn load_what_there_is(file: &File, bytes: usize) -> io::Result<Self> {
+        let mut memory = Self::new(bytes);
+        let mut at = 0;
+        while let count @ 1.. = file.read_at(&mut memory.bytes[at..], at as u64)? {
+            at += count;
+        }
+        Ok(memory)
+    }
+
     /// The guest writes text into a page.
     pub(crate) fn write(&mut self, page: usize, text: &[u8]) {
         let at = page * PAGE;

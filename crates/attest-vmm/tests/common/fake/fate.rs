@@ -50,7 +50,7 @@ impl Fate {
     /// A call has come: the exit code, if it ends instead of doing anything.
     pub(crate) async fn called(&self, what: &str, number: usize) -> Option<i32> {
         if self.hangs_in == Some(what) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         self.code(|when| match when {
             When::Call(at) => *at == number,

@@ -1,0 +1,15 @@
+//! Cloud Hypervisor's client against a strict fake of Cloud Hypervisor: on every host, without KVM and without a process.
+
+#[path = "../common/children.rs"]
+mod children;
+#[expect(dead_code, reason = "the fake of Firecracker needs the rest")]
+#[path = "../common/fake/mod.rs"]
+mod common;
+mod endings;
+mod fake;
+mod killed;
+mod life;
+mod refusals;
+mod snapshots;
+mod strict;
+mod support;
