@@ -147,7 +147,7 @@ async fn a_qcow2_is_refused_with_what_to_do() {
         ..Disk::default()
     };
     let chain = refused(with(Backend::Firecracker, |machine| {
-        machine.disks = vec![disk]
+        machine.disks = vec![disk];
     }))
     .await
     .chain();

@@ -44,15 +44,20 @@ async fn is_a_whole_machine(booted: &Booted) -> Result<()> {
     let echoed = a.exec(["cat"]).stdin(sent.clone()).await?;
     assert!(echoed.text() == sent);
     a.shell("ping -c1 -w10 b").await?;
-    a.shell("echo written > /dev/disk/by-id/virtio-disk0").await?;
-    b.shell("echo one > /tmp/file; sleep 1000 & echo $! > /tmp/pid").await?;
+    a.shell("echo written > /dev/disk/by-id/virtio-disk0")
+        .await?;
+    b.shell("echo one > /tmp/file; sleep 1000 & echo $! > /tmp/pid")
+        .await?;
     let boot = text(&b, "cat /proc/sys/kernel/random/boot_id").await?;
     let snapshot = booted.lab.snapshot().await?;
     let fork = snapshot.fork().await?;
     let other = fork.machine("b")?;
     b.shell("echo two > /tmp/file").await?;
     assert_eq!(text(&other, "cat /tmp/file").await?, "one\n");
-    assert_eq!(text(&other, "cat /proc/sys/kernel/random/boot_id").await?, boot);
+    assert_eq!(
+        text(&other, "cat /proc/sys/kernel/random/boot_id").await?,
+        boot
+    );
     other.shell("kill -0 $(cat /tmp/pid)").await?;
     other.shell("ping -c1 -w10 a").await?;
     is_now(&other).await?;
@@ -73,7 +78,10 @@ async fn random(machine: &Machine) -> Result<String> {
 /// Its clock is the host's, to a minute.
 async fn is_now(machine: &Machine) -> Result<()> {
     let guest: u64 = text(machine, "date +%s").await?.trim().parse().unwrap();
-    let host = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let host = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_secs();
     assert!(host.abs_diff(guest) < 60, "{guest} is not {host}");
     Ok(())
 }
