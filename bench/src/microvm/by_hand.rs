@@ -86,10 +86,11 @@ pub(super) const CLOUD_HYPERVISOR: ByHand = ByHand {
     boot: |memory| {
         let config = json!({
             "cpus": { "boot_vcpus": 1, "max_vcpus": 1 },
-            "memory": { "size": memory },
+            "memory": { "size": memory, "shared": true },
             "payload": { "kernel": "kernel", "initramfs": "kernel", "cmdline": "console=ttyS0" },
+            "rng": { "src": "/dev/urandom" },
             "vsock": { "cid": 3, "socket": "vsock" },
-            "serial": { "mode": "File", "file": "serial" },
+            "serial": { "mode": "Null" },
             "console": { "mode": "Off" },
         });
         vec![
@@ -97,8 +98,32 @@ pub(super) const CLOUD_HYPERVISOR: ByHand = ByHand {
             ("PUT", "/api/v1/vm.boot", Value::Null),
         ]
     },
-    restore: Vec::new,
-    place: |_, _| Ok(()),
+    restore: || {
+        let restore = json!({ "source_url": "file://snapshot" });
+        vec![
+            ("PUT", "/api/v1/vm.restore", restore),
+            ("PUT", "/api/v1/vm.resume", Value::Null),
+        ]
+    },
+    place: |directory, kept| {
+        symlink(&kept.memory, directory.join("memory"))?;
+        let mut saved: Value = serde_json::from_slice(&std::fs::read(&kept.devices)?)?;
+        let config = &mut saved["config"];
+        config["memory"]["zones"][0]["file"] = "memory".into();
+        config["memory"]["zones"][0]["shared"] = false.into();
+        config["landlock_enable"] = false.into();
+        config["serial"] = json!({ "mode": "Null" });
+        for disk in ["kernel", "initrd"] {
+            symlink(attest_fixture::metal::kernel(), directory.join(disk))?;
+        }
+        let snapshot = directory.join("snapshot");
+        std::fs::create_dir(&snapshot)?;
+        for part in ["config", "state"] {
+            let file = snapshot.join(format!("{part}.json"));
+            std::fs::write(file, saved[part].to_string())?;
+        }
+        Ok(())
+    },
 };
 
 impl ByHand {

@@ -29,6 +29,9 @@ const BEYOND: f64 = 10.0;
 const MIB: u64 = 1 << 20;
 /// Of each guest, MiB.
 const MEMORY: u64 = 128;
+/// The kernel still takes a virtual machine apart when its process is gone, which the next one would wait for. What is
+/// compared is to have a host that does nothing else.
+const SETTLES: Duration = Duration::from_millis(100);
 /// How often a snapshot is gone on from in a row.
 const IN_A_ROW: usize = 50;
 /// Labs that are gone on from at once.
@@ -134,8 +137,10 @@ async fn start(report: &Report, vmm: &ByHand, backend: Backend, machines: u32) -
     let (mut ours, mut by_hand) = (Vec::new(), Vec::new());
     for sample in 0..=SAMPLES {
         let lab = Lab::create(plan.clone(), context(output.path(), SnapshotUse::Never)).await?;
+        tokio::time::sleep(SETTLES).await;
         let took = started(&lab).await?;
         lab.shutdown().await;
+        tokio::time::sleep(SETTLES).await;
         let alone = vmm.start(
             machines as usize,
             attest_fixture::metal::kernel(),
@@ -181,6 +186,7 @@ async fn jailed(report: &Report) -> Result<()> {
                 return Ok(());
             }
         };
+        tokio::time::sleep(SETTLES).await;
         took.push(started(&lab).await?);
         lab.shutdown().await;
     }
@@ -267,6 +273,7 @@ impl Saved {
     async fn restores(&self, report: &Report) -> Result<()> {
         let (mut ours, mut by_hand, mut answered) = (Vec::new(), Vec::new(), Vec::new());
         for sample in 0..=SAMPLES {
+            tokio::time::sleep(SETTLES).await;
             let began = Instant::now();
             let fork = self.snapshot.fork_running().await?;
             let runs = began.elapsed();
@@ -276,6 +283,7 @@ impl Saved {
             let answers = began.elapsed();
             fork.shutdown().await;
             std::fs::remove_dir_all(fork.output())?;
+            tokio::time::sleep(SETTLES).await;
             let alone = self.by_hand.restore(&self.kept)?;
             if sample > 0 {
                 ours.push(runs);

@@ -22,6 +22,7 @@ mod running;
 mod socket;
 pub mod ssh;
 pub mod start_script;
+mod told_end;
 
 use std::ffi::OsStr;
 use std::future::Future;

@@ -3,7 +3,9 @@
 
 use attest_lab::ProcessExit;
 
+use super::NAME;
 use crate::qemu::console::Announced;
+use crate::told_end::{Untold, told_end};
 use crate::{Ending, EndingKind};
 
 /// All that was seen of an end.
@@ -32,21 +34,12 @@ impl Seen {
     }
 
     fn kind(self) -> (EndingKind, String) {
+        let untold = match told_end(self.exit, self.killed, &self.announced, NAME) {
+            Ok(untold) => untold,
+            Err(told) => return told,
+        };
         let crashed = |how: String| (EndingKind::VmmCrashed, format!("{how}: {}", self.words));
-        match self.exit {
-            ProcessExit::LabEnded => (
-                EndingKind::LabEnded,
-                "the lab process ended, and Cloud Hypervisor with it".to_owned(),
-            ),
-            _ if self.announced.panic.is_some() => {
-                (EndingKind::Panic, self.announced.panic.unwrap_or_default())
-            }
-            _ if self.killed => (EndingKind::Killed, "ended by attest".to_owned()),
-            // Also by a signal of ours: a guest that has only halted stays.
-            _ if self.announced.off => (
-                EndingKind::PoweredOff,
-                "the guest switched itself off".to_owned(),
-            ),
+        match untold {
             _ if self.reset && self.announced.resets > self.reboots => {
                 (EndingKind::Reset, "the guest rebooted".to_owned())
             }
@@ -56,17 +49,17 @@ impl Seen {
                  them apart)"
                     .to_owned(),
             ),
-            ProcessExit::Signal(signal) => {
+            Untold::Signal(signal) => {
                 crashed(format!("Cloud Hypervisor was ended by signal {signal}"))
             }
-            ProcessExit::Code(0) if self.off => (
+            Untold::Code(0) if self.off => (
                 EndingKind::PoweredOff,
                 "the guest switched itself off without announcing it".to_owned(),
             ),
-            ProcessExit::Code(0) => crashed(
+            Untold::Code(0) => crashed(
                 "Cloud Hypervisor ended by itself, by somebody's signal, or by an error of KVM's".to_owned(),
             ),
-            ProcessExit::Code(code) => {
+            Untold::Code(code) => {
                 crashed(format!("Cloud Hypervisor ended with exit code {code}"))
             }
         }

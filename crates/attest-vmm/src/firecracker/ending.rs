@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use attest_lab::ProcessExit;
 
+use super::NAME;
 use crate::qemu::console::Announced;
+use crate::told_end::{Untold, told_end};
 use crate::{Ending, EndingKind};
 
 /// A call of the system that its filter does not allow (`FcExitCode::BadSyscall`).
@@ -44,41 +46,30 @@ impl Seen {
     }
 
     fn kind(self) -> (EndingKind, String) {
+        let untold = match told_end(self.exit, self.killed, &self.announced, NAME) {
+            Ok(untold) => untold,
+            Err(told) => return told,
+        };
         let crashed = |how: String| (EndingKind::VmmCrashed, format!("{how}: {}", self.words));
-        match self.exit {
-            ProcessExit::LabEnded => (
-                EndingKind::LabEnded,
-                "the lab process ended, and Firecracker with it".to_owned(),
-            ),
-            _ if self.announced.panic.is_some() => {
-                (EndingKind::Panic, self.announced.panic.unwrap_or_default())
-            }
-            _ if self.killed => (EndingKind::Killed, "ended by attest".to_owned()),
-            // By a signal of ours: Firecracker stays when its guest is off.
-            _ if self.announced.off => (
-                EndingKind::PoweredOff,
-                "the guest switched itself off".to_owned(),
-            ),
-            ProcessExit::Signal(signal) => {
-                crashed(format!("Firecracker was ended by signal {signal}"))
-            }
-            ProcessExit::Code(0 | 1) if self.announced.resets > 0 => {
+        match untold {
+            Untold::Signal(signal) => crashed(format!("Firecracker was ended by signal {signal}")),
+            Untold::Code(0 | 1) if self.announced.resets > 0 => {
                 (EndingKind::Reset, "the guest rebooted".to_owned())
             }
-            ProcessExit::Code(BAD_SYSCALL) => {
+            Untold::Code(BAD_SYSCALL) => {
                 crashed("its system call filter ended Firecracker".to_owned())
             }
-            ProcessExit::Code(code) if !self.ran => crashed(format!(
+            Untold::Code(code) if !self.ran => crashed(format!(
                 "Firecracker ended with exit code {code} before its guest went on"
             )),
-            ProcessExit::Code(code @ (0 | 1)) => (
+            Untold::Code(code @ (0 | 1)) => (
                 EndingKind::TripleFault,
                 format!(
                     "the guest ended without announcing it, most often by a triple fault (Firecracker does not tell it \
                      from a reset: exit code {code})"
                 ),
             ),
-            ProcessExit::Code(code) => {
+            Untold::Code(code) => {
                 let signal = SIGNALS.iter().find(|(known, _)| *known == code);
                 crashed(match signal {
                     Some((_, name)) => format!("Firecracker was ended by {name}"),

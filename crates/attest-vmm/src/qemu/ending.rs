@@ -3,6 +3,7 @@
 use attest_lab::ProcessExit;
 
 use super::console::Announced;
+use crate::told_end::{Untold, told_end};
 use crate::{Accelerator, Ending, EndingKind};
 
 /// All that was seen of an end.
@@ -33,24 +34,16 @@ impl Seen {
     }
 
     fn kind(self) -> (EndingKind, String) {
-        let off = || "the guest switched itself off".to_owned();
-        match self.exit {
-            ProcessExit::LabEnded => (
-                EndingKind::LabEnded,
-                "the lab process ended, and QEMU with it".to_owned(),
-            ),
-            // Also when attest ended it: a kernel in panic may stay as it is.
-            _ if self.announced.panic.is_some() => {
-                (EndingKind::Panic, self.announced.panic.unwrap_or_default())
-            }
-            _ if self.killed => (EndingKind::Killed, "ended by attest".to_owned()),
-            // Also by a signal: where the board cannot switch off, attest does it.
-            _ if self.announced.off => (EndingKind::PoweredOff, off()),
-            ProcessExit::Signal(signal) => (
+        let untold = match told_end(self.exit, self.killed, &self.announced, "QEMU") {
+            Ok(untold) => untold,
+            Err(told) => return told,
+        };
+        match untold {
+            Untold::Signal(signal) => (
                 EndingKind::VmmCrashed,
                 format!("QEMU was ended by signal {signal}: {}", self.words),
             ),
-            ProcessExit::Code(0) => {
+            Untold::Code(0) => {
                 let announced = self.announced.resets > self.reboots;
                 judge_reason(
                     self.reason.as_deref(),
@@ -59,7 +52,7 @@ impl Seen {
                     self.accelerator,
                 )
             }
-            ProcessExit::Code(code) => (
+            Untold::Code(code) => (
                 EndingKind::VmmCrashed,
                 format!("QEMU ended with exit code {code}: {}", self.words),
             ),
