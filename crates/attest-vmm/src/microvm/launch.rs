@@ -24,16 +24,25 @@ const LISTENS: Duration = Duration::from_micros(200);
 const ENDS: Duration = Duration::from_secs(1);
 
 /// Sees what appears in a directory, from before the program that makes it runs.
-pub(crate) struct Appearing(pipe::Receiver);
+pub(crate) struct Appearing(Option<pipe::Receiver>);
+
+impl Drop for Appearing {
+    fn drop(&mut self) {
+        let inotify = self.0.take().map(pipe::Receiver::into_nonblocking_fd);
+        // The kernel takes 10 ms to close one: it waits until nobody can be looking at it any more.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(inotify));
+        }
+    }
+}
 
 impl Appearing {
     pub(crate) fn in_directory(directory: &Path) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         inotify.add_watch(directory, AddWatchFlags::IN_CREATE)?;
         // Events are read as bytes: that there are some is all that counts.
-        Ok(Self(pipe::Receiver::from_owned_fd_unchecked(
-            OwnedFd::from(inotify),
-        )?))
+        let events = pipe::Receiver::from_owned_fd_unchecked(OwnedFd::from(inotify))?;
+        Ok(Self(Some(events)))
     }
 
     /// A connection to the socket of this path, as soon as somebody listens there.
@@ -41,8 +50,8 @@ impl Appearing {
         loop {
             match UnixStream::connect(path).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let mut events = [0; 4096];
-                    let _ = self.0.read(&mut events).await?;
+                    let events = self.0.as_mut().expect("taken when it is dropped");
+                    let _ = events.read(&mut [0; 4096]).await?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     tokio::time::sleep(LISTENS).await;
