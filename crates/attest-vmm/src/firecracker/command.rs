@@ -1,6 +1,6 @@
 //! Firecracker's command line, in a jail or not, and what must be there before it runs.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -79,6 +79,12 @@ pub(super) fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("only root can make a jail".to_owned());
     }
+    // Root of a user namespace makes no devices, which a jail has.
+    if !fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_whole(&map)) {
+        return Some(
+            "this root is one of a user namespace only, which can make no jail".to_owned(),
+        );
+    }
     for program in [program, jailer] {
         let Some(path) = find_program(program) else {
             return Some(format!("{} is not on PATH", program.display()));
@@ -91,6 +97,11 @@ pub(super) fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
         }
     }
     None
+}
+
+/// Whether a namespace has all users, as the first one has (user_namespaces(7)).
+fn is_whole(uid_map: &str) -> bool {
+    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Where it finds everything.
@@ -171,4 +182,17 @@ fn null() -> OwnedFd {
         .open("/dev/null")
         .expect("every Linux has /dev/null")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_a_namespace_are_told_from_all() {
+        assert!(is_whole("         0          0 4294967295\n"));
+        assert!(!is_whole("         0       1000          1\n"));
+        assert!(!is_whole("         0     100000      65536\n"));
+        assert!(!is_whole(""));
+    }
 }

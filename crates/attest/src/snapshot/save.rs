@@ -19,7 +19,7 @@ use crate::boot::{self, Live, Origin, WrittenDisk, open_again};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Machine;
-use crate::runtime::wait_all;
+use crate::runtime::{blocking, wait_all};
 use crate::session::State;
 use crate::systemd::observe;
 
@@ -197,8 +197,7 @@ impl Saving {
                 }
                 // It is another's from now on.
                 now.memory = None;
-                let disks = now.written.iter().map(|disk| disk.apart(&self.lab));
-                self.disks = disks.collect::<Result<_>>()?;
+                self.disks = apart(&now.written, &self.lab).await?;
                 return Ok(());
             }
             Then::Next {
@@ -265,6 +264,17 @@ impl Saving {
         }
         let _ = self.machine.session().call(&Request::Thaw).await;
     }
+}
+
+/// What is on disks of a machine that does not run.
+async fn apart(written: &[WrittenDisk], lab: &Arc<Shared>) -> Result<Vec<WrittenDisk>> {
+    let written = written.iter().map(|disk| disk.again(false));
+    let written = written.collect::<Result<Vec<_>>>()?;
+    if written.is_empty() {
+        return Ok(written);
+    }
+    let lab = Arc::clone(lab);
+    blocking(move || written.iter().map(|disk| disk.apart(&lab)).collect()).await
 }
 
 /// Where the memory of a machine is, what it wrote, and what takes its place.
