@@ -68,7 +68,17 @@ impl Qemu {
 
     async fn tsc_khz(&self, accelerator: Accelerator) -> Option<u64> {
         let first = self.first.filter(|_| accelerator == Accelerator::Tcg)?;
-        *self.tsc_khz.get_or_init(|| first.frequency()).await
+        let find_out = async || {
+            if let Some(khz) = tsc::remembered(&self.memo) {
+                return Some(khz);
+            }
+            let measured = first.frequency().await;
+            if let Some(khz) = measured {
+                tsc::remember(&self.memo, khz);
+            }
+            measured
+        };
+        *self.tsc_khz.get_or_init(find_out).await
     }
 }
 

@@ -4,7 +4,47 @@
 //! a busy host that fails, and a kernel on `microvm` then has no source of ticks at all and
 //! waits for ever, before its first word on the console. So it is told.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// What was measured, for all processes until the host is started anew: two measurements may differ by a little, and
+/// what was saved under one frequency does not go on under another.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Memo {
+    /// Of the host's kernel (`/proc/sys/kernel/random/boot_id`).
+    boot_id: String,
+    khz: u64,
+}
+
+/// The file with it, among what is found out about QEMU.
+const MEMO: &str = "tsc.json";
+
+fn boot_id() -> String {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    boot_id.unwrap_or_default().trim().to_owned()
+}
+
+/// What was measured since the host was started.
+pub(super) fn remembered(directory: &Path) -> Option<u64> {
+    let memo = fs::read(directory.join(MEMO)).ok()?;
+    let memo: Memo = serde_json::from_slice(&memo).ok()?;
+    (memo.boot_id == boot_id()).then_some(memo.khz)
+}
+
+/// For the next ones. Who comes at the same time and has measured something else wins, for all that come later.
+pub(super) fn remember(directory: &Path, khz: u64) {
+    let memo = Memo {
+        boot_id: boot_id(),
+        khz,
+    };
+    if let Ok(memo) = serde_json::to_vec(&memo) {
+        // Without a memo it is only measured again.
+        let _ = fs::write(directory.join(MEMO), memo);
+    }
+}
 
 /// One reading of both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +119,21 @@ mod counter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_holds_until_the_host_is_started_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(remembered(directory.path()), None);
+        remember(directory.path(), 2_600_000);
+        assert_eq!(remembered(directory.path()), Some(2_600_000));
+        let before = Memo {
+            boot_id: "another".to_owned(),
+            khz: 2_600_000,
+        };
+        let memo = serde_json::to_vec(&before).unwrap();
+        fs::write(directory.path().join(MEMO), memo).unwrap();
+        assert_eq!(remembered(directory.path()), None);
+    }
 
     #[test]
     fn the_frequency_is_ticks_by_time() {
