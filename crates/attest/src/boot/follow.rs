@@ -32,6 +32,8 @@ pub(super) struct Follower {
     pub(super) ports: Ports,
     /// Of its first session.
     pub(super) begin: Begin,
+    /// Of the boot of its last session.
+    pub(super) boot_id: Option<String>,
     pub(super) session: Arc<Session>,
     pub(super) recorder: Recorder,
     pub(super) setup: Setup,
@@ -47,9 +49,13 @@ impl Follower {
         while let Ok((link, hello)) = self.ports.accept().await {
             let name = self.session.machine.clone();
             let mut begin = std::mem::replace(&mut self.begin, Begin::Boots);
-            if self.session.goes_on.swap(false, Ordering::SeqCst) {
+            // An agent that only lost its stream has nothing to be told again. Where streams stay, only boots begin one.
+            let is_same_boot = self.boot_id.as_ref() == Some(&hello.boot_id) && !hello.waits;
+            let has_lost_stream = is_same_boot && self.ports.come_and_go();
+            if self.session.goes_on.swap(false, Ordering::SeqCst) || has_lost_stream {
                 begin = Begin::GoesOn;
             }
+            self.boot_id = Some(hello.boot_id.clone());
             if begin == Begin::Boots {
                 self.has_booted(&hello);
             }

@@ -262,6 +262,7 @@ pub(crate) async fn follow(
     let follower = Follower {
         ports: Ports::new(started.agent, begin),
         begin,
+        boot_id: None,
         session: Arc::clone(&inner.session),
         recorder: inner.recorder.clone(),
         setup: setup::plan(&lab.plan, &inner.plan),

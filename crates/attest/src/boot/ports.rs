@@ -86,6 +86,11 @@ impl Ports {
         }
     }
 
+    /// Whether a stream ends with its session.
+    pub(super) fn come_and_go(&self) -> bool {
+        matches!(self, Self::Many(_))
+    }
+
     /// The stream of the last session is of no use any more: its agent begins another one.
     pub(super) fn let_go(&mut self) {
         if let Self::Many(coming) = self
