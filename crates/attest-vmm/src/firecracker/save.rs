@@ -145,17 +145,13 @@ impl Saves for Machine {
             created.map_err(self.control.refused("save the guest"))?;
             let taken = || {
                 // Some tens of KB.
-                io::copy(
-                    &mut File::open(self.place.entry(DEVICES))?,
-                    &mut File::from(to),
-                )?;
+                io::copy(&mut self.place.open_made(DEVICES)?, &mut File::from(to))?;
                 if target.is_given {
                     return Ok(None);
                 }
-                let path = self.place.entry(&target.name);
-                let memory = File::options().read(true).write(true).open(&path)?;
+                let memory = self.place.open_made(&target.name)?;
                 // Whoever has it keeps it.
-                fs::remove_file(&path)?;
+                fs::remove_file(self.place.entry(&target.name))?;
                 Ok(Some(memory))
             };
             taken().map_err(VmmError::host(name, "what was saved cannot be taken"))

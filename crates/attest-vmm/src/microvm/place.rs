@@ -1,8 +1,11 @@
 //! The place of one VMM: what it finds by a short name below its working directory.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{DirBuilder, File};
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown, fchown, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, chown, fchown, lchown, symlink,
+};
 use std::path::{Path, PathBuf};
 
 use attest_lab::Directory;
@@ -115,17 +118,27 @@ impl Place {
         })
     }
 
-    /// Let the VMM make and fill a file of this name.
+    /// Open what the VMM has made under this name, for both. It is no link: a VMM that a guest has taken over could
+    /// let one lead out of its jail.
+    pub(crate) fn open_made(&self, name: &str) -> std::io::Result<File> {
+        let mut options = File::options();
+        let options = options.read(true).write(true);
+        options
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(self.entry(name))
+    }
+
+    /// Put a file of this name there, for the VMM to read; nothing of the name is there before.
     pub(crate) fn write(&self, name: &str, content: &[u8]) -> std::io::Result<()> {
         let path = self.entry(name);
-        fs::write(&path, content)?;
+        File::create_new(&path)?.write_all(content)?;
         self.hand_over(&path)
     }
 
     /// What the driver has made in there is to be the VMM's.
     pub(crate) fn hand_over(&self, path: &Path) -> std::io::Result<()> {
         match self.owner() {
-            Some(owner) => chown(path, Some(owner), Some(owner)),
+            Some(owner) => lchown(path, Some(owner), Some(owner)),
             None => Ok(()),
         }
     }
