@@ -272,6 +272,12 @@ impl VmmError {
         }
     }
 
+    /// What the lab could not do for this machine.
+    pub(crate) fn lab(machine: &str) -> impl FnOnce(attest_lab::LabError) -> Self + use<> {
+        let machine = machine.to_owned();
+        move |source| Self::Lab { machine, source }
+    }
+
     /// What a probe found against a backend, for this machine.
     pub(crate) fn unable(machine: &str) -> impl FnOnce(String) -> Self + use<> {
         let machine = machine.to_owned();

@@ -193,10 +193,7 @@ impl CloudHypervisor {
         given.disks(&mut machine, &mut program).await?;
         let prepare = began.elapsed();
         let process = launcher.launch(program).await;
-        let process = process.map_err(|source| VmmError::Lab {
-            machine: name.clone(),
-            source,
-        })?;
+        let process = process.map_err(VmmError::lab(&name))?;
         let starting = Starting::new(&name, NAME, process, ends.output);
         let control = Control {
             api: Api::new(ends.api, ROOT, calls::words)

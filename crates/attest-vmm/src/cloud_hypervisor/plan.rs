@@ -6,22 +6,14 @@ use super::calls::{
     BalloonConfig, Confinement, Cpus, DiskConfig, ImageType, Memory, Mode, Net, Payload, Rng, Rule,
     Terminal, VmConfig, Vsock, Zone,
 };
-use crate::microvm::agent::SOCKET;
-use crate::microvm::given::{INITRD, KERNEL, disk_name};
+use crate::microvm::agent::{GUEST_CID, SOCKET};
+use crate::microvm::given::{INITRD, KERNEL, KERNEL_ARGUMENTS, card_name, disk_name};
 use crate::{Card, Disk, VirtualConfig};
 
-/// The number of every guest on its vsock: each has a VMM of its own, so they need not differ. The first that is free
-/// (vsock(7)).
-const GUEST_CID: u32 = 3;
 /// Bytes of the kernel's command line that are added to the machine's own.
 pub(super) const OWN_ARGUMENTS: usize = 128;
 /// Where the kernel tells of network interfaces, TAPs among them.
 pub(super) const INTERFACES: &str = "/sys/devices/virtual/net";
-
-/// The name of a card's device.
-pub(super) fn card_name(index: usize) -> String {
-    format!("card{index}")
-}
 
 /// The whole machine.
 pub(super) fn machine(
@@ -69,14 +61,7 @@ pub(super) fn machine(
 
 /// `reboot=k`: by the keyboard's controller, which resets the board at once.
 fn command_line(machine: &VirtualConfig) -> String {
-    let own = [
-        "console=ttyS0",
-        "quiet",
-        "panic=-1",
-        "reboot=k",
-        "cryptomgr.notests",
-    ];
-    let mut arguments: Vec<String> = own.map(str::to_owned).into();
+    let mut arguments: Vec<String> = KERNEL_ARGUMENTS.map(str::to_owned).into();
     arguments.push(format!("attest.vsock={}", attest_protocol::VSOCK_PORT));
     arguments.extend_from_slice(&machine.kernel_arguments);
     arguments.join(" ")
@@ -128,44 +113,15 @@ pub(super) fn confinement(with_landlock: bool, sees_interfaces: bool) -> Confine
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Ram;
     use crate::cloud_hypervisor::memory::Memory as MachineMemory;
-    use crate::{DiskFile, DiskFormat, Ram, Rate, Reach};
+    use crate::microvm::example;
 
     fn full() -> VirtualConfig {
-        let null = || std::fs::File::open("/dev/null").unwrap().into();
-        let disk = |serial: &str, read_only| Disk {
-            file: DiskFile {
-                file: null(),
-                format: DiskFormat::Raw,
-            },
-            below: Vec::new(),
-            read_only,
-            serial: serial.to_owned(),
-            rate: None,
-        };
-        let rate = Some(Rate {
-            bytes_per_second: Some(1 << 20),
-            operations_per_second: Some(1000),
-        });
-        let mut disks = vec![disk("root", true), disk("disk0", false)];
-        disks[1].rate = rate;
-        VirtualConfig {
-            memory: 256 << 20,
-            ram: Ram::Own,
-            waits: false,
-            vcpus: 2,
-            kernel: "/k/vmlinux".into(),
-            initrd: "/k/initrd".into(),
-            kernel_arguments: vec!["loglevel=7".to_owned()],
-            cards: vec![Card {
-                mac: [2, 0, 0, 0, 0, 0xab],
-                rate,
-            }],
-            disks,
-            balloon: true,
-            reach: Reach::Inherits(Vec::new()),
-            qemu: crate::QemuOptions::default(),
-        }
+        let mut full = example::full();
+        full.disks[1].rate = Some(example::RATE);
+        full.balloon = true;
+        full
     }
 
     #[test]

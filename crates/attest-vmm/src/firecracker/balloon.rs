@@ -45,18 +45,19 @@ impl Balloon for Machine {
         Box::pin(async move {
             let amount_mib = bytes / MIB;
             let told = self
+                .own
                 .control
                 .api
                 .patch("/balloon", &BalloonUpdate { amount_mib })
                 .await;
-            told.map_err(self.control.refused("change the balloon"))
+            told.map_err(self.own.control.refused("change the balloon"))
         })
     }
 
     fn statistics(&self) -> BoxFuture<'_, Result<BalloonStatistics, VmmError>> {
         Box::pin(async move {
-            let said: Result<Statistics, _> = self.control.api.get("/balloon/statistics").await;
-            let said = said.map_err(self.control.refused("tell of the balloon"))?;
+            let said: Result<Statistics, _> = self.own.control.api.get("/balloon/statistics").await;
+            let said = said.map_err(self.own.control.refused("tell of the balloon"))?;
             Ok(said.into())
         })
     }

@@ -4,7 +4,7 @@ use attest_lab::LastingTap;
 
 use super::calls::{Action, ActionType, BalloonDevice, BootSource, Entropy, Vsock};
 use super::plan;
-use crate::microvm::agent::SOCKET;
+use crate::microvm::agent::{GUEST_CID, SOCKET};
 use crate::microvm::control::Control;
 use crate::{VirtualConfig, VmmError};
 
@@ -36,7 +36,7 @@ pub(super) async fn boot(
         control.put(&path, &card, what).await?;
     }
     let vsock = Vsock {
-        guest_cid: plan::GUEST_CID,
+        guest_cid: GUEST_CID,
         uds_path: SOCKET,
     };
     control.put("/vsock", &vsock, "make its vsock").await?;

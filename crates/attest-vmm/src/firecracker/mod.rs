@@ -32,7 +32,7 @@ use crate::{
     StartTimings, Started, Told, VirtualConfig, VmmError, Wanted,
 };
 
-use running::{Machine, Parts};
+use running::{Machine, Own, Parts};
 use save::{Memory, SavedMemory};
 
 pub use version::{FirecrackerProgram, PROGRAM, find};
@@ -201,10 +201,7 @@ impl Firecracker {
         let appearing = Appearing::in_directory(&place.entry(".")).map_err(failed())?;
         let prepare = began.elapsed();
         let process = launcher.launch(program).await;
-        let process = process.map_err(|source| VmmError::Lab {
-            machine: name.clone(),
-            source,
-        })?;
+        let process = process.map_err(VmmError::lab(&name))?;
         let starting = Starting::new(&name, NAME, process, output);
         let socket = starting.api(appearing, &place.entry(plan::API)).await?;
         let api = Api::new(socket, "", calls::words).await;
@@ -230,14 +227,16 @@ impl Firecracker {
             process,
             output,
             console: console.watch,
-            control,
-            place,
-            cannot_pause: found.cannot_pause(),
-            memory,
-            knows_touched: found.knows_what_was_touched(version::has_swap()),
-            taps: names.taps,
-            balloon: machine.balloon,
             runs: !machine.waits,
+            own: Own {
+                control,
+                place,
+                cannot_pause: found.cannot_pause(),
+                memory,
+                knows_touched: found.knows_what_was_touched(version::has_swap()),
+                taps: names.taps,
+                balloon: machine.balloon,
+            },
         };
         Ok(Started {
             running: Box::new(Machine::new(parts)),

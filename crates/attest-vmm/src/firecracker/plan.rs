@@ -5,7 +5,7 @@ use attest_lab::LastingTap;
 use super::calls::{
     BootSource, CacheType, Drive, MachineConfiguration, NetworkInterface, NetworkOverride,
 };
-use crate::microvm::given::{INITRD, KERNEL, disk_name};
+use crate::microvm::given::{INITRD, KERNEL, KERNEL_ARGUMENTS, card_name, disk_name};
 use crate::{Card, Disk, VirtualConfig};
 
 /// Names in every place of a Firecracker.
@@ -16,17 +16,9 @@ pub(super) const SAVED: &str = "saved";
 /// Processors and devices.
 pub(super) const DEVICES: &str = "devices";
 
-/// The number of every guest on its vsock: each has a VMM of its own, so they need not differ. The first that is free
-/// (vsock(7)).
-pub(super) const GUEST_CID: u32 = 3;
 const MIB: u64 = 1 << 20;
 /// Bytes of the kernel's command line that [`boot`] adds to the machine's own, with the names of four disks.
 pub(super) const OWN_ARGUMENTS: usize = 256;
-
-/// The name of a card's device.
-fn card_name(index: usize) -> String {
-    format!("card{index}")
-}
 
 pub(super) fn machine(machine: &VirtualConfig) -> MachineConfiguration {
     MachineConfiguration {
@@ -38,19 +30,9 @@ pub(super) fn machine(machine: &VirtualConfig) -> MachineConfiguration {
 /// `reboot=k`: by the keyboard's controller, which ends Firecracker. The kernel is not to look for a keyboard there,
 /// which takes it half a second. Disks have no serial numbers of ours, so that the agent is told their names in order.
 pub(super) fn boot(machine: &VirtualConfig, boot_timer: u64, pci: bool) -> BootSource {
-    let mut arguments: Vec<String> = [
-        "console=ttyS0",
-        "quiet",
-        "panic=-1",
-        "reboot=k",
-        "cryptomgr.notests",
-        "i8042.noaux",
-        "i8042.nomux",
-        "i8042.nopnp",
-        "i8042.dumbkbd",
-    ]
-    .map(str::to_owned)
-    .into();
+    let keyboard = ["i8042.noaux", "i8042.nomux", "i8042.nopnp", "i8042.dumbkbd"];
+    let own = KERNEL_ARGUMENTS.into_iter().chain(keyboard);
+    let mut arguments: Vec<String> = own.map(str::to_owned).collect();
     if !pci {
         arguments.push("pci=off".to_owned());
     }
@@ -101,41 +83,7 @@ pub(super) fn overrides(taps: &[LastingTap]) -> Vec<NetworkOverride> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DiskFile, DiskFormat, Ram, Rate, Reach};
-
-    fn full() -> VirtualConfig {
-        let null = || std::fs::File::open("/dev/null").unwrap().into();
-        let disk = |serial: &str, read_only| Disk {
-            file: DiskFile {
-                file: null(),
-                format: DiskFormat::Raw,
-            },
-            below: Vec::new(),
-            read_only,
-            serial: serial.to_owned(),
-            rate: None,
-        };
-        VirtualConfig {
-            memory: 256 << 20,
-            ram: Ram::Own,
-            waits: false,
-            vcpus: 2,
-            kernel: "/k/vmlinux".into(),
-            initrd: "/k/initrd".into(),
-            kernel_arguments: vec!["loglevel=7".to_owned()],
-            cards: vec![Card {
-                mac: [2, 0, 0, 0, 0, 0xab],
-                rate: Some(Rate {
-                    bytes_per_second: Some(1 << 20),
-                    operations_per_second: Some(1000),
-                }),
-            }],
-            disks: vec![disk("root", true), disk("disk0", false)],
-            balloon: false,
-            reach: Reach::Inherits(Vec::new()),
-            qemu: crate::QemuOptions::default(),
-        }
-    }
+    use crate::microvm::example::full;
 
     #[test]
     fn what_firecracker_is_told() {

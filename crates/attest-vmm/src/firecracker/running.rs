@@ -19,6 +19,14 @@ pub(super) struct Parts {
     pub(super) process: Arc<dyn Launched>,
     pub(super) output: Output,
     pub(super) console: Watch,
+    /// Whether its guest runs already, or waits for what is loaded.
+    pub(super) runs: bool,
+    pub(super) own: Own,
+}
+
+/// What a machine has for as long as it runs.
+#[derive(Debug)]
+pub(super) struct Own {
     pub(super) control: Control,
     pub(super) place: Arc<Place>,
     pub(super) cannot_pause: Option<String>,
@@ -27,8 +35,6 @@ pub(super) struct Parts {
     pub(super) knows_touched: bool,
     pub(super) taps: Vec<LastingTap>,
     pub(super) balloon: bool,
-    /// Whether its guest runs already, or waits for what is loaded.
-    pub(super) runs: bool,
 }
 
 /// A machine under Firecracker.
@@ -37,14 +43,7 @@ pub(super) struct Machine {
     alive: Alive,
     /// Whether its guest ever ran.
     pub(super) ran: Arc<AtomicBool>,
-    pub(super) control: Control,
-    pub(super) place: Arc<Place>,
-    pub(super) cannot_pause: Option<String>,
-    pub(super) memory: SavedMemory,
-    /// Whether Firecracker knows what a guest has touched.
-    pub(super) knows_touched: bool,
-    pub(super) taps: Vec<LastingTap>,
-    balloon: bool,
+    pub(super) own: Own,
 }
 
 impl Machine {
@@ -53,14 +52,8 @@ impl Machine {
             process,
             output,
             console,
-            control,
-            place,
-            cannot_pause,
-            memory,
-            knows_touched,
-            taps,
-            balloon,
             runs,
+            own,
         } = parts;
         let ran = Arc::new(AtomicBool::new(runs));
         let guest_ran = Arc::clone(&ran);
@@ -74,17 +67,7 @@ impl Machine {
             };
             watcher.ending()
         });
-        Self {
-            alive,
-            ran,
-            control,
-            place,
-            cannot_pause,
-            memory,
-            knows_touched,
-            taps,
-            balloon,
-        }
+        Self { alive, ran, own }
     }
 }
 
@@ -156,6 +139,6 @@ impl Running for Machine {
     }
 
     fn balloon(&self) -> Option<&dyn Balloon> {
-        self.balloon.then_some(self)
+        self.own.balloon.then_some(self)
     }
 }

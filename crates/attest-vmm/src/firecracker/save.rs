@@ -98,16 +98,16 @@ impl SavedMemory {
 impl Machine {
     /// Why it may not be paused, as an error.
     fn pauses(&self) -> Result<(), VmmError> {
-        match &self.cannot_pause {
-            Some(reason) => Err(VmmError::unable(&self.control.name)(reason.clone())),
+        match &self.own.cannot_pause {
+            Some(reason) => Err(VmmError::unable(&self.own.control.name)(reason.clone())),
             None => Ok(()),
         }
     }
 
     async fn become_state(&self, state: State, what: &'static str) -> Result<(), VmmError> {
-        let api = &self.control.api;
+        let api = &self.own.control.api;
         let changed = api.patch("/vm", &VmState { state }).await;
-        changed.map_err(self.control.refused(what))
+        changed.map_err(self.own.control.refused(what))
     }
 }
 
@@ -134,24 +134,29 @@ impl Saves for Machine {
     fn save(&self, to: OwnedFd, _: Saved) -> BoxFuture<'_, Result<Option<File>, VmmError>> {
         Box::pin(async move {
             self.pauses()?;
-            let target = self.memory.next(self.knows_touched);
+            let target = self.own.memory.next(self.own.knows_touched);
             let create = SnapshotCreate {
                 snapshot_type: target.kind,
                 snapshot_path: DEVICES,
                 mem_file_path: &target.name,
             };
-            let name = &self.control.name;
-            let created = self.control.api.put_long("/snapshot/create", &create).await;
-            created.map_err(self.control.refused("save the guest"))?;
+            let name = &self.own.control.name;
+            let created = self
+                .own
+                .control
+                .api
+                .put_long("/snapshot/create", &create)
+                .await;
+            created.map_err(self.own.control.refused("save the guest"))?;
             let taken = || {
                 // Some tens of KB.
-                io::copy(&mut self.place.open_made(DEVICES)?, &mut File::from(to))?;
+                io::copy(&mut self.own.place.open_made(DEVICES)?, &mut File::from(to))?;
                 if target.is_given {
                     return Ok(None);
                 }
-                let memory = self.place.open_made(&target.name)?;
+                let memory = self.own.place.open_made(&target.name)?;
                 // Whoever has it keeps it.
-                fs::remove_file(self.place.entry(&target.name))?;
+                fs::remove_file(self.own.place.entry(&target.name))?;
                 Ok(Some(memory))
             };
             taken().map_err(VmmError::host(name, "what was saved cannot be taken"))
@@ -161,11 +166,11 @@ impl Saves for Machine {
     fn load(&self, from: OwnedFd, _: Saved) -> BoxFuture<'_, Result<(), VmmError>> {
         Box::pin(async move {
             self.pauses()?;
-            let name = &self.control.name;
+            let name = &self.own.control.name;
             let placed = || {
                 let mut devices = Vec::new();
                 io::Read::read_to_end(&mut File::from(from), &mut devices)?;
-                self.place.write(DEVICES, &devices)
+                self.own.place.write(DEVICES, &devices)
             };
             placed().map_err(VmmError::host(name, "its devices cannot be loaded"))?;
             let load = SnapshotLoad {
@@ -175,10 +180,10 @@ impl Saves for Machine {
                     backend_path: MEMORY,
                 },
                 resume_vm: false,
-                network_overrides: overrides(&self.taps),
+                network_overrides: overrides(&self.own.taps),
             };
-            let loaded = self.control.api.put_long("/snapshot/load", &load).await;
-            loaded.map_err(self.control.refused("load what was saved"))
+            let loaded = self.own.control.api.put_long("/snapshot/load", &load).await;
+            loaded.map_err(self.own.control.refused("load what was saved"))
         })
     }
 }

@@ -12,6 +12,9 @@ use tokio::net::{UnixListener, UnixStream};
 use super::place::Place;
 use crate::BoxFuture;
 
+/// The number of every guest on its vsock: each has a VMM of its own, so they need not differ. The first that is free
+/// (vsock(7)).
+pub(crate) const GUEST_CID: u32 = 3;
 /// The VMM's own socket, for connections to the guest.
 pub(crate) const SOCKET: &str = "vsock";
 /// How long a guest that goes on may take to accept a connection: a VMM answers only when its guest has.

@@ -11,9 +11,23 @@ pub(crate) const INITRD: &str = "initrd";
 /// The memory that a machine goes on with, or is in.
 pub(crate) const MEMORY: &str = "memory";
 
+/// What every guest's kernel is told first. `reboot=k`: by the keyboard's controller, which every such VMM has.
+pub(crate) const KERNEL_ARGUMENTS: [&str; 5] = [
+    "console=ttyS0",
+    "quiet",
+    "panic=-1",
+    "reboot=k",
+    "cryptomgr.notests",
+];
+
 /// The name of a disk in the place, and of its device.
 pub(crate) fn disk_name(index: usize) -> String {
     format!("disk{index}")
+}
+
+/// The name of a card's device.
+pub(crate) fn card_name(index: usize) -> String {
+    format!("card{index}")
 }
 
 /// What files are given for.

@@ -5,6 +5,8 @@ pub(crate) mod agent;
 pub(crate) mod alive;
 pub(crate) mod api;
 pub(crate) mod control;
+#[cfg(test)]
+pub(crate) mod example;
 pub(crate) mod given;
 pub(crate) mod launch;
 pub(crate) mod place;

@@ -112,10 +112,7 @@ impl Place {
         }
         let place = format!("{}/{name}", jail.root);
         let shown = launcher.show(&self.directory, &place, file.as_fd()).await;
-        shown.map_err(|source| VmmError::Lab {
-            machine: machine.to_owned(),
-            source,
-        })
+        shown.map_err(VmmError::lab(machine))
     }
 
     /// Open what the VMM has made under this name, for both. It is no link: a VMM that a guest has taken over could

@@ -128,10 +128,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
     let process = launcher
         .launch(program)
         .await
-        .map_err(|source| VmmError::Lab {
-            machine: name.clone(),
-            source,
-        })?;
+        .map_err(VmmError::lab(&name))?;
     let vmm = began.elapsed().saturating_sub(prepare);
     let console = terminal
         .driver

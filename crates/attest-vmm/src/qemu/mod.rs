@@ -220,10 +220,7 @@ impl Qemu {
         let process = launcher
             .launch(ends.program)
             .await
-            .map_err(|source| VmmError::Lab {
-                machine: name.clone(),
-                source,
-            })?;
+            .map_err(VmmError::lab(&name))?;
         let mut unfinished = Unfinished(Some(Arc::clone(&process)));
         let (sender, events) = mpsc::unbounded_channel();
         let qmp = match connect(ends.qmp, sender).await {

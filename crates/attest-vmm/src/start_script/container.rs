@@ -109,14 +109,10 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
             .map(drop)
     })
     .await?;
-    let entering: Arc<dyn Launched> =
-        launcher
-            .launch(entering)
-            .await
-            .map_err(|source| VmmError::Lab {
-                machine: run.name.clone(),
-                source,
-            })?;
+    let entering: Arc<dyn Launched> = launcher
+        .launch(entering)
+        .await
+        .map_err(VmmError::lab(&run.name))?;
     let control = Arc::new(Mutex::new(Some(control)));
     tokio::spawn(let_in(said, Arc::clone(&control)));
     let vmm = began.elapsed().saturating_sub(prepare);
