@@ -3,6 +3,7 @@
 //! It is the first thing that a fresh machine compiles, so it has no dependencies.
 
 mod elf;
+mod nix;
 mod packages;
 mod place;
 mod python;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::elf;
 
@@ -84,7 +84,7 @@ enum When {
 }
 
 /// All that the demo, the tests and the benchmarks use.
-pub(crate) const NEEDS: [Need; 15] = [
+pub(crate) const NEEDS: [Need; 16] = [
     Need {
         what: "QEMU for x86-64",
         when: When::Always,
@@ -247,6 +247,13 @@ pub(crate) const NEEDS: [Need; 15] = [
         ],
         present: |path| in_path("mkfs.btrfs", path),
     },
+    // Only some releases of Fedora have it.
+    Need {
+        what: "Nix, for tests inside of its sandbox",
+        when: When::InCi,
+        packages: [Some("nix-bin"), None, Some("nix"), Some("nixpkgs#nix")],
+        present: |path| in_path("nix", path),
+    },
 ];
 
 /// Where the distributions keep it.
@@ -276,12 +283,17 @@ impl Need {
 
 /// An executable of this name stands in one of the directories.
 pub(crate) fn in_path(program: &str, path: &OsStr) -> bool {
-    candidates(program, path).any(|file| is_executable(&file))
+    find(program, path).is_some()
+}
+
+/// The executable that a shell would start.
+pub(crate) fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
+    candidates(program, path).find(|file| is_executable(file))
 }
 
 /// Debian's own Python has its `venv` in a package apart; every other has it.
 fn python_with_venv(path: &OsStr) -> bool {
-    let Some(python) = candidates("python3", path).find(|file| is_executable(file)) else {
+    let Some(python) = find("python3", path) else {
         return false;
     };
     if python.parent() != Some(Path::new("/usr/bin")) {
@@ -304,7 +316,7 @@ fn static_in_path(program: &str, path: &OsStr) -> bool {
     candidates(program, path).any(|file| is_executable(&file) && elf::is_static(&file))
 }
 
-fn candidates(program: &str, path: &OsStr) -> impl Iterator<Item = std::path::PathBuf> {
+fn candidates(program: &str, path: &OsStr) -> impl Iterator<Item = PathBuf> {
     let system = SYSTEM.into_iter().map(Into::into);
     std::env::split_paths(path)
         .chain(system)
@@ -361,7 +373,7 @@ mod tests {
             Some(
                 "sudo apt-get install --no-install-recommends qemu-system-x86 busybox-static bash-static libc6-dev \
                  mmdebstrap systemd-container kmod e2fsprogs openssh-client python3-venv vde2 tesseract-ocr \
-                 openssh-server qemu-utils btrfs-progs"
+                 openssh-server qemu-utils btrfs-progs nix-bin"
             )
         );
         assert_eq!(

@@ -59,13 +59,18 @@ pub(crate) fn ensure() -> Result<(), SetupError> {
 /// What a distribution has no package of is not needed there.
 fn missing(distribution: Option<Distribution>) -> Vec<&'static Need> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    let in_ci = in_ci();
     NEEDS
         .iter()
         .filter(|need| need.is_wanted(in_ci))
         .filter(|need| distribution.is_none_or(|distribution| need.package(distribution).is_some()))
         .filter(|need| !need.is_present(&path))
         .collect()
+}
+
+/// Whether this is a machine for continuous integration, which is to have everything.
+pub(crate) fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| !value.is_empty())
 }
 
 fn install(missing: &[&Need]) -> Result<(), SetupError> {

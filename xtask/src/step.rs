@@ -94,8 +94,12 @@ impl Step {
     }
 
     /// Becomes a program that was built before, by its path below the target directory, in which
-    /// this one is, too. Comes back only when it could not be started.
-    pub(crate) fn become_built(path: &str, arguments: Vec<OsString>) -> Stopped {
+    /// this one is, too, with more in its environment. Comes back only when it could not be started.
+    pub(crate) fn become_built(
+        path: &str,
+        arguments: Vec<OsString>,
+        more: Option<(&str, String)>,
+    ) -> Stopped {
         let own = std::env::current_exe();
         let program = own.map(|own| {
             let target = own.parent().and_then(Path::parent);
@@ -104,6 +108,7 @@ impl Step {
         let error = match program {
             Ok(program) => Command::new(program)
                 .args(arguments)
+                .envs(more)
                 .current_dir(root())
                 .exec(),
             Err(error) => error,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 
+use crate::nix;
 use crate::place::Place;
 use crate::python;
 use crate::setup::{self, SetupError};
@@ -144,7 +145,7 @@ fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
     ])
     .run()?;
     // Not by `cargo run`, which would build it again, for fewer packages with fewer features.
-    Err(Step::become_built("release/attest-bench", arguments).into())
+    Err(Step::become_built("release/attest-bench", arguments, nix::variable()).into())
 }
 
 /// The host's own target is named, so that the flag is not one of build scripts' and macros'.
@@ -227,10 +228,15 @@ fn test(arguments: Vec<OsString>, place: &Place) -> Result<Vec<Step>, Failure> {
         steps.extend(python::tests()?);
     }
     let (name, value) = place.variable();
-    Ok(steps
-        .into_iter()
-        .map(|step| step.env(name, value))
-        .collect())
+    let nix = nix::variable();
+    let with = |step: Step| {
+        let step = step.env(name, value);
+        match &nix {
+            Some((name, value)) => step.env(name, value),
+            None => step,
+        }
+    };
+    Ok(steps.into_iter().map(with).collect())
 }
 
 fn check(advisories: bool) -> Result<Vec<Step>, Failure> {
