@@ -21,7 +21,7 @@ Usage: cargo xtask TASK
   test [ARGUMENT…]         set up and run every test; arguments go to `cargo nextest run`
   bench [NAME…] [--json] [--full]
                            set up, build for release, and measure
-  build [--static]         set up and build `attest` for release; --static: for any Linux, without
+  build [--static]         set up and build `attest` for users; --static: for any Linux, without
                            shared libraries
   fuzz [TARGET [SECONDS]]  set up and fuzz what reads from guests: each target for a minute
   check [--advisories]     format, lints, types of Python, documentation, licences, bans and sources;
@@ -151,7 +151,7 @@ fn bench(arguments: Vec<OsString>) -> Result<(), Failure> {
 /// The host's own target is named, so that the flag is not one of build scripts' and macros'.
 fn build(linked_statically: bool) -> Result<(), Failure> {
     setup::ensure()?;
-    let build = Step::cargo(["build", "--release", "--package", "attest-cli"]);
+    let build = Step::cargo(["build", "--profile", "dist", "--package", "attest-cli"]);
     let build = if linked_statically {
         build
             .args(["--target", STATIC_TARGET])

@@ -1,5 +1,6 @@
 //! What can go wrong with images.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -10,6 +11,15 @@ use crate::init::InitError;
 use crate::modules::ModuleError;
 use crate::source::{DebianError, NixError, OciError, TarError};
 use crate::tree::TreeError;
+
+/// Bytes, as people read them; a part of a MiB is a whole one.
+pub(crate) struct Mebibytes(pub(crate) u64);
+
+impl fmt::Display for Mebibytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.0.div_ceil(1 << 20))
+    }
+}
 
 /// What can go wrong with images.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +65,14 @@ pub enum ImageError {
         vmm: &'static str,
         /// Why attest did not unpack it.
         reason: String,
+    },
+    /// An image that is larger than it may be.
+    #[error("the image takes {}, and may take {}", Mebibytes(*bytes), Mebibytes(*limit))]
+    Limit {
+        /// What it would take, in bytes.
+        bytes: u64,
+        /// What it may take, in bytes.
+        limit: u64,
     },
     /// A kernel without what the guest needs.
     #[error("the kernel {release} cannot run the bare guest")]

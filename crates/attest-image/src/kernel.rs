@@ -1,7 +1,7 @@
 //! Where the kernel comes from: `/boot`, a file, or the distribution's package client.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::cache::Cache;
@@ -58,7 +58,11 @@ impl Kernel {
         }
     }
 
-    fn at(path: &Path) -> Result<Self, ImageError> {
+    /// The kernel of this file.
+    ///
+    /// # Errors
+    /// It is none, or cannot be read.
+    pub fn at(path: &Path) -> Result<Self, ImageError> {
         let unreadable = || ImageError::file(path, "the kernel cannot be read");
         // Links are followed: /vmlinuz names a file in the boot directory.
         let image = path.canonicalize().map_err(unreadable())?;
@@ -77,6 +81,22 @@ impl Kernel {
             modules,
             release,
             origin: "as asked".to_owned(),
+        })
+    }
+
+    /// The same with the modules of this directory.
+    ///
+    /// # Errors
+    /// There are none in it.
+    pub fn with_modules(self, directory: &Path) -> Result<Self, ImageError> {
+        if !has_modules(directory) {
+            let missing = io::ErrorKind::NotFound.into();
+            let failed = ImageError::file(directory, "no modules of a kernel are there");
+            return Err(failed(missing));
+        }
+        Ok(Self {
+            modules: Some(directory.to_owned()),
+            ..self
         })
     }
 

@@ -9,6 +9,7 @@ pub mod disks;
 mod elf;
 pub mod erofs;
 mod error;
+pub mod export;
 mod fetch;
 pub mod init;
 mod kernel;

@@ -53,8 +53,8 @@ pub fn copy(from: &File, to: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// In runs of blocks.
-fn write_all_but_zeros(bytes: &[u8], to: &File, at: u64) -> io::Result<()> {
+/// In runs of blocks: to a place that is zeros.
+pub(crate) fn write_all_but_zeros(bytes: &[u8], to: &File, at: u64) -> io::Result<()> {
     /// To compare with: memory is compared at its own speed.
     const ZEROS: [u8; BLOCK] = [0; BLOCK];
     let is_zeros = |block: &[u8]| *block == ZEROS[..block.len()];

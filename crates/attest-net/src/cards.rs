@@ -13,7 +13,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 
-use crate::NetError;
+use crate::{Link, NetError};
 
 /// What a guest's card is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,20 @@ pub fn configure(cards: &[Card]) -> Result<(), NetError> {
         return Ok(());
     }
     let mut batch = Batch::default();
-    for (card, link) in cards.iter().zip(find(cards)?) {
+    let found = find(cards)?;
+    batch.make_way(cards, &found);
+    for (card, link) in cards.iter().zip(found) {
         batch.card(card, &link);
     }
+    batch.carry_out()
+}
+
+/// Remove an interface, and what it is a pair with: for a thread that has no runtime.
+pub(crate) fn remove(link: &Link) -> Result<(), NetError> {
+    let mut batch = Batch::default();
+    batch.begin(libc::RTM_DELLINK, 0, "remove", link.name.clone());
+    batch.interface(link.index, 0);
+    batch.end();
     batch.carry_out()
 }
 
@@ -97,14 +108,29 @@ struct Batch {
 }
 
 impl Batch {
+    /// Cards that get the names of others, which get other names themselves, do so over names that nobody has.
+    fn make_way(&mut self, cards: &[Card], found: &[Found]) {
+        let is_wanted = |name: &str| cards.iter().any(|card| card.name.as_deref() == Some(name));
+        for (card, link) in cards.iter().zip(found) {
+            let goes = card.name.as_ref().is_some_and(|name| *name != link.name);
+            if goes && is_wanted(&link.name) {
+                self.rename(link, &format!("attest{}", link.index));
+            }
+        }
+    }
+
+    fn rename(&mut self, link: &Found, name: &str) {
+        self.link(link, 0, "rename");
+        let mut text = name.to_owned().into_bytes();
+        text.push(0);
+        self.attribute(libc::IFLA_IFNAME, &text);
+        self.end();
+    }
+
     fn card(&mut self, card: &Card, link: &Found) {
         // Set before it is switched on: older kernels do not rename one that is.
         if let Some(name) = card.name.as_ref().filter(|name| **name != link.name) {
-            self.link(link, 0, "rename");
-            let mut text = name.clone().into_bytes();
-            text.push(0);
-            self.attribute(libc::IFLA_IFNAME, &text);
-            self.end();
+            self.rename(link, name);
         }
         if let Some(mtu) = card.mtu {
             self.link(link, 0, "set the MTU of");
@@ -119,11 +145,15 @@ impl Batch {
         self.end();
     }
 
-    /// `ifinfomsg`: family (1), padding (1), type (2), index (4), flags (4), which of them (4).
     fn link(&mut self, link: &Found, flags: u32, action: &'static str) {
         self.begin(libc::RTM_SETLINK, 0, action, link.name.clone());
+        self.interface(link.index, flags);
+    }
+
+    /// `ifinfomsg`: family (1), padding (1), type (2), index (4), flags (4), which of them (4).
+    fn interface(&mut self, index: u32, flags: u32) {
         self.bytes.extend([0; 4]);
-        self.bytes.extend(link.index.to_ne_bytes());
+        self.bytes.extend(index.to_ne_bytes());
         self.bytes.extend(flags.to_ne_bytes());
         self.bytes.extend(flags.to_ne_bytes());
     }
@@ -280,6 +310,31 @@ mod tests {
         assert_eq!((at, count), (batch.bytes.len(), batch.about.len()));
         let broadcast = [10, 255, 255, 255];
         assert!(batch.bytes.windows(4).any(|part| part == broadcast));
+    }
+
+    #[test]
+    fn names_are_exchanged_over_others() {
+        let card = |name: Option<&str>| Card {
+            mac: [0; 6],
+            name: name.map(str::to_owned),
+            mtu: None,
+            addresses: Vec::new(),
+        };
+        let found = ["eth0", "eth1"].map(|name| Found {
+            name: name.to_owned(),
+            index: 3,
+        });
+        let made_way = |names: [Option<&str>; 2]| {
+            let mut batch = Batch::default();
+            batch.make_way(&names.map(card), &found);
+            let about = batch.about.into_iter().map(|(_, name)| name);
+            about.collect::<Vec<_>>()
+        };
+        assert_eq!(made_way([Some("eth1"), Some("eth2")]), ["eth1"]);
+        assert_eq!(made_way([Some("eth1"), Some("eth0")]), ["eth0", "eth1"]);
+        assert_eq!(made_way([Some("eth0"), Some("eth1")]), Vec::<String>::new());
+        // The kernel says so.
+        assert_eq!(made_way([Some("eth1"), None]), Vec::<String>::new());
     }
 
     proptest! {

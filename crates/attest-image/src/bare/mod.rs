@@ -14,6 +14,7 @@ use crate::cpio;
 use crate::erofs::{self, Volume};
 use crate::error::ImageError;
 use crate::kernel::{self, Kernel};
+use crate::tree::Tree;
 use crate::vmlinux;
 
 pub use layout::plain_agent;
@@ -154,6 +155,17 @@ pub fn first_steps(
     options: &BareOptions<'_>,
 ) -> Result<BareGuest, ImageError> {
     guest(cache, kernel, options, None)
+}
+
+/// The tree of the initramfs that [`first_steps`] makes.
+///
+/// # Errors
+/// As there.
+pub(crate) fn first_steps_of(
+    kernel: &Kernel,
+    options: &BareOptions<'_>,
+) -> Result<Tree, ImageError> {
+    layout::first_steps(kernel, options)
 }
 
 fn guest(

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::identity::IDENTITIES;
 use super::lock::Lock;
 use super::making::beside;
 use super::seal::{self, DIGESTS, SealedFile};
@@ -61,6 +62,18 @@ impl CacheEntry {
         self.name
             .rsplit_once('-')
             .map_or(&*self.name, |(_, key)| key)
+    }
+
+    /// The files that whoever made it wrote, sorted.
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>, ImageError> {
+        let mut files = list(&self.path)?;
+        let is_ours = |path: &Path| {
+            [ABOUT, DIGESTS, IDENTITIES]
+                .iter()
+                .any(|own| path.ends_with(own))
+        };
+        files.retain(|path| path.is_file() && !is_ours(path));
+        Ok(files)
     }
 
     /// Whether a text is a beginning of its name, or of its key. What is broken has no key.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ImageError;
 
 /// File with the identities of an entry's files. It is no part of the entry, and may be lost.
-const IDENTITIES: &str = "IDENTITIES";
+pub(super) const IDENTITIES: &str = "IDENTITIES";
 /// Names the time since the host was started (proc_sys_kernel(5)).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 

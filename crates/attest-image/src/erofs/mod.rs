@@ -103,6 +103,14 @@ pub fn write(
     Ok(length)
 }
 
+/// The bytes that [`write`] would write.
+///
+/// # Errors
+/// [`ImageError::Unstorable`], as there.
+pub fn length(tree: &Tree) -> Result<u64, ImageError> {
+    Ok(u64::from(Plan::of(tree)?.blocks) * BLOCK as u64)
+}
+
 struct Writer<'a> {
     plan: &'a Plan<'a>,
     file: &'a File,

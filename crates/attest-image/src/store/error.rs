@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::Mebibytes;
-use crate::error::ImageError;
+use super::PackedError;
+use crate::error::{ImageError, Mebibytes};
 
 /// Why a snapshot is not kept, or cannot be used. Tests need none: where
 /// [`SnapshotError::is_not_kept`], a run goes on without, and says so.
@@ -76,6 +76,15 @@ pub enum SnapshotError {
         /// As it is set.
         text: String,
     },
+    /// A file that was to be unpacked.
+    #[error("{}: it cannot be unpacked", path.display())]
+    Packed {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: PackedError,
+    },
     /// Anything else about the files of snapshots.
     #[error(transparent)]
     Image(ImageError),
@@ -84,7 +93,10 @@ pub enum SnapshotError {
 impl SnapshotError {
     /// Whether only the keeping of snapshots is concerned.
     pub fn is_not_kept(&self) -> bool {
-        !matches!(self, Self::Image(_) | Self::Limit { .. })
+        !matches!(
+            self,
+            Self::Image(_) | Self::Limit { .. } | Self::Packed { .. }
+        )
     }
 }
 

@@ -5,6 +5,7 @@
 //! afterwards.
 
 mod error;
+mod packed;
 mod place;
 
 use std::cmp::Reverse;
@@ -15,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use error::SnapshotError;
+pub use packed::{Packed, PackedError, Packing, Unpacked, pack};
 use place::Place;
 
 use crate::cache::{
     Broken, Cache, CacheEntry, Caches, Holds, Keep, Lease, Trust, Unfinished, Wanted,
 };
-use crate::error::ImageError;
+use crate::error::{ImageError, Mebibytes};
 use crate::progress::Step;
 
 /// Names a directory for snapshots, which is tried first.
@@ -363,15 +365,6 @@ pub fn about_lab(entry: &Path) -> Option<serde_json::Value> {
 
 fn parent(entry: &Path) -> &Path {
     entry.parent().unwrap_or(entry)
-}
-
-/// Bytes, as people read them; a part of a MiB is a whole one.
-struct Mebibytes(u64);
-
-impl fmt::Display for Mebibytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", self.0.div_ceil(1 << 20))
-    }
 }
 
 #[cfg(test)]

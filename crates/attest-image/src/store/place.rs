@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::geteuid;
 
-use super::{Mebibytes, SnapshotError};
+use super::SnapshotError;
 use crate::cache::{Cache, Holds};
 use crate::error::ImageError;
+use crate::error::Mebibytes;
 
 /// What snapshots on a disk may take, where nothing else is said.
 const DISK_LIMIT: u64 = 10 << 30;

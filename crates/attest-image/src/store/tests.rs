@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::cache::tests::{key, on_a_small_disk};
 
-const KIB: u64 = 1 << 10;
+pub(super) const KIB: u64 = 1 << 10;
 
 fn settings(directory: &Path, limit: u64) -> SnapshotSettings {
     SnapshotSettings {
@@ -17,24 +17,24 @@ fn settings(directory: &Path, limit: u64) -> SnapshotSettings {
     }
 }
 
-fn store(limit: u64) -> (tempfile::TempDir, SnapshotStore) {
+pub(super) fn store(limit: u64) -> (tempfile::TempDir, SnapshotStore) {
     let directory = tempfile::tempdir().unwrap();
     let store = SnapshotStore::open(&settings(directory.path(), limit)).unwrap();
     (directory, store)
 }
 
-fn want(store: &SnapshotStore, name: &str) -> WantedSnapshot {
+pub(super) fn want(store: &SnapshotStore, name: &str) -> WantedSnapshot {
     store.want(key(name), KIB, &mut |_| {}).unwrap()
 }
 
-fn to_make(wanted: WantedSnapshot) -> Unfinished {
+pub(super) fn to_make(wanted: WantedSnapshot) -> Unfinished {
     match wanted.wanted {
         Wanted::Make(unfinished) => unfinished,
         Wanted::Ready(lease) => panic!("it is there: {lease:?}"),
     }
 }
 
-fn ready(wanted: WantedSnapshot) -> Lease {
+pub(super) fn ready(wanted: WantedSnapshot) -> Lease {
     match wanted.wanted {
         Wanted::Ready(lease) => lease,
         Wanted::Make(unfinished) => panic!("it is not there: {unfinished:?}"),

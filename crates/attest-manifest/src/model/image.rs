@@ -65,10 +65,18 @@ pub struct ImageDefinition {
     /// Default: `"auto"`. Example: `kernel = "image"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<Kernel>,
+    /// The initramfs for virtual machines, as `attest image initrd` makes one for the `kernel`, which
+    /// must be given, too. Default: made when it is needed. Example: `initrd = "./initrd"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initrd: Option<PathBuf>,
     /// The system's init. Default: looked for in the usual places.
     /// Example: `init = "/sbin/openrc-init"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// A file that the system makes once commands can run in it; its machines are not up before. Default: none, commands
+    /// run before its first unit does. Example: `ready = "/run/ready"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
     /// Which partition of the `disk` is the root. Default: none, the whole disk is.
     /// Example: `partition = 1`.
     #[serde(skip_serializing_if = "Option::is_none")]

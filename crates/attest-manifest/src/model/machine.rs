@@ -373,6 +373,10 @@ pub struct MachineNetworkSettings {
     /// Example: `mac = "02:00:00:00:00:01"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
+    /// What the card is called in the machine, at most 15 bytes. Default: as its kernel calls it, `eth0` and so on.
+    /// Example: `interface = "wan"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// How fast it is at most. Default: as fast as it can be.
     /// Example: `rate = { bandwidth = "10M", operations = 1000 }`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

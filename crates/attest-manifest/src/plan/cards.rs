@@ -8,6 +8,9 @@ use super::{CardPlan, NetworkPlan, Subnet};
 use crate::model::{MachineNetwork, MachineNetworkSettings};
 use crate::problem::{At, Part, Place, did_you_mean};
 
+/// Bytes of a card's name in Linux: `IFNAMSIZ` without the NUL.
+const INTERFACE_MAX: usize = 15;
+
 /// A card's place among all cards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot<'a> {
@@ -81,7 +84,7 @@ impl<'a> Planner<'a> {
         };
         let at = at.key("networks");
         let mut seen: HashMap<&str, usize> = HashMap::new();
-        let mut cards = Vec::with_capacity(listed.len());
+        let mut cards: Vec<CardPlan> = Vec::with_capacity(listed.len());
         for (position, entry) in listed.iter().enumerate() {
             let at = at.index(position);
             let name = entry.network();
@@ -113,9 +116,32 @@ impl<'a> Planner<'a> {
                 MachineNetwork::Name(_) => &MachineNetworkSettings::default(),
                 MachineNetwork::Settings(settings) => settings,
             };
-            cards.push(self.card(&at, slot, &networks[index], index, settings, owners));
+            let card = self.card(&at, slot, &networks[index], index, settings, owners);
+            let same =
+                |other: &&CardPlan| other.interface.is_some() && other.interface == card.interface;
+            if let Some(other) = cards.iter().find(same) {
+                let problem = at.key("interface").problem(format!(
+                    "the card on `{}` has this name, too",
+                    shortened(&other.network)
+                ));
+                self.problems.push(problem.help("give each its own"));
+            }
+            cards.push(card);
         }
         cards
+    }
+
+    fn interface(&mut self, at: &At<'_>, name: Option<&String>) -> Option<String> {
+        let name = name?;
+        // As Linux's dev_valid_name has it.
+        let illegal = |each: char| each.is_whitespace() || each.is_control() || "/:".contains(each);
+        let is_dots = matches!(name.as_str(), "." | "..");
+        if name.is_empty() || name.len() > INTERFACE_MAX || is_dots || name.contains(illegal) {
+            let problem = at.problem(format!("`{}` is no name of a card", shortened(name)));
+            let rule = format!("at most {INTERFACE_MAX} bytes, without spaces, `/` and `:`");
+            self.problems.push(problem.label(rule));
+        }
+        Some(name.clone())
     }
 
     fn unknown_network(&mut self, at: &At<'_>, entry: &MachineNetwork) {
@@ -174,6 +200,7 @@ impl<'a> Planner<'a> {
             network: network.name.clone(),
             mac,
             addresses,
+            interface: self.interface(&at.key("interface"), settings.interface.as_ref()),
             rate: self.rate(&at.key("rate"), settings.rate),
         }
     }

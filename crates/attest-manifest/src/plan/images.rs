@@ -39,8 +39,12 @@ pub struct SystemPlan {
     pub format: RootFormat,
     /// For virtual machines that name none themselves.
     pub kernel: KernelPlan,
+    /// Absolute path of an initramfs for that kernel; `None`: made.
+    pub initrd: Option<PathBuf>,
     /// Absolute path in it; `None`: looked for.
     pub init: Option<String>,
+    /// Absolute path of what it makes when commands can run; `None`: they can before its init does.
+    pub ready: Option<String>,
     /// Of a ready-made disk; `None`: the whole disk.
     pub partition: Option<u32>,
 }
@@ -124,10 +128,14 @@ impl Planner<'_> {
             self.units(&units.key(key), list);
         }
         self.commands(&at.key("run"), &image.run);
-        let init = image.init.as_ref().map(|init| {
-            self.guest_path(&at.key("init"), Path::new(init), false);
-            init.clone()
-        });
+        let in_guest = [("init", &image.init), ("ready", &image.ready)];
+        for (key, path) in in_guest {
+            if let Some(path) = path {
+                self.guest_path(&at.key(key), Path::new(path), false);
+            }
+        }
+        let kernel = self.kernel(&at.key("kernel"), image.kernel.as_ref(), true);
+        let initrd = self.initrd(at, image.initrd.as_deref(), &kernel);
         let source = source?;
         self.only_for_disks(at, image, &source);
         Some(SystemPlan {
@@ -146,8 +154,10 @@ impl Planner<'_> {
             units: image.units.clone(),
             run: image.run.clone(),
             format: image.format.unwrap_or_default(),
-            kernel: self.kernel(&at.key("kernel"), image.kernel.as_ref(), true),
-            init,
+            kernel,
+            initrd,
+            init: image.init.clone(),
+            ready: image.ready.clone(),
             partition: image.partition,
         })
     }
@@ -181,6 +191,23 @@ impl Planner<'_> {
             "nix" => SourcePlan::Nix(self.existing(&here, &path(&image.nix))),
             _ => SourcePlan::Disk(self.existing_file(&here, &path(&image.disk))),
         })
+    }
+
+    /// An initramfs has modules of one kernel, so that one must be named.
+    fn initrd(
+        &mut self,
+        at: &At<'_>,
+        initrd: Option<&Path>,
+        kernel: &KernelPlan,
+    ) -> Option<PathBuf> {
+        let at = at.key("initrd");
+        let initrd = self.existing_file(&at, initrd?);
+        if !matches!(kernel, KernelPlan::Path(_)) {
+            let problem = at.key_problem("an `initrd` belongs to one kernel, and none is given");
+            self.problems
+                .push(problem.help("add `kernel = \"…\"` with the kernel that it was made for"));
+        }
+        Some(initrd)
     }
 
     fn debian(&mut self, at: &At<'_>, debian: &Debian) -> DebianPlan {

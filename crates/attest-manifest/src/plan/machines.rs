@@ -277,6 +277,12 @@ impl<'a> Planner<'a> {
                 kernel => kernel.clone(),
             };
         }
+        // It has modules of the image's own kernel, and is of no use with another.
+        if let Some(system) = &plan.system
+            && plan.kernel == system.kernel
+        {
+            plan.initrd.clone_from(&system.initrd);
+        }
         plan
     }
 

@@ -182,6 +182,8 @@ pub struct CardPlan {
     pub mac: [u8; 6],
     /// Addresses with their prefix lengths, IPv4 first.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Its name in the machine; `None`: the kernel's.
+    pub interface: Option<String>,
     /// How fast it is at most, in each direction.
     pub rate: Option<RatePlan>,
 }

@@ -28,3 +28,12 @@ fn additions() {
          alice = { shell = \"bash\", password-hash = \"a:b\" }\n[machines.a]\nimage = \"d\"\n"
     ));
 }
+
+#[test]
+fn what_machines_start_with() {
+    assert_snapshot!(toml(
+        "[images.d]\ndebian = {}\ninitrd = \"attest.toml\"\nready = \"run/ready\"\n\
+         [images.e]\ndebian = {}\nkernel = \"image\"\ninitrd = \"nowhere\"\n\
+         [machines.a]\nimage = \"d\"\n"
+    ));
+}

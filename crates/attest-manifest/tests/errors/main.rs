@@ -437,6 +437,15 @@ fn networks() {
 }
 
 #[test]
+fn names_of_cards() {
+    assert_snapshot!(toml(
+        "[networks.lan]\n[networks.wan]\n[machines.a]\nnetworks = [{ network = \"lan\", interface = \"a/b\" }, \
+         { network = \"wan\", interface = \"longer-than-cards\" }]\n[machines.b]\nnetworks = [\
+         { network = \"lan\", interface = \"up\" }, { network = \"wan\", interface = \"up\" }]\n"
+    ));
+}
+
+#[test]
 fn cards() {
     assert_snapshot!(toml("[networks.lan]\n[machines.a]\n[machines.b]\nnetworks = [{ network = \"lan\", address = \"192.168.1.1\" }]\n[machines.c]\nnetworks = [\"lna\", \"lan\", \"lan\"]\n"), @r#"
         error: `a` and `b` have the same address 192.168.1.1

@@ -3,18 +3,19 @@
 //! itself found it once; Nix and its database need not be there.
 
 mod error;
+mod graph;
 mod scan;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 pub use error::NixError;
 
 use super::directory;
 use crate::error::ImageError;
 use crate::progress::Step;
-use crate::tree::{Node, Tree, shown};
+use crate::tree::{Node, Tree};
 use scan::Names;
 
 /// Where every system has its store, and paths in files begin.
@@ -43,6 +44,18 @@ const DIRECTORIES: [(&str, u16); 14] = [
     ("usr/bin", 0o755),
     ("var", 0o755),
 ];
+
+/// Where a NixOS may load from what Nix knows of its paths.
+const REGISTRATION: &str = "nix-path-registration";
+
+/// A store that systems share.
+#[derive(Debug, Clone)]
+pub struct NixStore {
+    /// Their root.
+    pub tree: Tree,
+    /// How many paths of the store it has.
+    pub paths: usize,
+}
 
 /// A system that Nix built.
 #[derive(Debug, Clone)]
@@ -87,16 +100,50 @@ pub fn nix(
     };
     closure.check(store).map_err(failed)?;
     let mut system = closure.system(store)?;
-    let registration = path.join("registration");
-    if closure.is_listed && registration.is_file() {
-        let text = list(&registration)?;
-        put(
-            &mut system.tree,
-            "nix-path-registration",
-            Node::file(0o444, text),
-        )?;
+    if closure.is_listed
+        && let Some(text) = registration(path)?
+    {
+        put(&mut system.tree, REGISTRATION, Node::file(0o444, text))?;
     }
     Ok(system)
+}
+
+/// The root of any number of systems: a store with what all of them need, once, and the directories that
+/// they expect. A closure is what `closureInfo` made, or a file in which Nix itself lists one: a graph of
+/// `exportReferencesGraph`, or the JSON of structured attributes with such a graph in it. `store` is where the
+/// paths lie. Which of the systems is started, says who starts a machine.
+///
+/// # Errors
+/// A closure cannot be read, or something in it is not in the store.
+pub fn nix_store(closures: &[PathBuf], store: &Path) -> Result<NixStore, ImageError> {
+    let mut names = BTreeSet::new();
+    let mut known = Vec::new();
+    for path in closures {
+        let failed = |source| ImageError::Nix {
+            path: path.clone(),
+            source,
+        };
+        let bytes = match path.join("store-paths") {
+            listed if listed.is_file() => list(&listed)?,
+            _ => list(path)?,
+        };
+        let listed = graph::names(&bytes).map_err(failed)?;
+        is_there(&listed, store).map_err(failed)?;
+        names.extend(listed);
+        known.extend(registration(path)?.unwrap_or_default());
+    }
+    let mut tree = root(&names, store)?;
+    if !known.is_empty() {
+        put(&mut tree, REGISTRATION, Node::file(0o444, known))?;
+    }
+    let paths = names.len();
+    Ok(NixStore { tree, paths })
+}
+
+/// What Nix knows of the paths of a `closureInfo`.
+fn registration(closure: &Path) -> Result<Option<Vec<u8>>, ImageError> {
+    let path = closure.join("registration");
+    path.is_file().then(|| list(&path)).transpose()
 }
 
 /// The paths of a system.
@@ -109,23 +156,12 @@ struct Closure {
 
 impl Closure {
     fn check(&self, store: &Path) -> Result<(), NixError> {
-        let gone = |name: &&String| store.join(name).symlink_metadata().is_err();
-        if let Some(name) = self.names.iter().find(gone) {
-            return Err(NixError::Missing {
-                name: name.clone(),
-                store: store.to_owned(),
-            });
-        }
+        is_there(&self.names, store)?;
         is_system(&self.top, store)
     }
 
     fn system(&self, store: &Path) -> Result<NixSystem, ImageError> {
-        let mut tree = Tree::new();
-        for (path, mode) in DIRECTORIES {
-            put(&mut tree, path, Node::directory(mode))?;
-        }
-        let names = self.names.iter().map(String::as_str);
-        let mut tree = directory::named(tree, store, STORE, names)?;
+        let mut tree = root(&self.names, store)?;
         let top = format!("{STORE}/{}", self.top);
         let init = format!("{top}/init");
         // Where everyone else looks for it.
@@ -136,6 +172,27 @@ impl Closure {
         }
         let paths = self.names.len();
         Ok(NixSystem { tree, init, paths })
+    }
+}
+
+/// The paths of these names in a store, and the directories that systems expect.
+fn root(names: &BTreeSet<String>, store: &Path) -> Result<Tree, ImageError> {
+    let mut tree = Tree::new();
+    for (path, mode) in DIRECTORIES {
+        put(&mut tree, path, Node::directory(mode))?;
+    }
+    let names = names.iter().map(String::as_str);
+    directory::named(tree, store, STORE, names)
+}
+
+fn is_there(names: &BTreeSet<String>, store: &Path) -> Result<(), NixError> {
+    let gone = |name: &&String| store.join(name).symlink_metadata().is_err();
+    match names.iter().find(gone) {
+        Some(name) => Err(NixError::Missing {
+            name: name.clone(),
+            store: store.to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -168,18 +225,7 @@ fn listed(path: &Path) -> Result<Closure, ImageError> {
         source,
     };
     let bytes = list(&path.join("store-paths"))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().filter(|line| !line.is_empty());
-    let names = lines.map(|line| {
-        let name = line
-            .strip_prefix(STORE)
-            .and_then(|rest| rest.strip_prefix('/'));
-        let name = name.filter(|name| is_name(name));
-        name.map(str::to_owned).ok_or_else(|| NixError::Line {
-            line: shown(line.as_bytes()),
-        })
-    });
-    let names = names.collect::<Result<BTreeSet<_>, _>>().map_err(failed)?;
+    let names = graph::names(&bytes).map_err(failed)?;
     let systems = names.iter().filter(|name| name.contains("-nixos-system-"));
     let mut systems: Vec<_> = systems.cloned().collect();
     match (systems.pop(), systems.is_empty()) {

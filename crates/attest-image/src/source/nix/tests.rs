@@ -3,6 +3,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
+use crate::tree::shown;
 
 /// A store that is made up, somewhere else than a store is.
 struct Store {
