@@ -103,6 +103,17 @@ impl LabProcess {
         answer.fds.into_iter().next().ok_or(LabError::Answer)
     }
 
+    /// A new port of this network without a TAP, for hosts that have none: a socket of messages (`SOCK_SEQPACKET`),
+    /// each of them a whole Ethernet frame, without headers for offloads. It is there as long as the socket is open.
+    pub async fn relay(&self, network: &str) -> Result<OwnedFd, LabError> {
+        let order = Order::Relay(network.to_owned());
+        let answer = self.ask(self.id(), order, &[]).await?;
+        answer
+            .outcome
+            .map_err(|failure| refused(network, failure))?;
+        answer.fds.into_iter().next().ok_or(LabError::Answer)
+    }
+
     /// A new TAP on this network, as [`Self::tap`] makes them, that programs of its owner open by its name; the
     /// default is the lab's user.
     pub async fn lasting_tap(

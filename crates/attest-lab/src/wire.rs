@@ -85,6 +85,9 @@ pub(crate) enum Order {
     /// Remove this directory, which [`Self::Directory`] made, with all that is shown in it.
     #[n(13)]
     RemoveDirectory(#[n(0)] String),
+    /// Make a port of this network without a TAP. The answer carries a socket, of whose messages each is a frame.
+    #[n(14)]
+    Relay(#[n(0)] String),
 }
 
 /// A bridge.
@@ -253,6 +256,7 @@ mod tests {
         let file = (".*", any::<u32>()).prop_map(|(name, mode)| Order::File(name, mode));
         let named = prop_oneof![
             ".*".prop_map(Order::Tap),
+            ".*".prop_map(Order::Relay),
             ".*".prop_map(Order::Root),
             ".*".prop_map(Order::Namespace),
             (".*", any::<Option<u32>>())

@@ -19,6 +19,12 @@ pub enum NetError {
         "cannot open /dev/net/tun; load the kernel module `tun`, or give this user (or container) read and write access to the device"
     )]
     TunDevice(#[source] io::Error),
+    /// No packet socket.
+    #[error(
+        "cannot open a packet socket; the kernel must have CONFIG_PACKET (module `af_packet`), and no seccomp filter \
+         may forbid AF_PACKET"
+    )]
+    Packets(#[source] io::Error),
     /// An interface name that the kernel would not take.
     #[error(
         "`{0}` is no interface name: it must have 1 to 15 bytes, without `/`, `:` and white space"
@@ -36,7 +42,7 @@ pub enum NetError {
     },
     /// The kernel does not know this kind of thing.
     #[error(
-        "cannot {action} `{object}`: this kernel has no support for it; load the module it names (`bridge`, `tun`) or use a kernel that has it"
+        "cannot {action} `{object}`: this kernel has no support for it; load the module it names (`bridge`, `tun`, `veth`) or use a kernel that has it"
     )]
     Unsupported {
         /// What was tried.

@@ -1,7 +1,11 @@
 //! Short interface names from the names of networks.
 
+use nix::libc;
+
+use crate::NetError;
+
 /// The kernel's limit: `IFNAMSIZ` less the closing zero.
-const MAX: usize = 15;
+const MAX: usize = libc::IFNAMSIZ - 1;
 
 /// The bridge of this network: `br-NAME` where that fits, else a shortened name with a hash of
 /// the whole one.
@@ -12,6 +16,24 @@ pub fn bridge_name(network: &str) -> String {
 /// The `number`th TAP of a lab, which hangs on this network.
 pub fn tap_name(network: &str, number: u32) -> String {
     derived(&format!("t{number}-"), network)
+}
+
+/// The other end of the pair that the port [`tap_name`] of this number is one of, as long as it is in the lab.
+pub fn card_name(network: &str, number: u32) -> String {
+    derived(&format!("c{number}-"), network)
+}
+
+/// The kernel's form of an interface name: zero-filled.
+pub(crate) fn kernel_form(name: &str) -> Result<[libc::c_char; libc::IFNAMSIZ], NetError> {
+    let wrong = |byte: u8| byte <= b' ' || b"/:%".contains(&byte);
+    if name.is_empty() || name.len() > MAX || name.bytes().any(wrong) {
+        return Err(NetError::Name(name.to_owned()));
+    }
+    let mut out = [0; libc::IFNAMSIZ];
+    for (to, from) in out.iter_mut().zip(name.bytes()) {
+        *to = libc::c_char::from_ne_bytes([from]);
+    }
+    Ok(out)
 }
 
 fn derived(prefix: &str, name: &str) -> String {
@@ -55,6 +77,18 @@ mod tests {
     }
 
     #[test]
+    fn names_that_the_kernel_would_change_or_refuse_are_refused() {
+        // `tap%d` would make the kernel choose a number.
+        for name in ["", "sixteen-bytes-xx", "a b", "a/b", "a:b", "tap%d", "a\0b"] {
+            assert!(
+                matches!(kernel_form(name), Err(NetError::Name(_))),
+                "{name:?}"
+            );
+        }
+        assert!(kernel_form("fifteen-bytes-x").is_ok());
+    }
+
+    #[test]
     fn long_names_with_an_equal_start_differ() {
         let (one, two) = (
             bridge_name("a-long-network-1"),
@@ -67,7 +101,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_name_is_one_that_the_kernel_takes(network in ".*", number: u32) {
-            for name in [bridge_name(&network), tap_name(&network, number)] {
+            for name in [bridge_name(&network), tap_name(&network, number), card_name(&network, number)] {
                 prop_assert!((1..=MAX).contains(&name.len()), "{name}");
                 prop_assert!(name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':'), "{name}");
             }

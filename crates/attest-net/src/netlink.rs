@@ -2,22 +2,24 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, LinkAttribute, LinkFlags,
-    LinkMessage,
+    LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, MulticastGroup,
+    RouteMessageBuilder,
 };
 use tokio::task::JoinHandle;
 
-use crate::NetError;
+use crate::offloads::no_offloads;
+use crate::{NetError, Relay};
 
 /// A netlink socket of the network namespace in which it was opened.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct VirtualCard<'a> {
     pub mtu: u32,
     /// The network namespace that it is for.
     pub namespace: BorrowedFd<'a>,
+    /// Its name until it is there, unique in the namespace of its port.
+    pub passing: &'a str,
 }
 
 /// A network interface, as the kernel described it when asked.
@@ -54,11 +58,22 @@ pub struct Link {
     pub up: bool,
     /// The bridge that it is a port of.
     pub controller: Option<u32>,
+    /// Known to have a carrier, and to pass frames on; of kinds that cannot lose theirs this is not known.
+    pub has_carrier: bool,
 }
 
 impl Drop for Netlink {
     fn drop(&mut self) {
         self.connection.abort();
+    }
+}
+
+/// The task that reads a socket of changes, until this is dropped.
+struct Listening(JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -127,17 +142,7 @@ impl Netlink {
     /// Make a pair of virtual cards: `port`, and one that is moved into another network namespace,
     /// where it has this name, hardware address and MTU (bytes); the port takes that of its bridge.
     pub async fn veth_add(&self, port: &str, card: &VirtualCard<'_>) -> Result<(), NetError> {
-        // Until it is there, it bears a name that no other has here.
-        let passing = format!("{port}-c");
-        let request = self
-            .handle
-            .link()
-            .add(LinkVeth::new(&passing, port).build());
-        request
-            .execute()
-            .await
-            .map_err(|error| NetError::from_netlink("make the virtual card", &passing, error))?;
-        let link = self.link_by_name(&passing).await?;
+        let link = self.pair_add(card.passing, port).await?;
         let message = select(&link)
             .address(card.mac.to_vec())
             .mtu(card.mtu)
@@ -149,6 +154,71 @@ impl Netlink {
             .setns_by_fd(card.namespace.as_raw_fd())
             .build();
         self.set(message, "move into its namespace", &link).await
+    }
+
+    /// Make `port` a port of `bridge` without a TAP: one of a pair of virtual cards, of which the other, of this name,
+    /// is relayed to and from a machine; the socket is the machine's. The relay begins when it is run.
+    pub async fn relay_add(
+        &self,
+        port: &str,
+        card: &str,
+        bridge: &Link,
+    ) -> Result<(Relay, OwnedFd), NetError> {
+        let card = self.pair_add(card, port).await?;
+        let made = self.relay_over(&card, port, bridge).await;
+        if made.is_err() {
+            let _ = self.remove(&card).await;
+        }
+        made
+    }
+
+    async fn relay_over(
+        &self,
+        card: &Link,
+        port: &str,
+        bridge: &Link,
+    ) -> Result<(Relay, OwnedFd), NetError> {
+        // What arrives at the relay is as it would be on a wire.
+        no_offloads(port)?;
+        self.no_autoconf(card).await?;
+        // Without ARP: else it would answer for all addresses that the namespace has.
+        let message = select(card).mtu(bridge.mtu).arp(false).up().build();
+        self.set(message, "switch on", card).await?;
+        let made = Relay::over(card.clone())?;
+        let port = self.link_by_name(port).await?;
+        self.port_up(&port, bridge).await?;
+        for link in [card, &port] {
+            self.carried(link).await?;
+        }
+        Ok(made)
+    }
+
+    /// Wait until an interface that is switched on, or will be, has its carrier. Each of a pair has it when both are on,
+    /// and some time later, when the kernel gets to it: meanwhile, what is sent is lost, and no bridge forwards to it.
+    pub async fn carried(&self, link: &Link) -> Result<(), NetError> {
+        // Newer kernels (6.8) get to it when they are asked.
+        if self.link_by_name(&link.name).await?.has_carrier {
+            return Ok(());
+        }
+        let heard = rtnetlink::new_multicast_connection(&[MulticastGroup::Link]);
+        let (connection, _, mut changes) = heard.map_err(NetError::Socket)?;
+        let listening = Listening(tokio::spawn(connection));
+        while !self.link_by_name(&link.name).await?.has_carrier {
+            if changes.next().await.is_none() {
+                return Err(NetError::NoLink(format!("`{}`, any more", link.name)));
+            }
+        }
+        drop(listening);
+        Ok(())
+    }
+
+    async fn pair_add(&self, card: &str, port: &str) -> Result<Link, NetError> {
+        let request = self.handle.link().add(LinkVeth::new(card, port).build());
+        request
+            .execute()
+            .await
+            .map_err(|error| NetError::from_netlink("make the virtual card", card, error))?;
+        self.link_by_name(card).await
     }
 
     /// Remove an interface, and what it is a pair with.
@@ -175,6 +245,12 @@ impl Netlink {
     /// Switch an interface on.
     pub async fn up(&self, link: &Link) -> Result<(), NetError> {
         self.set(select(link).up().build(), "switch on", link).await
+    }
+
+    /// Switch an interface off.
+    pub async fn down(&self, link: &Link) -> Result<(), NetError> {
+        self.set(select(link).down().build(), "switch off", link)
+            .await
     }
 
     /// Add an address, usable at once: IPv6 without duplicate address detection, which would
@@ -309,6 +385,7 @@ impl From<&LinkMessage> for Link {
             mtu: 0,
             up: message.header.flags.contains(LinkFlags::Up),
             controller: None,
+            has_carrier: false,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -316,6 +393,7 @@ impl From<&LinkMessage> for Link {
                 LinkAttribute::Address(bytes) => link.mac = bytes.as_slice().try_into().ok(),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
+                LinkAttribute::OperState(state) => link.has_carrier = *state == State::Up,
                 _ => {}
             }
         }

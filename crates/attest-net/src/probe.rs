@@ -4,7 +4,6 @@
     reason = "unshare(2) of a user namespace needs a forked, single-threaded child"
 )]
 
-use std::fs::OpenOptions;
 use std::io;
 
 use nix::errno::Errno;
@@ -13,7 +12,7 @@ use nix::sched::CloneFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 
-use crate::NetError;
+use crate::{NetError, tap};
 
 /// Something that a lab needs of the host.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub enum ProbeError {
     /// The probing child could not be started, or was killed.
     #[error("the probe itself could not run")]
     Probe(#[source] io::Error),
-    /// No TUN device.
+    /// No TUN device, or no packet sockets.
     #[error(transparent)]
     Net(NetError),
 }
@@ -67,35 +66,53 @@ pub fn probe() -> Vec<Check> {
         what: "TAP devices",
         result: tun_device().map_err(ProbeError::Net),
     });
+    checks.push(Check {
+        what: "packet sockets",
+        result: packet_sockets(user | CloneFlags::CLONE_NEWNET),
+    });
     checks
 }
 
-/// Whether `/dev/net/tun` opens for reading and writing. Whether a TAP can be made also depends
-/// on CAP_NET_ADMIN, which a lab has in its own namespace.
+/// Whether frames can be relayed where there are no TAPs, in a network of one's own.
+fn packet_sockets(flags: CloneFlags) -> Result<(), ProbeError> {
+    let opens = || {
+        // SAFETY: takes numbers; the child that calls it ends at once, and closes what is opened.
+        let socket = unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_RAW, 0) };
+        Errno::result(socket).map(drop)
+    };
+    // Where there is no network of one's own, that is what is told of.
+    can_unshare(flags)?;
+    in_child(|| nix::sched::unshare(flags).and_then(|()| opens()))?
+        .map_err(|error| ProbeError::Net(NetError::Packets(error)))
+}
+
+/// Whether there is a `/dev/net/tun` that makes TAPs, for this user. Whether one can be made also depends on
+/// CAP_NET_ADMIN, which a lab has in its own namespace.
 pub fn tun_device() -> Result<(), NetError> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/net/tun");
-    opened.map(drop).map_err(NetError::TunDevice)
+    tap::probe()
 }
 
 /// Try it in a child, which ends at once.
 pub fn can_unshare(flags: CloneFlags) -> Result<(), ProbeError> {
+    in_child(|| nix::sched::unshare(flags))?.map_err(ProbeError::Namespace)
+}
+
+/// What a child gets that tries this, which must make nothing but system calls.
+fn in_child(tries: impl FnOnce() -> nix::Result<()>) -> Result<io::Result<()>, ProbeError> {
     let probe = |errno: Errno| ProbeError::Probe(errno.into());
     // SAFETY: the caller may have threads, so the child only makes async-signal-safe calls:
-    // unshare and _exit.
+    // what it tries, and _exit.
     match unsafe { nix::unistd::fork() }.map_err(probe)? {
         ForkResult::Child => {
-            let code = nix::sched::unshare(flags).map_or_else(|errno| errno as i32, |()| 0);
+            let code = tries().map_or_else(|errno| errno as i32, |()| 0);
             // SAFETY: ends the process, without running anything that the parent registered.
             unsafe { libc::_exit(code) }
         }
         ForkResult::Parent { child } => loop {
             match waitpid(child, None) {
-                Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
+                Ok(WaitStatus::Exited(_, 0)) => return Ok(Ok(())),
                 Ok(WaitStatus::Exited(_, code)) => {
-                    return Err(ProbeError::Namespace(io::Error::from_raw_os_error(code)));
+                    return Ok(Err(io::Error::from_raw_os_error(code)));
                 }
                 Err(Errno::EINTR) => {}
                 Ok(_) => return Err(probe(Errno::ECHILD)),
@@ -122,6 +139,6 @@ mod tests {
     #[test]
     fn every_check_names_something_else() {
         let names: std::collections::BTreeSet<_> = probe().iter().map(|check| check.what).collect();
-        assert_eq!(names.len(), 5);
+        assert_eq!(names.len(), 6);
     }
 }

@@ -4,14 +4,18 @@
     reason = "TUNSETIFF is an ioctl, and no safe wrapper of it exists"
 )]
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use nix::errno::Errno;
 use nix::libc;
 
 use crate::NetError;
+use crate::name::kernel_form;
+
+const DEVICE: &str = "/dev/net/tun";
 
 /// Whether each packet of a TAP starts with a virtio-net header, so that checksum and
 /// segmentation offloads work.
@@ -27,23 +31,19 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(tunsetiff, nix::libc::TUNSETIFF, nix::libc::ifreq);
     nix::ioctl_write_int!(tunsetpersist, b'T', 203);
     nix::ioctl_write_int!(tunsetowner, b'T', 204);
+    nix::ioctl_read!(tungetfeatures, b'T', 207, nix::libc::c_uint);
 }
 
 /// Make a TAP of this name in the current network namespace; it lives as long as the
 /// descriptor (and its duplicates). One queue, no packet information header.
 pub fn tap(name: &str, header: VnetHeader) -> Result<OwnedFd, NetError> {
-    let device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
-        .open("/dev/net/tun")
-        .map_err(NetError::TunDevice)?;
+    let device = open()?;
     let mut flags = libc::IFF_TAP | libc::IFF_NO_PI;
     if header == VnetHeader::Yes {
         flags |= libc::IFF_VNET_HDR;
     }
     let request = libc::ifreq {
-        ifr_name: interface_name(name)?,
+        ifr_name: kernel_form(name)?,
         ifr_ifru: libc::__c_anonymous_ifr_ifru {
             ifru_flags: libc::c_short::try_from(flags).expect("these flags have 16 bits"),
         },
@@ -55,6 +55,32 @@ pub fn tap(name: &str, header: VnetHeader) -> Result<OwnedFd, NetError> {
     let answer = unsafe { ioctl::tunsetiff(device.as_raw_fd(), request.get()) };
     answer.map_err(|errno| NetError::from_errno("make the TAP", name, io::Error::from(errno)))?;
     Ok(device.into())
+}
+
+/// Whether there is a device that makes TAPs, with headers for offloads. Whether one can be made also depends on
+/// CAP_NET_ADMIN, which a lab has in its own namespace.
+pub(crate) fn probe() -> Result<(), NetError> {
+    let device = open()?;
+    let mut features = 0;
+    // SAFETY: TUNGETFEATURES writes one unsigned int; `features` is one, alive for the call, and the descriptor is open.
+    let answer = unsafe { ioctl::tungetfeatures(device.as_raw_fd(), &raw mut features) };
+    let refused = |errno: Errno| NetError::from_errno("ask the TUN device", DEVICE, errno.into());
+    answer.map_err(refused)?;
+    let needed = (libc::IFF_TAP | libc::IFF_VNET_HDR).cast_unsigned();
+    if features & needed == needed {
+        Ok(())
+    } else {
+        Err(refused(Errno::EOPNOTSUPP))
+    }
+}
+
+fn open() -> Result<File, NetError> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(DEVICE);
+    opened.map_err(NetError::TunDevice)
 }
 
 /// Make a TAP of this name that stays until it is removed, for a VMM that opens it by its name; with a header as of
@@ -70,34 +96,4 @@ pub fn lasting_tap(name: &str, owner: Option<u32>) -> Result<(), NetError> {
     // SAFETY: as above.
     unsafe { ioctl::tunsetpersist(queue, 1) }.map_err(failed)?;
     Ok(())
-}
-
-/// The kernel's form of an interface name: zero-filled.
-fn interface_name(name: &str) -> Result<[libc::c_char; libc::IFNAMSIZ], NetError> {
-    let wrong = |byte: u8| byte <= b' ' || b"/:%".contains(&byte);
-    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.bytes().any(wrong) {
-        return Err(NetError::Name(name.to_owned()));
-    }
-    let mut out = [0; libc::IFNAMSIZ];
-    for (to, from) in out.iter_mut().zip(name.bytes()) {
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
-    Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_the_kernel_would_change_or_refuse_are_refused() {
-        // `tap%d` would make the kernel choose a number.
-        for name in ["", "sixteen-bytes-xx", "a b", "a/b", "a:b", "tap%d", "a\0b"] {
-            assert!(
-                matches!(interface_name(name), Err(NetError::Name(_))),
-                "{name:?}"
-            );
-        }
-        assert!(interface_name("fifteen-bytes-x").is_ok());
-    }
 }

@@ -40,7 +40,7 @@ pub use limits::check_memory;
 pub use machine::{
     Accelerator, Body, Card, ContainerConfig, ContainerScriptConfig, Disk, DiskFile, DiskFormat,
     HostConfig, Jailer, MachineConfig, MachineType, Names, QemuOptions, Ram, Rate, Reach,
-    ScriptConfig, VirtualConfig,
+    ScriptConfig, VirtualConfig, Wire,
 };
 pub use microvm::{AgentListener, ApiError};
 pub use monitor::Monitor;

@@ -90,10 +90,19 @@ pub struct VirtualConfig {
 /// How a VMM reaches what is its machine's on the host.
 #[derive(Debug)]
 pub enum Reach {
-    /// It inherits all: here, an open queue of a TAP for each card.
-    Inherits(Vec<OwnedFd>),
+    /// It inherits all: here, the way of each card's frames.
+    Inherits(Vec<Wire>),
     /// By names.
     Names(Names),
+}
+
+/// The way of a card's frames to its network and back, which a VMM inherits.
+#[derive(Debug)]
+pub enum Wire {
+    /// An open queue of a TAP, with headers for offloads.
+    Tap(OwnedFd),
+    /// A socket of messages (`SOCK_SEQPACKET`), each of them a frame without such a header.
+    Frames(OwnedFd),
 }
 
 /// What a VMM finds by names.

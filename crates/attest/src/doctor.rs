@@ -5,7 +5,7 @@ use attest_manifest::Backend;
 use attest_protocol::chain;
 use attest_vmm::{Ability, CloudHypervisor, Firecracker, nspawn, qemu, ssh};
 
-use crate::boot::Backends;
+use crate::boot::{Backends, Cards, Way};
 
 /// One ability of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,18 +50,7 @@ pub fn matrix() -> Vec<Row> {
 pub fn examine() -> Vec<Finding> {
     let mut findings = qemu();
     findings.extend(backends());
-    for check in attest_net::probe::probe() {
-        let needed = check.what.contains("namespace") || check.what.contains("tun");
-        findings.push(finding(
-            "networks",
-            check.what,
-            check
-                .result
-                .map(|()| String::new())
-                .map_err(|error| chain(&error)),
-            needed,
-        ));
-    }
+    findings.extend(networks());
     findings.extend(scripts());
     findings.extend(images());
     findings.extend(copy_on_write());
@@ -152,6 +141,32 @@ fn backends() -> Vec<Finding> {
         finding("backends", "nspawn", shown(nspawn::probe()), false),
         finding("backends", "ssh", shown(ssh::probe()), false),
     ]
+}
+
+/// What networks of labs need, and how QEMU's machines come to them.
+fn networks() -> Vec<Finding> {
+    let cards = Cards::choose();
+    let is_relayed = cards.as_ref().is_ok_and(|cards| cards.way() == Way::Frames);
+    let check = |check: attest_net::probe::Check| {
+        let (needed, without) = match check.what {
+            "TAP devices" => (
+                false,
+                "; firecracker and cloud-hypervisor have no networks then, and qemu has them without",
+            ),
+            "packet sockets" => (is_relayed, ""),
+            _ => (true, ""),
+        };
+        let result = check
+            .result
+            .map(|()| String::new())
+            .map_err(|error| chain(&error) + without);
+        finding("networks", check.what, result, needed)
+    };
+    let mut findings: Vec<_> = attest_net::probe::probe().into_iter().map(check).collect();
+    let cards = cards.map(|cards| cards.choice());
+    let how = cards.map(|choice| format!("{} ({})", choice.choice, choice.reason));
+    findings.push(finding("networks", "cards of qemu", how, true));
+    findings
 }
 
 /// What machines by start scripts need of the host beside what the scripts bring.

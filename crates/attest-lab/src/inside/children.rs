@@ -51,7 +51,7 @@ impl Children {
         let attributes = attributes().map_err(|errno| Failure::new("set its attributes", errno))?;
 
         let directory = OsStr::from_bytes(&program.directory);
-        // There is one thread and it does nothing else meanwhile.
+        // No other thread has to do with paths, and this one does nothing else meanwhile.
         std::env::set_current_dir(directory).map_err(|error| Failure {
             what: format!("its directory `{}` cannot be entered", directory.display()),
             errno: error.raw_os_error().unwrap_or(0),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use attest_net::{
-    Link, NetError, Netlink, VirtualCard, VnetHeader, bridge_name, lasting_tap, tap, tap_name,
+    Link, NetError, Netlink, VirtualCard, VnetHeader, bridge_name, card_name, lasting_tap, tap,
+    tap_name,
 };
 use nix::errno::Errno;
 use rustix::net::UCred;
@@ -23,6 +24,9 @@ use super::{PROTOCOL, REFUSED, mapper};
 use crate::socket::{Datagram, Socket};
 use crate::wire::{Failure, LARGEST, Network, Order, Report, Request, decode, encode};
 use crate::words::Words;
+
+/// Bytes; what a relay reads into is elsewhere.
+const RELAY_STACK: usize = 64 * 1024;
 
 /// PID 1 of the lab.
 #[derive(Debug)]
@@ -172,6 +176,7 @@ impl Lab {
         let outcome = match order {
             Order::Network(network) => self.network(&network).await.map(|()| Answer::default()),
             Order::Tap(network) => self.tap(&network).await.map(Answer::with_fd),
+            Order::Relay(network) => self.relay(&network).await.map(Answer::with_fd),
             Order::Namespace(name) => self
                 .namespace(&name)
                 .await
@@ -265,6 +270,24 @@ impl Lab {
         Ok(name)
     }
 
+    /// A new port of this network without a TAP: the machine's socket, as long as which is open its frames are relayed.
+    async fn relay(&mut self, network: &str) -> Result<OwnedFd, Failure> {
+        let failed = |error: NetError| Failure::from_error(&error);
+        let bridge = self.bridge(network)?;
+        let number = self.card();
+        let (name, card) = (tap_name(network, number), card_name(network, number));
+        let net = own(self.net.as_ref())?;
+        let made = net.relay_add(&name, &card, &bridge).await;
+        let (relay, machine) = made.map_err(failed)?;
+        // A thread of its own: frames do not wait for orders, nor orders for frames.
+        std::thread::Builder::new()
+            .name("attest-relay".into())
+            .stack_size(RELAY_STACK)
+            .spawn(move || relay.run())
+            .map_err(super::failed("start a thread for a network card"))?;
+        Ok(machine)
+    }
+
     /// A new TAP on this network: what `make` returns, and its name.
     async fn port<T>(
         &mut self,
@@ -312,7 +335,8 @@ impl Lab {
     async fn veth(&mut self, network: &str, mac: [u8; 6], namespace: &str) -> Result<(), Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
         let bridge = self.bridge(network)?;
-        let name = tap_name(network, self.card());
+        let number = self.card();
+        let (name, passing) = (tap_name(network, number), card_name(network, number));
         let namespace = self.namespaces.get(namespace).ok_or_else(|| Failure {
             what: "the lab has no such network namespace".into(),
             errno: 0,
@@ -322,6 +346,7 @@ impl Lab {
             mac,
             mtu: bridge.mtu,
             namespace: namespace.file(),
+            passing: &passing,
         };
         let net = own(self.net.as_ref())?;
         net.veth_add(&name, &card).await.map_err(failed)?;

@@ -251,3 +251,67 @@ async fn a_network_twice_is_refused() {
         "network `lan`: cannot make the bridge `br-lan`: one of that name is there already"
     );
 }
+
+/// A broadcast frame of an experimental type (88b5), as it is on a wire.
+fn broadcast() -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 1, 0x88, 0xb5]);
+    frame.extend([42; 50]);
+    frame
+}
+
+#[tokio::test]
+async fn frames_are_relayed_without_taps() {
+    let long = "a-network-with-a-long-name";
+    let Some(lab) = lab(&[network(long)]).await else {
+        return;
+    };
+    let (one, two) = (
+        lab.relay(long).await.unwrap(),
+        lab.relay(long).await.unwrap(),
+    );
+    rustix::io::write(&one, &broadcast()).unwrap();
+    let got = crate::common::read_frame(&std::fs::File::from(two)).await;
+    assert_eq!(got, broadcast());
+    // It goes on while the lab does other things.
+    assert_eq!(run(&lab, shell("echo on")).await, "on\n");
+    let refused = lab.relay("wan").await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "network `wan`: the lab has no such network"
+    );
+}
+
+#[tokio::test]
+async fn a_relayed_port_goes_with_its_socket() {
+    let Some(lab) = lab(&[network("lan")]).await else {
+        return;
+    };
+    let socket = lab.relay("lan").await.unwrap();
+    let count = async || run(&lab, shell("grep -c -e 0-lan /proc/self/net/dev; true")).await;
+    assert_eq!(count().await, "2\n");
+    // A program that has it keeps it; when that ends, the port goes.
+    let (mut told, tells) = UnixStream::pair().unwrap();
+    let mut spawn = shell("echo ready >&4; read line <&4");
+    assert_eq!(spawn.pass(socket), 3);
+    assert_eq!(spawn.pass(tells.into()), 4);
+    let process = lab.spawn(spawn).await.unwrap();
+    told.read_exact(&mut [0; 6]).unwrap();
+    assert_eq!(count().await, "2\n");
+    drop(told);
+    process.exited().await;
+    let script = "while grep -q -e 0-lan /proc/self/net/dev; do :; done";
+    let process = lab.spawn(shell(script)).await.unwrap();
+    assert_eq!(process.exited().await, ProcessExit::Code(0));
+}
+
+#[tokio::test]
+async fn cards_of_containers_have_names_whatever_the_networks_name() {
+    let long = "a-network-with-a-long-name";
+    let Some(lab) = lab(&[network(long)]).await else {
+        return;
+    };
+    lab.namespace("web").await.unwrap();
+    lab.veth(long, [2, 0, 0, 0, 0, 1], "web").await.unwrap();
+    lab.veth(long, [2, 0, 0, 0, 0, 2], "web").await.unwrap();
+}

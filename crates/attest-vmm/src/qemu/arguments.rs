@@ -5,7 +5,8 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::fs::FileType;
 
-use crate::{Accelerator, Card, Disk, DiskFile, DiskFormat, MachineType, Ram, VirtualConfig};
+use super::cards;
+use crate::{Accelerator, Disk, DiskFile, DiskFormat, MachineType, Ram, VirtualConfig, Wire};
 
 /// Numbers of the descriptors under which QEMU finds its sockets.
 #[derive(Debug, Clone, Copy)]
@@ -29,13 +30,13 @@ pub(super) struct Chosen<'a> {
     pub(super) calibrates: bool,
 }
 
-struct Builder {
+pub(super) struct Builder {
     args: Vec<OsString>,
-    board: MachineType,
+    pub(super) board: MachineType,
 }
 
 impl Builder {
-    fn add(&mut self, option: &str, value: impl Into<OsString>) {
+    pub(super) fn add(&mut self, option: &str, value: impl Into<OsString>) {
         self.args.push(option.into());
         self.args.push(value.into());
     }
@@ -45,7 +46,7 @@ impl Builder {
     }
 
     /// A virtio device on this board's bus.
-    fn virtio(&mut self, device: &str, options: &str) {
+    pub(super) fn virtio(&mut self, device: &str, options: &str) {
         let bus = match self.board {
             MachineType::Microvm => "device",
             MachineType::Q35 => "pci",
@@ -59,11 +60,12 @@ fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
 
-/// The arguments for this machine, with an open queue of a TAP for each of its cards; `pass` hands QEMU a descriptor and returns its number there.
+/// The arguments for this machine, with the way of each of its cards' frames; `pass` hands QEMU a descriptor and returns
+/// its number there.
 pub(super) fn build(
     name: &str,
     machine: VirtualConfig,
-    queues: Vec<OwnedFd>,
+    wires: Vec<Wire>,
     chosen: Chosen<'_>,
     sockets: Sockets,
     pass: &mut dyn FnMut(OwnedFd) -> RawFd,
@@ -103,19 +105,8 @@ pub(super) fn build(
     builder.virtio("serial", "");
     builder.add("-device", "virtserialport,chardev=agent,name=attest.0");
     builder.virtio("rng", "");
-    let cards = machine.cards.into_iter().zip(queues);
-    for (index, (Card { mac, .. }, queue)) in cards.enumerate() {
-        let fd = pass(queue);
-        let mac = mac.map(|byte| format!("{byte:02x}")).join(":");
-        // QEMU asks the TAP itself whether it has headers for offloads.
-        builder.add("-netdev", format!("tap,id=net{index},fd={fd},vhost=off"));
-        // Without a boot ROM on PCI: it costs time, and its file is in another package.
-        let rom = if machine.qemu.machine == MachineType::Q35 {
-            ",romfile="
-        } else {
-            ""
-        };
-        builder.virtio("net", &format!(",netdev=net{index},mac={mac}{rom}"));
+    for (index, (card, wire)) in machine.cards.iter().zip(wires).enumerate() {
+        cards::add(&mut builder, index, card, wire, pass);
     }
     for (index, disk) in machine.disks.into_iter().enumerate() {
         add_disk(&mut builder, index, disk, pass);
@@ -268,7 +259,7 @@ fn add_file(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{QemuOptions, Reach};
+    use crate::{Card, QemuOptions, Reach};
 
     fn null() -> OwnedFd {
         std::fs::File::open("/dev/null").unwrap().into()
@@ -325,7 +316,8 @@ mod tests {
                 ..QemuOptions::default()
             },
         };
-        let queues = (0..machine.cards.len()).map(|_| null()).collect();
+        let wires = [Wire::Tap, Wire::Frames].map(|of| of(null()));
+        let wires = wires.into_iter().take(machine.cards.len()).collect();
         let mut next = 5;
         let fast = ["norandmaps".to_owned()];
         let chosen = Chosen {
@@ -338,7 +330,7 @@ mod tests {
             console: 4,
             agent: 5,
         };
-        let args = build("web,1", machine, queues, chosen, sockets, &mut |_| {
+        let args = build("web,1", machine, wires, chosen, sockets, &mut |_| {
             next += 1;
             next
         });
@@ -376,7 +368,7 @@ mod tests {
         -device virtio-rng-device
         -netdev tap,id=net0,fd=7,vhost=off
         -device virtio-net-device,netdev=net0,mac=02:00:00:00:00:ab
-        -netdev tap,id=net1,fd=8,vhost=off
+        -netdev dgram,id=net1,local.type=fd,local.str=8
         -device virtio-net-device,netdev=net1,mac=02:00:00:00:00:ab
         -add-fd fd=9,set=9
         -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/9,file.locking=off,file.aio=threads,file.cache.no-flush=on
@@ -421,7 +413,7 @@ mod tests {
         -device virtio-rng-pci
         -netdev tap,id=net0,fd=7,vhost=off
         -device virtio-net-pci,netdev=net0,mac=02:00:00:00:00:ab,romfile=
-        -netdev tap,id=net1,fd=8,vhost=off
+        -netdev dgram,id=net1,local.type=fd,local.str=8
         -device virtio-net-pci,netdev=net1,mac=02:00:00:00:00:ab,romfile=
         -add-fd fd=9,set=9
         -blockdev raw,node-name=disk0,read-only=on,discard=unmap,cache.no-flush=on,file.driver=file,file.filename=/dev/fdset/9,file.locking=off,file.aio=threads,file.cache.no-flush=on

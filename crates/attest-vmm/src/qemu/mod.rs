@@ -1,6 +1,7 @@
 //! The `qemu` backend.
 
 mod arguments;
+mod cards;
 mod choices;
 pub(crate) mod console;
 mod ending;
@@ -24,7 +25,7 @@ use crate::qmp::{Qmp, QmpError};
 use crate::socket::pair;
 use crate::{
     Ability, Accelerator, AgentStreams, Backend, BoxFuture, Launched, Launcher, MachineConfig,
-    Program, Reach, SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted,
+    Program, Reach, SIGKILL, StartTimings, Started, VirtualConfig, VmmError, Wanted, Wire,
 };
 
 use arguments::{Chosen, Sockets};
@@ -188,13 +189,14 @@ impl Qemu {
     ) -> Result<Started, VmmError> {
         let began = Instant::now();
         let (name, log) = (machine.name.clone(), machine.log.clone());
-        let (machine, Reach::Inherits(queues)) = machine.into_virtual("qemu")? else {
+        let (machine, Reach::Inherits(wires)) = machine.into_virtual("qemu")? else {
             return Err(VmmError::WrongBody {
                 machine: name,
                 backend: "qemu",
             });
         };
         let found = self.find(&name, &machine)?;
+        cards::check(&name, &wires, &found)?;
         let (accelerator, choice) =
             choices::accelerator(&name, machine.qemu.accelerator, probe::kvm())?;
         let tsc_khz = self.tsc_khz(accelerator).await;
@@ -206,7 +208,7 @@ impl Qemu {
         let ends = Ends::new(
             found.path,
             &name,
-            (machine, queues),
+            (machine, wires),
             Chosen {
                 accelerator,
                 fast: &fast,
@@ -265,7 +267,7 @@ impl Ends {
     fn new(
         path: PathBuf,
         name: &str,
-        (machine, queues): (VirtualConfig, Vec<OwnedFd>),
+        (machine, wires): (VirtualConfig, Vec<Wire>),
         chosen: Chosen<'_>,
     ) -> std::io::Result<Self> {
         let (qmp, qmp_end) = pair()?;
@@ -290,7 +292,7 @@ impl Ends {
             agent: program.pass(agent_end),
         };
         let pass = &mut |fd| program.pass(fd);
-        program.args = arguments::build(name, machine, queues, chosen, sockets, pass);
+        program.args = arguments::build(name, machine, wires, chosen, sockets, pass);
         Ok(Self {
             program,
             output: output.into(),

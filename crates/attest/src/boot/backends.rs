@@ -1,16 +1,18 @@
 //! What runs machines, and whether it can run these.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use attest_manifest::{
     ActionPlan, Backend as Kind, CopyOnWrite, Isolation, Jailer, KernelPlan, LabPlan, MachinePlan,
     StepPlan, TestKind, WaitTarget,
 };
 use attest_vmm::{
-    Ability, Accelerator, Backend, CloudHypervisor, ContainerScript, Firecracker, Nspawn, Qemu,
-    Ssh, StartScript, Wanted, check_memory,
+    Ability, Accelerator, Backend, Choice, CloudHypervisor, ContainerScript, Firecracker, Nspawn,
+    Qemu, Ssh, StartScript, VmmError, Wanted, check_memory,
 };
 
+use super::cards::{self, Cards, Way};
 use crate::error::Result;
 use crate::schedule;
 
@@ -24,6 +26,7 @@ pub(crate) struct Backends {
     ssh: Ssh,
     vm_script: StartScript,
     container_script: ContainerScript,
+    cards: OnceLock<Cards>,
 }
 
 impl Backends {
@@ -37,7 +40,36 @@ impl Backends {
             ssh: Ssh,
             vm_script: StartScript,
             container_script: ContainerScript,
+            cards: OnceLock::new(),
         }
+    }
+
+    /// How this machine's cards come to their networks, where there is more than one way.
+    pub(crate) fn way_of(&self, machine: &MachinePlan) -> Result<Option<Way>> {
+        let way = cards::is_concerned(machine).then(|| Ok(self.cards(machine)?.way()));
+        way.transpose()
+    }
+
+    /// What was chosen for all cards, where that makes a difference.
+    pub(super) fn choice_of_cards(&self, plan: &LabPlan) -> Result<Option<Choice>> {
+        let concerned = plan
+            .machines
+            .iter()
+            .find(|machine| cards::is_concerned(machine));
+        let choice = concerned.map(|machine| Ok(self.cards(machine)?.choice()));
+        choice.transpose()
+    }
+
+    /// Chosen for whoever asks first.
+    fn cards(&self, machine: &MachinePlan) -> Result<&Cards> {
+        if let Some(chosen) = self.cards.get() {
+            return Ok(chosen);
+        }
+        let chosen = Cards::choose().map_err(|reason| VmmError::Unable {
+            machine: machine.name.clone(),
+            reason,
+        })?;
+        Ok(self.cards.get_or_init(|| chosen))
     }
 
     pub(crate) fn of(&self, kind: Kind) -> &dyn Backend {
@@ -71,6 +103,9 @@ impl Backends {
                 check_memory(&wanted, total)?;
             }
             self.of(machine.backend).check(&wanted)?;
+            if machine.backend.is_virtual() && !machine.cards.is_empty() {
+                self.cards(machine)?.check(machine)?;
+            }
         }
         Ok(())
     }

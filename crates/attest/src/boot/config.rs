@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex};
 use attest_manifest::{Backend, MachinePlan, RatePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, Names,
-    QemuOptions, Rate, Reach, ScriptConfig, Told, VirtualConfig,
+    QemuOptions, Rate, Reach, ScriptConfig, Told, VirtualConfig, Wire,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::mpsc;
 
 use super::backends::accelerator;
+use super::cards::Way;
 use super::disks::{self, Before, Disks, WrittenDisk};
 use super::{Origin, RootUse, Start};
 use crate::error::{Error, Result};
@@ -210,11 +211,15 @@ async fn virtual_machine(
 async fn reach(plan: &MachinePlan, lab: &Shared) -> Result<Reach> {
     let networks = plan.cards.iter().map(|card| &card.network);
     if plan.backend == Backend::Qemu {
-        let mut queues = Vec::with_capacity(plan.cards.len());
+        let way = lab.backends.way_of(plan)?.unwrap_or(Way::Taps);
+        let mut wires = Vec::with_capacity(plan.cards.len());
         for network in networks {
-            queues.push(lab.process.tap(network).await?);
+            wires.push(match way {
+                Way::Taps => Wire::Tap(lab.process.tap(network).await?),
+                Way::Frames => Wire::Frames(lab.process.relay(network).await?),
+            });
         }
-        return Ok(Reach::Inherits(queues));
+        return Ok(Reach::Inherits(wires));
     }
     let jailed_as = lab.backends.jailed_as(plan)?;
     let mut taps = Vec::with_capacity(plan.cards.len());

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use attest_events::{EventKind, MachineEnding, Phase, nanoseconds};
+use attest_manifest::ImagePlan;
 use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
-use attest_protocol::message::{Hello, Request, Setup};
+use attest_protocol::message::{Condition, Hello, Request, Setup, Wait};
 use attest_vmm::{EndingKind, Running, Told};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -40,6 +42,8 @@ pub(super) struct Follower {
     /// Otherwise its clock and entropy are the host's, and are left alone.
     pub(super) has_own_clock: bool,
     pub(super) files: Vec<attest_manifest::FilePlan>,
+    /// What its system does once commands can run.
+    pub(super) ready: Option<Wait>,
     pub(super) booting_since: Instant,
 }
 
@@ -47,7 +51,6 @@ impl Follower {
     pub(super) async fn follow(mut self) {
         // The stream ends with the VMM; how that ended, the watcher of the VMM says.
         while let Ok((link, hello)) = self.ports.accept().await {
-            let name = self.session.machine.clone();
             let mut begin = std::mem::replace(&mut self.begin, Begin::Boots);
             // An agent that only lost its stream has nothing to be told again. Where streams stay, only boots begin one.
             let is_same_boot = self.boot_id.as_ref() == Some(&hello.boot_id) && !hello.waits;
@@ -68,7 +71,7 @@ impl Follower {
                 true
             });
             let done = match begin {
-                Begin::Boots => self.set_up(&link, &hello).await,
+                Begin::Boots => self.becomes_ready(&link, &hello, up).await,
                 Begin::GoesOn => wake::up(&link, &self.session).await,
             };
             let state = match done {
@@ -80,10 +83,6 @@ impl Follower {
                 Err(Some(error)) => State::Broken(Arc::new(error)),
                 Err(None) => State::Booting(self.booting_since),
             };
-            if begin == Begin::Boots {
-                self.recorder
-                    .machine_phase(&name, Phase::Agent, up.elapsed());
-            }
             self.become_state(state);
             tokio::select! {
                 _ = link.ended() => {}
@@ -119,6 +118,28 @@ impl Follower {
             }
             goes_on
         });
+    }
+
+    /// As [`Follower::set_up`], and until its system says that commands can run.
+    async fn becomes_ready(
+        &self,
+        link: &HostLink,
+        hello: &Hello,
+        up: Instant,
+    ) -> Result<(), Option<Error>> {
+        let name = &self.session.machine;
+        let done = self.set_up(link, hello).await;
+        self.recorder
+            .machine_phase(name, Phase::Agent, up.elapsed());
+        done?;
+        if let Some(ready) = &self.ready {
+            let began = Instant::now();
+            let done = self.request(link, &Request::Wait(ready.clone())).await;
+            self.recorder
+                .machine_phase(name, Phase::Boot, began.elapsed());
+            done?;
+        }
+        Ok(())
     }
 
     /// `Err(None)` when the link broke: the guest boots again or has ended.
@@ -225,4 +246,13 @@ pub(super) async fn follow_ending(running: &dyn Running, session: &Session, reco
             },
         );
     }
+}
+
+/// What machines of an image are waited for.
+pub(super) fn ready(image: &ImagePlan, within: Duration) -> Option<Wait> {
+    let file = image.system.as_ref()?.ready.as_ref()?;
+    Some(Wait {
+        condition: Condition::FileExists(file.clone().into_bytes().into()),
+        timeout_ms: u64::try_from(within.as_millis()).unwrap_or(u64::MAX),
+    })
 }

@@ -15,17 +15,25 @@ use super::{spec, strategy};
 use crate::error::Result;
 use crate::recorder::Recorder;
 
-/// Kernel modules that the bare guest needs on any of QEMU's boards.
-const MODULES: [&str; 6] = [
+/// Kernel modules that a system needs whose root is on a disk, each as it is needed; and first those that the bare guest
+/// needs on any of QEMU's boards, too.
+const MODULES_OF_ROOTS: [&str; 9] = [
     "virtio_mmio",
     "virtio_pci",
     "virtio_console",
     "virtio_net",
     "virtio_blk",
     "virtio_rng",
+    "erofs",
+    "ext4",
+    "overlay",
 ];
-/// And those of a system whose root is on a disk; each is loaded as it is needed.
-const MODULES_OF_ROOTS: [&str; 3] = ["erofs", "ext4", "overlay"];
+const MODULES: &[&str] = MODULES_OF_ROOTS.split_at(6).0;
+
+/// What goes into the initramfs of a system whose root is on a disk.
+pub(crate) fn first_steps() -> BareOptions<'static> {
+    BareOptions::new(attest_embed::AGENT, &MODULES_OF_ROOTS)
+}
 
 /// What all machines of a lab boot from.
 #[derive(Debug)]
@@ -229,11 +237,10 @@ impl Images {
         let mut modules = None;
         let guest = match (&plan.initrd, &plan.system) {
             (Some(initrd), _) => bare::with_initrd(self.cache(), &kernel, initrd)?,
-            (None, None) => bare::build(self.cache(), &kernel, &BareOptions::new(agent, &MODULES))?,
+            (None, None) => bare::build(self.cache(), &kernel, &BareOptions::new(agent, MODULES))?,
             (None, Some(_)) => {
                 modules = kernel.module_image(self.cache(), progress)?;
-                let needed = [&MODULES[..], &MODULES_OF_ROOTS].concat();
-                bare::first_steps(self.cache(), &kernel, &BareOptions::new(agent, &needed))?
+                bare::first_steps(self.cache(), &kernel, &first_steps())?
             }
         };
         Ok(First { guest, modules })

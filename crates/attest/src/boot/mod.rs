@@ -1,6 +1,7 @@
 //! From a plan, or from what was saved, to running machines: images, lab process, VMMs, agents.
 
 mod backends;
+mod cards;
 mod config;
 mod disks;
 mod follow;
@@ -22,11 +23,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub(crate) use self::backends::{Backends, accelerator};
+pub(crate) use self::cards::{Cards, Way};
 pub(crate) use self::config::agent_to_push;
 pub(crate) use self::disks::{Layer, WrittenDisk};
 pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};
-pub(crate) use self::images::{Images, Root, progress};
+pub(crate) use self::images::{Images, Root, first_steps, progress};
 use self::ports::Ports;
 use crate::error::{Error, Result};
 use crate::lab::Shared;
@@ -142,6 +144,13 @@ pub(crate) async fn prepare(
             what: choice.what.to_string(),
             choice: choice.choice.clone(),
             reason: choice.reason.clone(),
+        });
+    }
+    if let Some(choice) = backends.choice_of_cards(plan)? {
+        recorder.record(EventKind::Chosen {
+            what: choice.what.to_owned(),
+            choice: choice.choice,
+            reason: choice.reason,
         });
     }
     Ok(Prepared {
@@ -268,6 +277,7 @@ pub(crate) async fn follow(
         setup: setup::plan(&lab.plan, &inner.plan),
         has_own_clock: backend.lacks(Ability::Clock).is_none(),
         files: inner.plan.files.clone(),
+        ready: follow::ready(&inner.plan.image, inner.timeouts.boot),
         booting_since: Instant::now(),
     };
     let mut live = Live {
