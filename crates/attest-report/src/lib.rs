@@ -22,9 +22,11 @@ mod merge;
 mod nixos;
 mod reader;
 mod sanitize;
+mod shards;
 mod system;
 mod table;
 mod terminal;
+mod timeline;
 
 #[cfg(test)]
 mod sample;
@@ -37,4 +39,6 @@ pub use self::merge::{Duplicates, MergeError, merge_junit};
 pub use self::nixos::{NixosJunit, NixosTerminal, NixosXml};
 pub use self::reader::{Reader, Readers};
 pub use self::sanitize::{sanitize, sanitized_lines};
+pub use self::shards::{JunitShard, merge_shards};
 pub use self::terminal::{Terminal, Verbosity};
+pub use self::timeline::Timeline;

@@ -60,8 +60,9 @@ impl Look {
     }
 
     fn of(colour: ColorChoice, terminal: bool, descriptor: impl AsFd, live: LiveOn) -> Self {
-        // A dumb terminal cannot move its cursor.
-        let moves = terminal && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        // A dumb terminal cannot move its cursor, and that of a builder of Nix is a log.
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let moves = terminal && !is_dumb && std::env::var_os(BUILDER).is_none();
         Self {
             colour: colour != ColorChoice::Never,
             live: moves.then_some(live),
@@ -74,6 +75,9 @@ impl Look {
         }
     }
 }
+
+/// Nix sets it in builders, and not in the shells that it makes.
+const BUILDER: &str = "NIX_LOG_FD";
 
 /// The styles by their meaning.
 #[derive(Debug, Clone, Copy)]

@@ -12,9 +12,17 @@ use crate::sanitize::sanitize;
 /// elsewhere need not add up, and then the reader should know.
 const TOLERANCE: f64 = 0.02;
 
-/// The table: a line for the run, one for each machine, and the sum beside the wall time.
-pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
-    let faint = palette.faint;
+/// What the table says, on whatever it is shown.
+pub(crate) struct Cells {
+    /// The phases that have a column, between that of the names and that of the totals.
+    pub(crate) phases: Vec<Phase>,
+    /// The header, the run, and the machines.
+    pub(crate) rows: Vec<Vec<String>>,
+    /// The lines below: the sum beside the wall time, and what VMMs measured.
+    pub(crate) notes: Vec<String>,
+}
+
+pub(crate) fn cells(breakdown: &Breakdown) -> Cells {
     let phases: Vec<Phase> = phases(breakdown).collect();
     let mut rows = vec![header(&phases), run_row(breakdown, &phases)];
     rows.extend(breakdown.machines.iter().map(|machine| {
@@ -27,6 +35,27 @@ pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
         row.push(duration(machine.sum_ns()));
         row
     }));
+    let mut notes = vec![sum_line(breakdown)];
+    for machine in &breakdown.machines {
+        if let Some(measured) = machine.measured_boot_ns {
+            let name = sanitize(&machine.machine);
+            let took = duration(measured);
+            notes.push(format!(
+                "{name}: {took} of its boot is its guest's, as its VMM measured it"
+            ));
+        }
+    }
+    Cells {
+        phases,
+        rows,
+        notes,
+    }
+}
+
+/// The table: a line for the run, one for each machine, and the sum beside the wall time.
+pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
+    let faint = palette.faint;
+    let Cells { rows, notes, .. } = cells(breakdown);
     let widths: Vec<usize> = (0..rows[0].len())
         .map(|column| {
             let widest = rows.iter().map(|row| row[column].chars().count()).max();
@@ -44,14 +73,8 @@ pub(crate) fn table(breakdown: &Breakdown, palette: Palette) -> String {
         let style = if index == 1 { palette.strong } else { faint };
         let _ = writeln!(text, "{style}{}{style:#}", line.trim_end());
     }
-    let _ = writeln!(text, "{faint}{}{faint:#}", sum_line(breakdown));
-    for machine in &breakdown.machines {
-        if let Some(measured) = machine.measured_boot_ns {
-            let name = sanitize(&machine.machine);
-            let took = duration(measured);
-            let line = format!("{name}: {took} of its boot is its guest's, as its VMM measured it");
-            let _ = writeln!(text, "{faint}{line}{faint:#}");
-        }
+    for note in notes {
+        let _ = writeln!(text, "{faint}{note}{faint:#}");
     }
     text
 }

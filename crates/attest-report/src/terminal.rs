@@ -390,7 +390,8 @@ fn verdict_line(
     format!("{style}{label:>7}{style:#} {time:>8}  {name}{remark}\n")
 }
 
-fn bad_ending(ending: MachineEnding) -> bool {
+/// Nobody wanted the machine to end so.
+pub(crate) fn bad_ending(ending: MachineEnding) -> bool {
     !matches!(ending, MachineEnding::Stopped | MachineEnding::PoweredOff)
 }
 

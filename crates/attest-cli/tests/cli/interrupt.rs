@@ -49,6 +49,8 @@ fn once_is_an_orderly_stop_with_the_results_so_far() {
         junit.contains("before") && junit.contains("interrupted"),
         "{junit}"
     );
+    let timeline = place.output("timeline.html");
+    assert!(timeline.contains("2 interrupted"), "{timeline}");
     assert_eq!(Traces::now(&place), before);
 }
 
@@ -68,6 +70,7 @@ fn twice_is_an_end_at_once() {
     while run.next().is_some() {}
     assert_eq!(all_ended(run.pid()), Some(130));
     assert_ne!(run.events.last().unwrap()["event"], "run-ended");
+    assert!(place.output("timeline.html").contains("ended at once"));
     assert_eq!(Traces::now(&place), before);
 }
 

@@ -34,6 +34,10 @@ fn a_run_that_passes() {
     assert_eq!(ended.stdout, "");
     assert!(place.output("junit.xml").contains("tests=\"2\""));
     assert!(std::fs::read_to_string(place.path("also.xml")).unwrap() == place.output("junit.xml"));
+    let timeline = place.output("timeline.html");
+    for part in ["2 passed", "ping -c1 -W5 b", "class=\"boot\""] {
+        assert!(timeline.contains(part), "{part}: {timeline}");
+    }
     sums_up(&place);
 }
 
@@ -69,9 +73,11 @@ fn a_run_whose_tests_end_in_every_way() {
         junit.contains("<failure") && junit.contains("because"),
         "{junit}"
     );
+    assert!(place.output("timeline.html").contains("because"));
     let (hung, text) = code("hangs");
     assert_eq!(hung, 5, "{text}");
     assert!(text.contains("sleep 1000"), "{text}");
+    assert!(place.output("timeline.html").contains("did not end"));
     let (flooded, text) = code("floods");
     assert_eq!(flooded, 5, "{text}");
     assert!(place.output("a.console.log").lines().count() > 1000);

@@ -21,7 +21,8 @@ impl<W: Write> Terminal<W> {
     ) -> String {
         self.ended = true;
         let mut text = self.failures_text();
-        if self.verbosity > Verbosity::Quiet {
+        // Without phases, nothing is known of where the time went.
+        if self.verbosity > Verbosity::Quiet && !breakdown.total.is_empty() {
             let _ = write!(text, "\n{}", table(breakdown, self.palette));
         }
         if self.verbosity == Verbosity::Verbose {
