@@ -48,8 +48,34 @@ pub(crate) fn machine(elf: &[u8]) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// The program headers of an ELF for x86-64.
+/// Where something of a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) kind: u32,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+}
+
+/// Bytes from the beginning of a file in which program headers are: by custom they follow its own, and there are some.
+pub(crate) const HEADERS: usize = 4096;
+
+/// The program headers of an ELF for x86-64, with what they are of.
 pub(crate) fn segments(elf: &[u8]) -> Result<Vec<Segment<'_>>, Unfit> {
+    let bytes = |place: &Place| {
+        let start = usize::try_from(place.offset).ok()?;
+        let length = usize::try_from(place.length).ok()?;
+        elf.get(start..)?.get(..length)
+    };
+    let places = places(elf)?.into_iter();
+    let segments = places.map(|place| Segment {
+        kind: place.kind,
+        bytes: bytes(&place).unwrap_or_default(),
+    });
+    Ok(segments.collect())
+}
+
+/// The program headers of an ELF for x86-64, whose beginning this is.
+pub(crate) fn places(elf: &[u8]) -> Result<Vec<Place>, Unfit> {
     /// `EM_X86_64`.
     const MACHINE: u16 = 62;
     if elf.get(..5) != Some(b"\x7fELF\x02") {
@@ -59,38 +85,32 @@ pub(crate) fn segments(elf: &[u8]) -> Result<Vec<Segment<'_>>, Unfit> {
     if short(elf, 18)? != MACHINE {
         return Err(Unfit::Architecture);
     }
-    let (start, size, count) = (long(elf, 32)?, short(elf, 54)?, short(elf, 56)?);
+    let start = usize::try_from(long(elf, 32)?).map_err(|_| Unfit::Truncated)?;
+    let (size, count) = (usize::from(short(elf, 54)?), short(elf, 56)?);
     (0..count)
-        .map(|index| {
-            segment(
-                elf,
-                start.saturating_add(usize::from(index) * usize::from(size)),
-            )
-        })
+        .map(|index| place(elf, start.saturating_add(usize::from(index) * size)))
         .collect()
 }
 
 /// p_type, p_offset and p_filesz of Elf64_Phdr.
-fn segment(elf: &[u8], at: usize) -> Result<Segment<'_>, Unfit> {
+fn place(elf: &[u8], at: usize) -> Result<Place, Unfit> {
     let header = elf
         .get(at..)
         .and_then(|rest| rest.get(..56))
         .ok_or(Unfit::Truncated)?;
-    let kind = u32::from_le_bytes(array(header, 0)?);
-    let (offset, length) = (long(header, 8)?, long(header, 32)?);
-    let bytes = elf
-        .get(offset..)
-        .and_then(|rest| rest.get(..length))
-        .unwrap_or_default();
-    Ok(Segment { kind, bytes })
+    Ok(Place {
+        kind: u32::from_le_bytes(array(header, 0)?),
+        offset: long(header, 8)?,
+        length: long(header, 32)?,
+    })
 }
 
 fn short(bytes: &[u8], at: usize) -> Result<u16, Unfit> {
     array(bytes, at).map(u16::from_le_bytes)
 }
 
-fn long(bytes: &[u8], at: usize) -> Result<usize, Unfit> {
-    usize::try_from(u64::from_le_bytes(array(bytes, at)?)).map_err(|_| Unfit::Truncated)
+fn long(bytes: &[u8], at: usize) -> Result<u64, Unfit> {
+    array(bytes, at).map(u64::from_le_bytes)
 }
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Unfit> {

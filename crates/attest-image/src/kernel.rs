@@ -156,7 +156,8 @@ fn release_of(image: &Path) -> Result<Option<String>, ImageError> {
     if named.is_some() {
         return Ok(named);
     }
-    Ok(vmlinux::release_of_elf(&read_image(image)?))
+    let found = File::open(image).and_then(|file| vmlinux::release_of_file(&file));
+    found.map_err(ImageError::file(image, "the kernel cannot be read"))
 }
 
 /// All of a kernel's file.

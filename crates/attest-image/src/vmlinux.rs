@@ -1,6 +1,10 @@
 //! The ELF kernel inside a bzImage: QEMU starts it directly (PVH), which spares the guest its
 //! own decompression: half a second and more under TCG.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
 use crate::elf;
 use crate::packing::{Packing, Unpacking};
 
@@ -78,6 +82,55 @@ pub(crate) fn unpacked(image: &[u8]) -> Result<Vec<u8>, Whole> {
         Ok(image.to_vec())
     } else {
         unpack(payload(image)?)
+    }
+}
+
+/// Whether a file is a vmlinux with a PVH entry: QEMU starts it as it is. It is not read for that, but for its
+/// notes.
+pub(crate) fn is_started_directly(file: &File) -> io::Result<bool> {
+    /// Of the notes of a kernel, which are some hundred bytes.
+    const MOST_NOTES: u64 = 1 << 20;
+    let mut header = vec![0; elf::HEADERS];
+    let length = file.read_at(&mut header, 0)?;
+    header.truncate(length);
+    let Ok(places) = elf::places(&header) else {
+        return Ok(false);
+    };
+    for place in places {
+        let size = place.length;
+        if place.kind != elf::NOTE || size > MOST_NOTES {
+            continue;
+        }
+        let mut notes = vec![0; usize::try_from(size).unwrap_or_default()];
+        match file.read_exact_at(&mut notes, place.offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            read => {
+                read?;
+                if has_pvh_note(&notes) {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The release of a vmlinux, which is looked for from its beginning on.
+pub(crate) fn release_of_file(file: &File) -> io::Result<Option<String>> {
+    const PART: usize = 4 << 20;
+    /// Longer than what is looked for with its release: it may lie on a boundary.
+    const OVERLAP: usize = 512;
+    let mut part = vec![0; PART];
+    let mut at = 0;
+    loop {
+        let length = file.read_at(&mut part, at)?;
+        if let Some(release) = release_of_elf(&part[..length]) {
+            return Ok(Some(release));
+        }
+        if length <= OVERLAP || at > LARGEST as u64 {
+            return Ok(None);
+        }
+        at += (length - OVERLAP) as u64;
     }
 }
 
@@ -223,6 +276,35 @@ pub(crate) mod tests {
             assert_eq!(release(&image).unwrap(), "6.1.0-test");
         }
         assert_eq!(extract(&elf()).unwrap(), elf());
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_notes() {
+        let is_direct = |bytes: &[u8]| {
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            is_started_directly(&file).unwrap()
+        };
+        assert!(is_direct(&elf()));
+        assert!(!is_direct(&elf()[..130]));
+        assert!(!is_direct(&crate::elf::tests::elf(elf::NOTE, b"")));
+        assert!(!is_direct(&bzimage(&gzip(&elf()))));
+        assert!(!is_direct(b""));
+    }
+
+    #[test]
+    fn a_release_is_found_wherever_it_lies() {
+        let file = tempfile::tempfile().unwrap();
+        let release = || release_of_file(&file).unwrap();
+        assert_eq!(release(), None);
+        file.set_len(9 << 20).unwrap();
+        assert_eq!(release(), None);
+        let text = b"Linux version 6.12.1-test (x)";
+        for at in [(9 << 20) - 40, (4 << 20) - 20, 0] {
+            file.write_all_at(text, at).unwrap();
+            assert_eq!(release().as_deref(), Some("6.12.1-test"), "{at}");
+            file.write_all_at(&[0; 40], at).unwrap();
+        }
     }
 
     #[test]

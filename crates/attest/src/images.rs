@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use attest_image::store::SIZE_VARIABLE;
 use attest_manifest::{Manifest, Size};
 
+pub use attest_image::export::{StoreImage, store, vmlinux};
+pub use attest_image::store::{Packed, Packing, Unpacked, pack};
 pub use attest_image::{
     Amount, Cache, CacheEntry, Caches, Damage, Damaged, ImageError, Keep, Lease, Pace, SealedFile,
     Step, Unfinished, Wanted,
     root::RootFacts,
     store::{SnapshotError, SnapshotSettings, SnapshotStore, about_lab},
 };
+use attest_image::{Kernel, export};
 
-use crate::boot::Root;
+use crate::boot::{Root, first_steps};
 use crate::error::{Error, Result};
 
 /// An image of a manifest that is ready to be booted.
@@ -76,6 +79,19 @@ pub fn build(
         });
     }
     Ok(ready)
+}
+
+/// Write the initramfs for a kernel, as labs get one by themselves: attest's agent, and the modules that it takes to find
+/// a root. `modules` is the directory with `modules.dep`; without, it is looked for as for `kernel` in a manifest.
+///
+/// # Errors
+/// The kernel cannot be used, or the file cannot be written.
+pub fn initrd(kernel: &Path, modules: Option<&Path>, to: &Path) -> Result<(), ImageError> {
+    let mut kernel = Kernel::at(kernel)?;
+    if let Some(modules) = modules {
+        kernel = kernel.with_modules(modules)?;
+    }
+    export::initrd(&kernel, &first_steps(), to)
 }
 
 /// The cache in this directory, or where it is by default.

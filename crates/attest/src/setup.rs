@@ -89,7 +89,8 @@ fn interface(
     card: &attest_manifest::CardPlan,
 ) -> Interface {
     // A virtual machine's kernel names its cards itself; a container's come with names of the lab.
-    let name = (machine.backend == Backend::Nspawn).then(|| format!("eth{index}"));
+    let own = || (machine.backend == Backend::Nspawn).then(|| format!("eth{index}"));
+    let name = card.interface.clone().or_else(own);
     let network = lab
         .networks
         .iter()

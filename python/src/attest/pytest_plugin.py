@@ -76,7 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "lab(manifest, shared=None, backend=None, start=True, snapshots=None, setup=None): the "
-        "lab of a test; shared: class, module, package or session; snapshots: auto, never or "
+        "lab of a test; shared: class, module, package or session; snapshots: auto, needed, never or "
         "rebuild; setup: a function of a lab, which is called once for those who share (by default "
         "those of a module), and each test has a fork",
     )

@@ -5,7 +5,7 @@ mod key;
 mod layout;
 mod program;
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::Choice;
@@ -14,6 +14,7 @@ use crate::cpio;
 use crate::erofs::{self, Volume};
 use crate::error::ImageError;
 use crate::kernel::{self, Kernel};
+use crate::source::STORE;
 use crate::tree::Tree;
 use crate::vmlinux;
 
@@ -64,7 +65,7 @@ pub struct BareGuest {
     vmlinux: Result<PathBuf, Packed>,
     /// The initramfs.
     pub initrd: PathBuf,
-    /// Of the contents of both: equal guests have equal digests, on any host.
+    /// Of the contents of both, or of their paths in a Nix store: equal guests have equal digests, on any host.
     pub digest: blake3::Hash,
     /// As `uname -r` says in it.
     pub release: String,
@@ -183,10 +184,10 @@ fn guest(
         };
         write(&directory.join("initrd"), &cpio::pack(&tree)?)
     })?;
-    let digests = [cache::digest(&started.entry)?, cache::digest(&entry)?];
+    let digests = [started.digest, cache::digest(&entry)?];
     let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
     Ok(BareGuest {
-        kernel: started.entry.join(KERNEL),
+        kernel: started.kernel,
         vmlinux: started.vmlinux,
         initrd: entry.join("initrd"),
         digest,
@@ -201,11 +202,15 @@ fn guest(
 /// A kernel that cannot be booted, files that cannot be read.
 pub fn with_initrd(cache: &Cache, kernel: &Kernel, initrd: &Path) -> Result<BareGuest, ImageError> {
     let started = direct(cache, kernel)?;
-    let own = blake3::hash(&read(initrd)?);
-    let digests = [cache::digest(&started.entry)?, own];
+    let own = if initrd.starts_with(STORE) {
+        blake3::hash(initrd.as_os_str().as_encoded_bytes())
+    } else {
+        blake3::hash(&read(initrd)?)
+    };
+    let digests = [started.digest, own];
     let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
     Ok(BareGuest {
-        kernel: started.entry.join(KERNEL),
+        kernel: started.kernel,
         vmlinux: started.vmlinux,
         initrd: initrd.to_owned(),
         digest,
@@ -232,15 +237,41 @@ const VMLINUX: &str = "vmlinux";
 
 /// What is booted of a kernel.
 struct Started {
-    /// Of the cache.
-    entry: PathBuf,
+    kernel: PathBuf,
+    digest: blake3::Hash,
     /// For people.
     how: String,
     vmlinux: Result<PathBuf, Packed>,
 }
 
-/// The cache's entry with what is booted of this kernel, and how it starts.
+const DIRECTLY: &str = "started directly (PVH)";
+
+/// What is booted of this kernel, and how it starts.
 fn direct(cache: &Cache, kernel: &Kernel) -> Result<Started, ImageError> {
+    match in_place(kernel)? {
+        Some(started) => Ok(started),
+        None => of_cache(cache, kernel),
+    }
+}
+
+/// A kernel of a Nix store never changes, and its path is its digest: it needs no copy where it is started as it is.
+fn in_place(kernel: &Kernel) -> Result<Option<Started>, ImageError> {
+    let path = &kernel.image;
+    if !path.starts_with(STORE) {
+        return Ok(None);
+    }
+    let is_direct = File::open(path).and_then(|file| vmlinux::is_started_directly(&file));
+    let is_direct = is_direct.map_err(ImageError::file(path, "the kernel cannot be read"))?;
+    Ok(is_direct.then(|| Started {
+        kernel: path.clone(),
+        digest: blake3::hash(path.as_os_str().as_encoded_bytes()),
+        how: DIRECTLY.to_owned(),
+        vmlinux: Ok(path.clone()),
+    }))
+}
+
+/// The cache's entry with what is booted.
+fn of_cache(cache: &Cache, kernel: &Kernel) -> Result<Started, ImageError> {
     let key = key::of_kernel(&kernel.image)?;
     let entry = cache.entry("vmlinux", key, &mut |_| {}, |directory, _| {
         let image = kernel::read_image(&kernel.image)?;
@@ -269,10 +300,11 @@ fn direct(cache: &Cache, kernel: &Kernel) -> Result<Started, ImageError> {
             };
             (how, unpacked.exists().then_some(unpacked).ok_or(packed))
         }
-        Err(_) => ("started directly (PVH)".to_owned(), Ok(entry.join(KERNEL))),
+        Err(_) => (DIRECTLY.to_owned(), Ok(entry.join(KERNEL))),
     };
     Ok(Started {
-        entry,
+        kernel: entry.join(KERNEL),
+        digest: cache::digest(&entry)?,
         how,
         vmlinux,
     })

@@ -72,7 +72,7 @@ pub(super) fn named<'a>(
     names: impl Iterator<Item = &'a str>,
 ) -> Result<Tree, ImageError> {
     let mut reader = Reader::over(tree, 0);
-    reader.are_roots = true;
+    reader.is_store = true;
     for name in names {
         let (host, path) = (host.join(name), format!("{into}/{name}"));
         let metadata = host.symlink_metadata();
@@ -91,8 +91,8 @@ struct Reader {
     device: u64,
     /// First names of the files that have more, by their devices and inodes.
     links: HashMap<(u64, u64), Vec<u8>>,
-    /// Whether root owns everything, whoever does here.
-    are_roots: bool,
+    /// Whether it is a Nix store: root owns everything, whoever does here, and contents never change.
+    is_store: bool,
     keeps: Option<Arc<tempfile::TempDir>>,
     /// Directories that are still to be read, and their paths in the tree.
     left: Vec<(PathBuf, Vec<u8>)>,
@@ -104,7 +104,7 @@ impl Reader {
             tree,
             device,
             links: HashMap::new(),
-            are_roots: false,
+            is_store: false,
             keeps: None,
             left: Vec::new(),
         }
@@ -119,8 +119,7 @@ impl Reader {
 
     fn directory(&mut self, directory: &Path, path: &[u8]) -> Result<(), ImageError> {
         let failed = || ImageError::file(directory, "the directory cannot be read");
-        let identity = || Ok(Identity::of(&directory.symlink_metadata()?));
-        let before = identity().map_err(failed())?;
+        let before = self.identity(&directory.symlink_metadata().map_err(failed())?);
         for entry in fs::read_dir(directory).map_err(failed())? {
             let entry = entry.map_err(failed())?;
             let name = entry.file_name();
@@ -130,10 +129,19 @@ impl Reader {
             };
             self.entry(&entry.path(), &path)?;
         }
-        if identity().map_err(failed())? != before {
+        let now = self.identity(&directory.symlink_metadata().map_err(failed())?);
+        if now != before {
             return Err(changed(directory));
         }
         Ok(())
+    }
+
+    fn identity(&self, metadata: &Metadata) -> Identity {
+        let identity = Identity::of(metadata);
+        if self.is_store {
+            return identity.in_store();
+        }
+        identity
     }
 
     fn entry(&mut self, host: &Path, path: &[u8]) -> Result<(), ImageError> {
@@ -156,7 +164,7 @@ impl Reader {
             attributes: Attributes::default(),
         };
         let mut node = node.with(attributes(host, &metadata)?);
-        if self.are_roots {
+        if self.is_store {
             node = node.owned(0, 0);
         }
         if kind.is_dir() {
@@ -165,7 +173,7 @@ impl Reader {
             }
         } else {
             let now = host.symlink_metadata().map_err(failed())?;
-            if Identity::of(&now) != Identity::of(&metadata) {
+            if self.identity(&now) != self.identity(&metadata) {
                 return Err(changed(host));
             }
             let inode = (metadata.dev(), metadata.ino());
@@ -192,7 +200,8 @@ impl Reader {
         } else if kind.is_fifo() {
             Kind::Pipe
         } else {
-            Kind::File(contents(host, metadata, self.keeps.clone())?)
+            let identity = self.identity(metadata);
+            Kind::File(contents(host, metadata, identity, self.keeps.clone())?)
         })
     }
 }
@@ -208,12 +217,14 @@ pub(crate) fn file(path: &Path) -> Result<Contents, ImageError> {
     if !metadata.is_file() {
         return Err(failed()(io::Error::other("it is no file")));
     }
-    contents(&path, &metadata, None).map_err(failed())
+    let identity = Identity::of(&metadata);
+    contents(&path, &metadata, identity, None).map_err(failed())
 }
 
 fn contents(
     path: &Path,
     metadata: &Metadata,
+    identity: Identity,
     keeps: Option<Arc<tempfile::TempDir>>,
 ) -> io::Result<Contents> {
     let size = metadata.size();
@@ -232,7 +243,7 @@ fn contents(
     });
     let file = HostFile {
         path: path.to_owned(),
-        identity: Identity::of(metadata),
+        identity,
         keeps,
     };
     Ok(Contents::host(size, extents.collect(), Arc::new(file)))

@@ -396,7 +396,9 @@ mod tests {
         let unfinished = to_make(want(store, "it"));
         let memory = File::create(unfinished.directory().join("a.memory")).unwrap();
         memory.set_len(LENGTH).unwrap();
-        let noise: Vec<u8> = (0..CHUNK * 2).map(|at| ((at * at) >> 7) as u8).collect();
+        let noise: Vec<u8> = (0..CHUNK * 2)
+            .map(|at| ((at * at) >> 7).to_le_bytes()[0])
+            .collect();
         memory.write_all_at(&noise, 4096).unwrap();
         memory.write_all_at(&[7; 9000], LENGTH - 9000).unwrap();
         memory.write_all_at(&[0; 9000], LENGTH / 2).unwrap();

@@ -51,7 +51,7 @@ pub(crate) struct HostFile {
 }
 
 /// What differs when a file was changed or replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     device: u64,
     inode: u64,
@@ -69,6 +69,15 @@ impl Identity {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             // A change also counts where a tool sets the time of modification back.
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// The same of a file in a Nix store, where nobody changes contents: Nix itself gives files more names, and takes one
+    /// for another that is the same, at any time.
+    pub(crate) fn in_store(self) -> Self {
+        Self {
+            size: self.size,
+            ..Self::default()
         }
     }
 
@@ -99,7 +108,8 @@ impl HostFile {
     }
 
     fn check(&self, file: &File) -> io::Result<()> {
-        if Identity::of(&file.metadata()?) == self.identity {
+        let now = Identity::of(&file.metadata()?);
+        if now == self.identity || now.in_store() == self.identity {
             return Ok(());
         }
         let what = format!("{} changed while it was read", self.path.display());

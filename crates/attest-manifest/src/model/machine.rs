@@ -361,11 +361,11 @@ impl MachineNetwork {
 pub struct MachineNetworkSettings {
     /// The network's name. Example: `network = "lan"`.
     pub network: String,
-    /// IPv4 address, in the network's subnet. Default: the machine's number in the subnet.
+    /// IPv4 address, in the network's subnet, or `"none"`. Default: the machine's number in the subnet.
     /// Example: `address = "192.168.1.10"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// IPv6 address, in the network's `subnet6`. Default: the machine's number in it.
+    /// IPv6 address, in the network's `subnet6`, or `"none"`. Default: the machine's number in it.
     /// Example: `address6 = "fd00:1::10"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address6: Option<String>,

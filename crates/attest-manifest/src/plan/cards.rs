@@ -11,6 +11,9 @@ use crate::problem::{At, Part, Place, did_you_mean};
 /// Bytes of a card's name in Linux: `IFNAMSIZ` without the NUL.
 const INTERFACE_MAX: usize = 15;
 
+/// In place of an address, on a card that is to have none.
+const NO_ADDRESS: &str = "none";
+
 /// A card's place among all cards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot<'a> {
@@ -187,6 +190,9 @@ impl<'a> Planner<'a> {
         ];
         let mut addresses = Vec::with_capacity(families.len());
         for (key, given, subnet) in families {
+            if given.is_some_and(|given| given == NO_ADDRESS) {
+                continue;
+            }
             let given = given.and_then(|text| self.address(&at.key(key), text, subnet));
             let Some(address) = given.or_else(|| subnet.host(slot.number)) else {
                 continue;

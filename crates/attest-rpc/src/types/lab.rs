@@ -23,8 +23,8 @@ pub struct OpenLab {
     /// Whether to start all machines, and wait until they are ready.
     #[serde(default = "yes")]
     pub start: bool,
-    /// Whether machines that are started go on from where an equal lab had booted: `auto`, `never` or `rebuild`;
-    /// as `ATTEST_SNAPSHOTS` says when absent.
+    /// Whether machines that are started go on from where an equal lab had booted: `auto`, `needed`, `never` or
+    /// `rebuild`; as `ATTEST_SNAPSHOTS` says when absent.
     #[serde(default)]
     pub snapshots: Option<String>,
 }

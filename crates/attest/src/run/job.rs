@@ -143,6 +143,11 @@ impl<'a> Jobs<'a> {
         }
     }
 
+    /// Whether it is all about one test, or tests that share a lab, once.
+    pub(super) fn is_single(&self) -> bool {
+        self.is_single
+    }
+
     /// Those of one round, from 0, in the manifests' order.
     pub(super) fn round(&mut self, round: u32) -> Vec<Job> {
         let labs = self.labs.clone();

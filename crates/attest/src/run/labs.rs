@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::judge::detail_on;
-use super::levels::{self, Levels};
+use super::levels::{self, Level, Levels};
 use super::options::Keep;
 use super::script_test::{self, ScriptPart, ScriptRunner};
 use super::stage::{Stage, StageKind, StageSetup};
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::schedule::Usage;
-use crate::snapshot::{FailedLabs, MemoryUse, Until};
+use crate::snapshot::{FailedLabs, MemoryUse, SnapshotUse, Until};
 
 /// Makes labs for tests.
 #[derive(Debug)]
@@ -72,7 +72,12 @@ impl Labs {
         let ground = self.levels.ground(&stage.plan, &context);
         let ground = self.unless_interrupted(ground).await;
         let ground = ground.map_err(not_up)?;
-        if ground.keeper.is_some() {
+        if context.snapshots == SnapshotUse::Needed {
+            let found = async { Ok(levels::found(&ground, stage, &context).await) };
+            if let Some(level) = self.unless_interrupted(found).await? {
+                return self.fork(&level, context).await;
+            }
+        } else if ground.keeper.is_some() {
             return self.forked(stage, context).await;
         }
         let plan = (*stage.plan).clone();
@@ -122,15 +127,21 @@ impl Labs {
     async fn forked(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
         let mut made = None;
         let level = levels::level(self, stage, stage.setups.len(), &context, &mut made).await?;
+        match made {
+            Some(lab) => Ok(Provided {
+                lab,
+                value: level.value.clone(),
+            }),
+            None => self.fork(&level, context).await,
+        }
+    }
+
+    async fn fork(&self, level: &Level, context: LabContext) -> Result<Provided> {
+        let fork = level
+            .snapshot
+            .fork_in(context, MemoryUse::Private, None, Until::Runs);
+        let lab = self.unless_interrupted(fork).await.map_err(not_up)?;
         let value = level.value.clone();
-        let lab = if let Some(lab) = made {
-            lab
-        } else {
-            let fork = level
-                .snapshot
-                .fork_in(context, MemoryUse::Private, None, Until::Runs);
-            self.unless_interrupted(fork).await.map_err(not_up)?
-        };
         Ok(Provided { lab, value })
     }
 

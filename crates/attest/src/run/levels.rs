@@ -76,6 +76,14 @@ impl<K: PartialEq, V> Known<K, V> {
     }
 }
 
+impl Ground {
+    fn fields_after(&self, setups: &[StageSetup]) -> Fields {
+        setups.iter().fold(self.fields.clone(), |fields, setup| {
+            fields.after(&key(setup))
+        })
+    }
+}
+
 impl Levels {
     /// The images of a plan, and whether its labs are saved.
     pub(super) async fn ground(
@@ -107,6 +115,17 @@ impl Levels {
             }))
         });
         ground.await.cloned()
+    }
+}
+
+/// The state after all set-ups of a stage, where that is kept already.
+pub(super) async fn found(ground: &Ground, stage: &Stage, context: &LabContext) -> Option<Level> {
+    let keeper = ground.keeper.as_ref()?;
+    let fields = ground.fields_after(&stage.setups);
+    let wanted = keeper.want(&stage.plan, &ground.prepared, &fields, context);
+    match wanted.await {
+        Wanted::Ready(snapshot, value) => Some(Level { snapshot, value }),
+        Wanted::Make(_) | Wanted::None => None,
     }
 }
 
@@ -155,9 +174,7 @@ impl Maker<'_> {
         let ground = self.labs.levels().ground(plan, self.context).await;
         let ground = ground.map_err(not_up)?;
         let setups = &self.stage.setups[..self.depth];
-        let fields = setups.iter().fold(ground.fields.clone(), |fields, setup| {
-            fields.after(&key(setup))
-        });
+        let fields = ground.fields_after(setups);
         let keeper = ground
             .keeper
             .as_ref()

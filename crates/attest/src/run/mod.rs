@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::recorder::Recorder;
 use crate::schedule::{Budget, History, Measured, Order, Usage, spare_memory};
-use crate::snapshot::FailedLabs;
+use crate::snapshot::{FailedLabs, SnapshotUse};
 use bench::LabBench;
 use engine::{Ended, Engine};
 use job::{Job, Jobs};
@@ -41,7 +41,7 @@ pub use script_test::{
     ScriptOutline, ScriptPart, ScriptRunner, ScriptSetup, ScriptTest, ScriptVerdict,
 };
 pub use select::{LabRun, Overrides, SelectedTest, Selection};
-pub use split::{SelectedJob, UnknownJob};
+pub use split::{SelectedJob, UnknownJob, UnknownTest};
 pub use stage::{Stage, StageKind, StageSetup};
 
 /// Names the pipe to which a Rust test writes its events, for the run that started it.
@@ -85,7 +85,7 @@ impl Run {
         let mut next = rounds.end;
         let mut planned: Vec<Job> = rounds.flat_map(|round| jobs.round(round)).collect();
         self.started(&planned, order);
-        let mut engine = self.engine();
+        let mut engine = self.engine(jobs.is_single());
         let mut summary = Summary::default();
         let mut took = History::default();
         while !planned.is_empty() {
@@ -127,14 +127,17 @@ impl Run {
         }
     }
 
-    fn engine(&self) -> Engine<LabBench> {
+    fn engine(&self, is_single: bool) -> Engine<LabBench> {
         let labs = Labs::new(self.scripts.clone(), self.interrupted.clone());
         let labs = match self.options.keep {
             Keep::Never => labs,
             Keep::Failed => labs.keeping(FailedLabs::new(self.cache.clone())),
         };
         let output = self.output.path().to_owned();
-        let snapshots = self.options.snapshots;
+        let snapshots = match self.options.snapshots {
+            SnapshotUse::Needed if !is_single => SnapshotUse::Auto,
+            snapshots => snapshots,
+        };
         let bench = LabBench::new(labs, self.cache.clone(), output, snapshots);
         Engine {
             bench: Arc::new(bench),

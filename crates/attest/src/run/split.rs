@@ -41,7 +41,39 @@ fn jobs(count: usize) -> String {
     }
 }
 
+/// A name that no test has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no test `{name}`; see `attest list`")]
+pub struct UnknownTest {
+    /// It.
+    pub name: String,
+}
+
 impl Selection {
+    /// Keep only the tests of these names, each as a manifest has it: also all functions of a script of that name, or
+    /// `SCRIPT::FUNCTION`.
+    ///
+    /// # Errors
+    /// There is none of a name; all are kept then.
+    pub fn keep_tests(&mut self, names: &[String]) -> Result<(), UnknownTest> {
+        let is_named = |test: &str, name: &str| {
+            let rest = test.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+        };
+        let all = self.names();
+        let is_unknown = |name: &&String| !all.iter().any(|test| is_named(test, name));
+        if let Some(name) = names.iter().find(is_unknown) {
+            let name = name.clone();
+            return Err(UnknownTest { name });
+        }
+        for lab in &mut self.labs {
+            lab.tests
+                .retain(|test| names.iter().any(|name| is_named(&test.name, name)));
+        }
+        self.labs.retain(|lab| !lab.tests.is_empty());
+        Ok(())
+    }
+
     /// The jobs, manifest by manifest, those of one in the order of their first tests.
     pub fn jobs(&self) -> Vec<SelectedJob<'_>> {
         let mut jobs: Vec<SelectedJob<'_>> = Vec::new();
@@ -139,6 +171,23 @@ mod tests {
             assert_eq!(selection.names(), expected);
             assert_eq!(selection.labs.len(), 1);
         }
+    }
+
+    #[test]
+    fn tests_are_kept_by_their_names() {
+        let keep = |names: &[&str]| {
+            let mut selection = selection(&[TWICE, &[("one::a", "a"), ("oneself", "b")]]);
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let kept = selection.keep_tests(&names);
+            kept.map(|()| selection.names())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(keep(&["one"]).unwrap(), ["one", "one::a"]);
+        assert_eq!(keep(&["three", "oneself"]).unwrap(), ["three", "oneself"]);
+        assert_eq!(
+            keep(&["one", "on"]).unwrap_err(),
+            "there is no test `on`; see `attest list`"
+        );
     }
 
     #[test]

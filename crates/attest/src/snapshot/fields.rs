@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use attest_image::source::STORE;
 use attest_manifest::{ActionPlan, DiskContent, FileContent, LabPlan, MachinePlan, StepPlan};
 use attest_vmm::Wanted;
 use serde_json::{Map, Value};
@@ -98,6 +99,10 @@ impl Fields {
             add("backend", machine.backend.name().to_owned());
             for (name, value) in backend.identity(&wanted).await? {
                 add(name, value);
+            }
+            // Cards over TAPs have features that others have not, and guests use them.
+            if let Some(way) = prepared.backends.way_of(machine)? {
+                add("way of the network cards", way.name().to_owned());
             }
             of_machine(plan, machine, prepared, &mut add);
         }
@@ -214,7 +219,8 @@ fn rates(machine: &MachinePlan) -> String {
     digest(format!("{cards:?} {disks:?}").as_bytes())
 }
 
-/// A file of the host's, or all that is in a directory, without reading it: what is changed has another time.
+/// A file of the host's, or all that is in a directory, without reading it: what is changed has another time. What is in
+/// a Nix store is never changed: there its name is enough.
 fn identity(path: &Path) -> String {
     let mut text = String::new();
     describe(path, &mut text);
@@ -223,6 +229,11 @@ fn identity(path: &Path) -> String {
 
 fn describe(path: &Path, text: &mut String) {
     let place = path.as_os_str().as_encoded_bytes().escape_ascii();
+    if path.starts_with(STORE) {
+        // Whatever its name, nothing else ever has it; another store has another inode.
+        let _ = writeln!(text, "{place}");
+        return;
+    }
     let Ok(file) = fs::symlink_metadata(path) else {
         let _ = writeln!(text, "{place} is missing");
         return;
@@ -320,6 +331,14 @@ mod tests {
         };
         let before = fields(&[("a", "b")]);
         assert_ne!(before.after(&setup).key(), before.key());
+    }
+
+    #[test]
+    fn a_path_of_a_nix_store_is_its_name() {
+        let one = identity(&Path::new(STORE).join("0-image/store.erofs"));
+        assert_eq!(one, identity(&Path::new(STORE).join("0-image/store.erofs")));
+        assert_ne!(one, identity(&Path::new(STORE).join("1-image/store.erofs")));
+        assert_ne!(one, identity(Path::new("/nix/store-image/store.erofs")));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::recorder::Recorder;
 use crate::runtime::{blocking, wait_all};
 use crate::systemd::Whose;
 
-/// Names in the environment what is done with snapshots where nothing else says so: `auto`, `never` or `rebuild`.
+/// Names in the environment what is done with snapshots where nothing else says so: `auto`, `needed`, `never` or `rebuild`.
 pub(crate) const SNAPSHOTS_VARIABLE: &str = "ATTEST_SNAPSHOTS";
 
 /// Whether labs go on from where equal ones had booted.
@@ -31,6 +31,9 @@ pub(crate) const SNAPSHOTS_VARIABLE: &str = "ATTEST_SNAPSHOTS";
 pub enum SnapshotUse {
     /// Where there is a snapshot; else it is made, once the lab has booted.
     Auto,
+    /// As [`SnapshotUse::Auto`], but one is made only where the run itself goes on from it: for who throws away what
+    /// is kept.
+    Needed,
     /// Every lab boots, and none is saved.
     Never,
     /// As [`SnapshotUse::Auto`], but what is there is made anew.
@@ -38,7 +41,7 @@ pub enum SnapshotUse {
 }
 
 impl Default for SnapshotUse {
-    /// As `$ATTEST_SNAPSHOTS` says: `never`, `rebuild`, or else [`SnapshotUse::Auto`].
+    /// As `$ATTEST_SNAPSHOTS` says: `needed`, `never`, `rebuild`, or else [`SnapshotUse::Auto`].
     fn default() -> Self {
         let said = std::env::var(SNAPSHOTS_VARIABLE).ok();
         let said = said.and_then(|said| said.parse().ok());
@@ -48,7 +51,7 @@ impl Default for SnapshotUse {
 
 /// A word that says nothing about the use of snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no use of snapshots; write `auto`, `never` or `rebuild`")]
+#[error("`{0}` is no use of snapshots; write `auto`, `needed`, `never` or `rebuild`")]
 pub struct SnapshotUseError(String);
 
 impl SnapshotUse {
@@ -56,6 +59,7 @@ impl SnapshotUse {
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Needed => "needed",
             Self::Never => "never",
             Self::Rebuild => "rebuild",
         }
@@ -66,7 +70,7 @@ impl FromStr for SnapshotUse {
     type Err = SnapshotUseError;
 
     fn from_str(text: &str) -> Result<Self, SnapshotUseError> {
-        let all = [Self::Auto, Self::Never, Self::Rebuild];
+        let all = [Self::Auto, Self::Needed, Self::Never, Self::Rebuild];
         let named = all.into_iter().find(|each| each.name() == text);
         named.ok_or_else(|| SnapshotUseError(text.to_owned()))
     }
@@ -118,7 +122,7 @@ pub(crate) fn can_be_saved(plan: &LabPlan, prepared: &Prepared) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Keeper {
     store: Arc<SnapshotStore>,
-    rebuild: bool,
+    snapshots: SnapshotUse,
 }
 
 /// What becomes of a lab that is wanted.
@@ -146,7 +150,7 @@ impl Keeper {
         match opened {
             Ok(store) => Some(Self {
                 store: Arc::new(store),
-                rebuild: context.snapshots == SnapshotUse::Rebuild,
+                snapshots: context.snapshots,
             }),
             Err(error) => {
                 warn(&context.recorder, &error);
@@ -195,6 +199,11 @@ impl Keeper {
                     }
                 }
             }
+            WantedEntry::Make(_) if self.snapshots == SnapshotUse::Needed => {
+                let why = self.why_none(plan, fields).await;
+                let reason = format!("{why}; none is made, for nothing else would go on from it");
+                ("boot", reason, Wanted::None)
+            }
             WantedEntry::Make(unfinished) => {
                 let why = self.why_none(plan, fields).await;
                 let reason = format!("{why}; it is made {reason}");
@@ -223,11 +232,12 @@ impl Keeper {
         fields: &Fields,
         recorder: &Recorder,
     ) -> Result<(WantedEntry, String), SnapshotError> {
-        let (store, key, rebuild) = (Arc::clone(&self.store), fields.key(), self.rebuild);
+        let (store, key) = (Arc::clone(&self.store), fields.key());
+        let snapshots = self.snapshots;
         let expected = plan.machines.iter().map(|machine| machine.memory).sum();
         let recorder = recorder.clone();
         blocking(move || {
-            if rebuild {
+            if snapshots == SnapshotUse::Rebuild {
                 // One that is in use stays, and is used.
                 let _ = store.discard(key);
             }
@@ -243,7 +253,7 @@ impl Keeper {
 
     /// Why there is no snapshot: what is other than in the last one of the same lab.
     async fn why_none(&self, plan: &LabPlan, fields: &Fields) -> String {
-        if self.rebuild {
+        if self.snapshots == SnapshotUse::Rebuild {
             return "it is to be made anew".to_owned();
         }
         let (store, key, lab) = (Arc::clone(&self.store), fields.key(), plan.name.clone());

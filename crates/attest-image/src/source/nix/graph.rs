@@ -1,7 +1,9 @@
 //! The paths of a closure, as Nix lists them.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{NixError, STORE, is_name};
@@ -25,14 +27,50 @@ pub(super) fn names(list: &[u8]) -> Result<BTreeSet<String>, NixError> {
 }
 
 fn of_attributes(text: &str) -> Result<BTreeSet<String>, NixError> {
+    nodes(text)?.iter().map(|node| name(&node.path)).collect()
+}
+
+/// What Nix knows of a path, as the graphs of structured attributes have it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Known {
+    path: String,
+    nar_hash: Option<String>,
+    nar_size: Option<u64>,
+    #[serde(default)]
+    references: Vec<String>,
+}
+
+/// All that are objects with a path.
+fn nodes(text: &str) -> Result<BTreeSet<Known>, NixError> {
     let unread = |_| NixError::Line {
         line: shown(text.lines().next().unwrap_or_default().as_bytes()),
     };
     let attributes: Value = serde_json::from_str(text).map_err(unread)?;
     let graphs = attributes.as_object().into_iter().flatten();
     let nodes = graphs.filter_map(|(_, value)| value.as_array()).flatten();
-    let paths = nodes.filter_map(|node| node.get("path")?.as_str());
-    paths.map(name).collect()
+    let nodes = nodes.filter_map(|node| serde_json::from_value(node.clone()).ok());
+    Ok(nodes.collect())
+}
+
+/// What Nix knows of the paths of structured attributes, in the form of `nix-store --load-db`, which is that of the
+/// `registration` of a `closureInfo`; nothing of other lists.
+pub(super) fn registration(list: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(list);
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let mut registration = String::new();
+    for node in nodes(&text).ok()? {
+        let (hash, size) = (node.nar_hash?, node.nar_size?);
+        let count = node.references.len();
+        // Who made it is not known.
+        let _ = write!(registration, "{}\n{hash}\n{size}\n\n{count}\n", node.path);
+        for reference in node.references {
+            let _ = writeln!(registration, "{reference}");
+        }
+    }
+    Some(registration.into_bytes())
 }
 
 fn of_records(lines: &[&str]) -> Result<BTreeSet<String>, NixError> {
@@ -94,6 +132,29 @@ mod tests {
             r#"{{"closure": [{{"path": "{one}", "narSize": 1}}, {{"path": "{two}"}}], "name": "x", "n": [1]}}"#
         );
         assert_eq!(found(&json), ["1", "2"]);
+    }
+
+    #[test]
+    fn what_nix_knows_is_in_structured_attributes() {
+        let (one, two) = (path('1'), path('2'));
+        let of = |path: &str, references: &str| {
+            format!(
+                r#"{{"path": "{path}", "narHash": "sha256:x", "narSize": 7, "references": [{references}]}}"#
+            )
+        };
+        let json = format!(
+            r#"{{"closure": [{}, {}], "env": {{}}}}"#,
+            of(&two, &format!(r#""{one}", "{two}""#)),
+            of(&one, "")
+        );
+        let text = registration(json.as_bytes()).unwrap();
+        assert_eq!(
+            String::from_utf8(text).unwrap(),
+            format!("{one}\nsha256:x\n7\n\n0\n{two}\nsha256:x\n7\n\n2\n{one}\n{two}\n")
+        );
+        let without = format!(r#"{{"closure": [{{"path": "{one}"}}]}}"#);
+        assert_eq!(registration(without.as_bytes()), None);
+        assert_eq!(registration(format!("{one}\n").as_bytes()), None);
     }
 
     #[test]

@@ -130,7 +130,8 @@ pub fn nix_store(closures: &[PathBuf], store: &Path) -> Result<NixStore, ImageEr
         let listed = graph::names(&bytes).map_err(failed)?;
         is_there(&listed, store).map_err(failed)?;
         names.extend(listed);
-        known.extend(registration(path)?.unwrap_or_default());
+        let of_file = registration(path)?.or_else(|| graph::registration(&bytes));
+        known.extend(of_file.unwrap_or_default());
     }
     let mut tree = root(&names, store)?;
     if !known.is_empty() {

@@ -213,3 +213,20 @@ fn everything_is_roots_and_files_of_many_names_are_one() {
             .all(|visit| visit.node.attributes.uid == 0 && visit.node.attributes.gid == 0)
     );
 }
+
+#[test]
+fn nix_may_link_files_while_they_are_read() {
+    let store = Store::new();
+    let file = name('5', "named");
+    let info = store.info(&[path_of(&file)]);
+    let whole = nix_store(&[info], &store.store()).unwrap();
+    assert_eq!(whole.paths, 1);
+    // As it does for a sandbox.
+    let link = store.directory.path().join("in-a-sandbox");
+    fs::hard_link(store.store().join(&file), link).unwrap();
+    let node = whole.tree.get(path_of(&file)).unwrap();
+    let crate::tree::Kind::File(contents) = &node.kind else {
+        panic!("it is a file");
+    };
+    assert_eq!(contents.read(100).unwrap(), b"a file by itself");
+}
