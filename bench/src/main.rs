@@ -18,6 +18,7 @@ mod images;
 mod incoming;
 mod microvm;
 mod multi_user;
+mod nix_tests;
 mod nspawn;
 mod parallel;
 mod python;
@@ -36,7 +37,7 @@ use figure::Report;
 #[command(name = "attest-bench")]
 struct Arguments {
     /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
-    /// python dropin snapshot fork parallel firecracker cloud-hypervisor
+    /// python dropin snapshot fork parallel firecracker cloud-hypervisor nix
     /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
@@ -49,7 +50,7 @@ struct Arguments {
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "start",
     "boot",
     "exec",
@@ -66,6 +67,7 @@ const NAMES: [&str; 16] = [
     "parallel",
     "firecracker",
     "cloud-hypervisor",
+    "nix",
 ];
 
 fn main() -> Result<()> {
@@ -110,6 +112,7 @@ async fn measure() -> Result<()> {
             "fork" => fork::run(&report, arguments.full).await?,
             "firecracker" => microvm::firecracker(&report).await?,
             "cloud-hypervisor" => microvm::cloud_hypervisor(&report).await?,
+            "nix" => nix_tests::run(&report)?,
             _ => parallel::run(&report, arguments.full)?,
         }
     }

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io;
 
-use crate::nix;
 use crate::place::Place;
 use crate::python;
 use crate::setup::{self, SetupError};
 use crate::step::{Step, Stopped};
 use crate::tools::{self, Tool};
+use crate::{nix, packages};
 
 /// The target that every toolchain here has.
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -277,6 +277,13 @@ fn check(advisories: bool) -> Result<Vec<Step>, Failure> {
         ]),
     ];
     steps.extend(python::checks()?);
+    for (tool, option) in [(Tool::Nixfmt, "--check"), (Tool::Deadnix, "--fail")] {
+        tools::ensure(tool)?;
+        let name = tool.program();
+        let program = packages::find(name, &tools::path());
+        let program = program.unwrap_or_else(|| name.into());
+        steps.push(Step::program(name, program).args([option, "flake.nix", "nix"]));
+    }
     if advisories {
         steps.push(Step::cargo(["deny", "--workspace", "check", "advisories"]));
     } else if tools::has_advisory_database() {

@@ -1,4 +1,4 @@
-//! The cargo subcommands that developers need, installed once for all checkouts when missing.
+//! The programs that developers need, mostly cargo's subcommands, installed once for all checkouts when missing.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -6,20 +6,32 @@ use std::path::PathBuf;
 use crate::packages;
 use crate::step::{Step, Stopped};
 
-/// A cargo subcommand.
+/// A program that cargo can install.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Tool {
     Nextest,
     Deny,
     Fuzz,
+    Nixfmt,
+    Deadnix,
 }
 
 impl Tool {
-    fn program(self) -> &'static str {
+    /// The package that it is in.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Nixfmt => "nixfmt_rs",
+            other => other.program(),
+        }
+    }
+
+    pub(crate) fn program(self) -> &'static str {
         match self {
             Self::Nextest => "cargo-nextest",
             Self::Deny => "cargo-deny",
             Self::Fuzz => "cargo-fuzz",
+            Self::Nixfmt => "nixfmt",
+            Self::Deadnix => "deadnix",
         }
     }
 
@@ -30,11 +42,13 @@ impl Tool {
             Self::Nextest => "0.9.143",
             Self::Deny => "0.20.2",
             Self::Fuzz => "0.13.2",
+            Self::Nixfmt => "0.5.3",
+            Self::Deadnix => "1.3.1",
         }
     }
 }
 
-/// Makes sure that the subcommand is there. Compiling one takes minutes.
+/// Makes sure that the program is there. Compiling one takes minutes.
 pub(crate) fn ensure(tool: Tool) -> Result<(), Stopped> {
     let program = tool.program();
     if packages::in_path(program, &path()) {
@@ -48,7 +62,7 @@ pub(crate) fn ensure(tool: Tool) -> Result<(), Stopped> {
     Step::cargo(["install", "--locked", "--root"])
         .args([
             root.as_os_str(),
-            program.as_ref(),
+            tool.package().as_ref(),
             "--version".as_ref(),
             tool.version().as_ref(),
         ])

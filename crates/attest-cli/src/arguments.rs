@@ -1,6 +1,8 @@
 //! The command line.
 
 mod entries;
+mod nix;
+mod nix_build;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +12,13 @@ use attest::schedule::{Order, Shard};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use self::entries::{
-    Clearing, EntryName, Image, ImageBuild, ImageCommand, Snapshot, SnapshotCommand,
+    Clearing, EntryName, Image, ImageBuild, ImageCommand, ImageInitrd, ImageKernel, ImageStore,
+    Snapshot, SnapshotCommand,
 };
+pub(crate) use self::nix::{
+    Failures, Nix, NixAggregate, NixCommand, NixShard, NixSnapshot, Packing,
+};
+pub(crate) use self::nix_build::NixBuild;
 
 /// Test whole systems: boot labs of machines, drive them, account for every second.
 #[derive(Debug, Parser)]
@@ -70,6 +77,8 @@ pub(crate) enum Command {
     NixosTestDriver(Box<crate::nixos::NixosArguments>),
     /// Write ./driver-symbols, the names that scripts of NixOS tests may use, for linters
     GenerateDriverSymbols,
+    /// Run tests as derivations of Nix: what its builders call, and `build` for several of them
+    Nix(Nix),
     /// Serve labs to another program, as JSON-RPC on a socket that is inherited
     Rpc(Rpc),
     /// Make one JUnit report of those of several shards
@@ -92,6 +101,9 @@ pub(crate) struct Select {
     /// Only the tests of job N of `attest plan` of the same paths and filter
     #[arg(long, value_name = "N")]
     pub(crate) job: Option<usize>,
+    /// Only the test of this very name; may be given several times
+    #[arg(long = "test", value_name = "NAME")]
+    pub(crate) tests: Vec<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) format: Format,
@@ -243,6 +255,7 @@ impl Saved {
         match self.snapshots {
             None => SnapshotUse::default(),
             Some(Snapshots::Auto) => SnapshotUse::Auto,
+            Some(Snapshots::Needed) => SnapshotUse::Needed,
             Some(Snapshots::Never) => SnapshotUse::Never,
             Some(Snapshots::Rebuild) => SnapshotUse::Rebuild,
         }
@@ -393,6 +406,8 @@ pub(crate) enum Backend {
 pub(crate) enum Snapshots {
     /// Where there is a snapshot; else one is made
     Auto,
+    /// Where there is a snapshot; else one is made only where several tests of the run go on from it
+    Needed,
     /// They boot, and none is made
     Never,
     /// They boot, and it is made anew

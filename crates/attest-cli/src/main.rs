@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::NixosTestDriver(driver) => return nixos::with(&driver, began),
         Command::GenerateDriverSymbols => Ok(nixos::generate_symbols()),
         Command::Rpc(rpc) => command::rpc::run(&rpc),
+        Command::Nix(nix) => command::nix::run(&nix, &arguments.verbosity),
         Command::MergeJunit(merge) => command::merge::run(&merge),
         Command::Completions(completions) => command::generate::completions(&completions),
         Command::Man(man) => command::generate::man(&man),

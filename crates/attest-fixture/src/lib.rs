@@ -8,6 +8,7 @@
 //! kernel knows 9p.
 
 pub mod metal;
+pub mod nix;
 mod system;
 
 use std::fs;

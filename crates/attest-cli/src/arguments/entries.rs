@@ -35,6 +35,12 @@ pub(crate) struct Image {
 pub(crate) enum ImageCommand {
     /// Build what a manifest declares, or look whether it is there
     Build(ImageBuild),
+    /// Write the store of systems that Nix built as one image, which all of them boot from
+    Store(ImageStore),
+    /// Write the initramfs for a kernel: the agent, and the modules that it takes to find a root
+    Initrd(ImageInitrd),
+    /// Write a kernel in the form that every VMM starts, an uncompressed ELF (vmlinux)
+    Kernel(ImageKernel),
     /// List what is kept, the last used first
     #[command(visible_alias = "list")]
     Ls,
@@ -63,6 +69,65 @@ pub(crate) struct ImageBuild {
     /// Images of it [default: all]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A closure is a directory that `closureInfo` made, or a file in which Nix lists one: a graph of
+`exportReferencesGraph`, or the JSON of structured attributes with graphs in it. Manifests name what
+is written as the `disk` of an image, and the system of the store that it starts as its `init`.
+
+Examples:
+  attest image store --closure ./result -o store.erofs
+  attest image store --closure \"$NIX_ATTRS_JSON_FILE\" --at-most 2G -o store.erofs")]
+pub(crate) struct ImageStore {
+    /// What is in it; several share what they have in common
+    #[arg(long, required = true, value_name = "PATH")]
+    pub(crate) closure: Vec<PathBuf>,
+    /// Write nothing that is larger, as 512M or 2G [default: no limit]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) at_most: Option<Size>,
+    /// Whose limit that is, for the message
+    #[arg(long, value_name = "TEXT", requires = "at_most")]
+    pub(crate) limit_of: Option<String>,
+    /// The image, which is not there yet
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+attest makes the same by itself where an image names none. Manifests name it as `initrd` of an
+image, beside the `kernel` that it was made for.
+
+Examples:
+  attest image initrd --kernel /boot/vmlinuz -o initrd
+  attest image initrd --kernel result/bzImage --modules result/lib/modules/6.12.1 -o initrd")]
+pub(crate) struct ImageInitrd {
+    /// The kernel, a bzImage or vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: PathBuf,
+    /// Its modules, the directory with `modules.dep` [default: looked for beside the kernel, and in
+    /// /lib/modules]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) modules: Option<PathBuf>,
+    /// The initramfs
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  attest image kernel /boot/vmlinuz -o vmlinux
+  attest image kernel result/bzImage -o vmlinux")]
+pub(crate) struct ImageKernel {
+    /// The kernel, a bzImage or vmlinux
+    #[arg(value_name = "KERNEL")]
+    pub(crate) kernel: PathBuf,
+    /// The vmlinux
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

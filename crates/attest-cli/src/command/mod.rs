@@ -8,6 +8,7 @@ pub(crate) mod image;
 pub(crate) mod list;
 mod matrix;
 pub(crate) mod merge;
+pub(crate) mod nix;
 pub(crate) mod plan;
 pub(crate) mod rpc;
 pub(crate) mod run;

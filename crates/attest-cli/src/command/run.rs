@@ -11,7 +11,7 @@ use attest::run::{
     Keep, Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection, UnknownJob,
 };
 use attest::schedule::History;
-use attest_report::{JsonLines, Junit, Readers};
+use attest_report::{JsonLines, Junit, Readers, Timeline};
 
 use super::CommandResult;
 use crate::arguments::{self, Format, Select, Verbosity};
@@ -130,6 +130,8 @@ fn readers(
     for path in reports.into_iter().flatten() {
         readers.add(Junit::create(&path).map_err(unwritable(&path))?);
     }
+    let timeline = directory.join("timeline.html");
+    readers.add(Timeline::create(&timeline).map_err(unwritable(&timeline))?);
     Ok(readers)
 }
 
@@ -141,9 +143,13 @@ pub(super) async fn selection(
 ) -> Result<Selection, Failure> {
     let (paths, filter) = split(&select.paths);
     let filter = filter.as_deref();
-    let selection = Selection::load_with_scripts(&paths, filter, overrides, scripts).await?;
+    let mut selection = Selection::load_with_scripts(&paths, filter, overrides, scripts).await?;
     if selection.labs.is_empty() {
         return Err(Failure::nothing(nothing_to_run(&paths, filter)));
+    }
+    if !select.tests.is_empty() {
+        let kept = selection.keep_tests(&select.tests);
+        kept.map_err(|unknown| Failure::usage(format!("error: {unknown}")))?;
     }
     Ok(selection)
 }

@@ -15,6 +15,9 @@ fn every_command_has_its_help() {
         "exec",
         "image",
         "image build",
+        "image store",
+        "image initrd",
+        "image kernel",
         "image ls",
         "image inspect",
         "image rm",
@@ -26,6 +29,11 @@ fn every_command_has_its_help() {
         "snapshot rm",
         "snapshot gc",
         "snapshot verify",
+        "nix",
+        "nix build",
+        "nix shard",
+        "nix snapshot",
+        "nix aggregate",
         "merge-junit",
         "completions",
         "man",
@@ -38,7 +46,12 @@ fn every_command_has_its_help() {
         let mut arguments: Vec<_> = name.split_whitespace().collect();
         arguments.push("--help");
         let mut command = place.attest(&arguments);
-        for variable in ["ATTEST_CACHE", "ATTEST_SNAPSHOTS", "ATTEST_KEEP"] {
+        for variable in [
+            "ATTEST_CACHE",
+            "ATTEST_SNAPSHOTS",
+            "ATTEST_KEEP",
+            "ATTEST_NIX_PROGRAM",
+        ] {
             command.env_remove(variable);
         }
         let help = run(&mut command);

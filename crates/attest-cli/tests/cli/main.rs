@@ -1,6 +1,7 @@
 //! The program as people use it: what it prints, how it ends, and what it leaves behind.
 
 mod attach;
+mod builders;
 mod dropin;
 mod help;
 mod image;

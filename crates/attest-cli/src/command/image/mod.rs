@@ -1,4 +1,6 @@
-//! `attest image`: what is in the cache.
+//! `attest image`: what is in the cache, and what is written to files of its own.
+
+mod export;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -17,12 +19,18 @@ use crate::human::{count, size};
 use crate::progress::Shower;
 
 pub(crate) fn run(arguments: &Image, verbosity: &Verbosity) -> CommandResult {
-    let cache = attest::images::cache(arguments.cache.as_deref())?;
     let shower = Shower::new(verbosity);
     let shown = Shown {
         format: arguments.format,
         is_quiet: verbosity.quiet,
     };
+    match &arguments.command {
+        ImageCommand::Store(store) => return export::store(store, shown, shower),
+        ImageCommand::Initrd(initrd) => return export::initrd(initrd),
+        ImageCommand::Kernel(kernel) => return export::kernel(kernel),
+        _ => {}
+    }
+    let cache = attest::images::cache(arguments.cache.as_deref())?;
     let entries = Entries {
         caches: cache.clone().into(),
         sort: Images,
@@ -35,6 +43,9 @@ pub(crate) fn run(arguments: &Image, verbosity: &Verbosity) -> CommandResult {
         ImageCommand::Rm(chosen) => entries.rm(&chosen.names),
         ImageCommand::Gc(gc) => entries.gc(&gc.clearing, shower),
         ImageCommand::Verify(chosen) => entries.verify(&chosen.names, shower),
+        ImageCommand::Store(_) | ImageCommand::Initrd(_) | ImageCommand::Kernel(_) => {
+            unreachable!("they need no cache, and were done")
+        }
     }
 }
 

@@ -1,0 +1,36 @@
+//! `attest nix`: tests as derivations. In a builder's sandbox attest is the builder itself; each command here writes one
+//! kind of output.
+
+mod aggregate;
+mod attempt;
+mod build;
+mod refused;
+mod shard;
+mod snapshot;
+mod verdict;
+
+use std::fs;
+use std::path::Path;
+
+use super::CommandResult;
+use crate::arguments::{Nix, NixCommand, Verbosity};
+use crate::failure::Failure;
+
+pub(crate) fn run(arguments: &Nix, verbosity: &Verbosity) -> CommandResult {
+    match &arguments.command {
+        NixCommand::Build(build) => build::run(build, verbosity),
+        NixCommand::Shard(shard) => shard::run(shard, verbosity),
+        NixCommand::Snapshot(snapshot) => snapshot::run(snapshot, verbosity),
+        NixCommand::Aggregate(aggregate) => aggregate::run(aggregate, verbosity),
+    }
+}
+
+/// A file of an output.
+fn write(path: &Path, contents: impl AsRef<[u8]>) -> Result<(), Failure> {
+    fs::write(path, contents).map_err(unwritten(path))
+}
+
+fn unwritten(path: &Path) -> impl FnOnce(std::io::Error) -> Failure {
+    let path = path.display().to_string();
+    move |error| Failure::infrastructure(format!("error: {path} cannot be written: {error}"))
+}

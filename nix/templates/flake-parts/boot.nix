@@ -1,0 +1,5 @@
+{
+  nodes.machine = { };
+
+  tests.boots.steps = [ { wait.unit = "multi-user.target"; } ];
+}

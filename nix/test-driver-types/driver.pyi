@@ -1,0 +1,1 @@
+from attest.nixos import Driver as Driver

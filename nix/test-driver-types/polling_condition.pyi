@@ -1,0 +1,1 @@
+from attest.nixos.polling import PollingCondition as PollingCondition

@@ -1,0 +1,12 @@
+[
+  ./misc/assertions.nix
+  ./misc/nixpkgs.nix
+  ./config/environment.nix
+  ./config/networking.nix
+  ./config/users.nix
+  ./system/boot.nix
+  ./system/nginx.nix
+  ./system/services.nix
+  ./system/specialisation.nix
+  ./system/toplevel.nix
+]

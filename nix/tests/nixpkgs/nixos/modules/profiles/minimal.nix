@@ -1,0 +1,5 @@
+{ lib, ... }:
+{
+  documentation.enable = lib.mkDefault false;
+  documentation.nixos.enable = lib.mkDefault false;
+}
