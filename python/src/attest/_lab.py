@@ -39,9 +39,8 @@ def lab(
     current directory). ``backend`` takes the place of the manifest's backends, such as ``"qemu"``;
     ``output`` is the directory of results (attest makes one by default). The machines have booted
     and are ready when this returns, unless ``start`` is false. They go on from where an equal lab
-    had booted before, where it was saved: ``snapshots="never"`` lets them boot, ``"needed"`` saves none
-    that is not there, ``"rebuild"`` saves
-    them anew (otherwise, as ``ATTEST_SNAPSHOTS`` says).
+    had booted before, where it was saved: ``snapshots="never"`` lets them boot, ``"needed"`` saves
+    none that is not there, ``"rebuild"`` saves them anew (otherwise, as ``ATTEST_SNAPSHOTS`` says).
 
     The lab has an ``attest`` of its own unless a ``session`` is given. It ends with `Lab.close`,
     at the end of ``with``, or with this process.

@@ -76,9 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "lab(manifest, shared=None, backend=None, start=True, snapshots=None, setup=None): the "
-        "lab of a test; shared: class, module, package or session; snapshots: auto, needed, never or "
-        "rebuild; setup: a function of a lab, which is called once for those who share (by default "
-        "those of a module), and each test has a fork",
+        "lab of a test; shared: class, module, package or session; snapshots: auto, needed, never "
+        "or rebuild; setup: a function of a lab, which is called once for those who share (by "
+        "default those of a module), and each test has a fork",
     )
     config.stash[_LABS] = Labs(config)
 

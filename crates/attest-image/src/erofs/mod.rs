@@ -103,7 +103,7 @@ pub fn write(
     Ok(length)
 }
 
-/// The bytes that [`write`] would write.
+/// The bytes that [`write()`] would write.
 ///
 /// # Errors
 /// [`ImageError::Unstorable`], as there.
