@@ -433,6 +433,7 @@ fn message(spawn: &Spawn, program: &Path) -> Program {
         has_errors: spawn.errors.is_some(),
         listens: spawn.listens,
         on_host_network: spawn.on_host_network,
+        own_group: spawn.own_group,
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Spawn {
     pub listens: bool,
     /// Whether its network is the host's, where that of the lab is not. Only in labs for scripts.
     pub on_host_network: bool,
+    /// Whether it has a control group of its own, below that of the lab: two that manage groups would be in each other's
+    /// way. Only in labs with containers.
+    pub own_group: bool,
     pub(crate) fds: Vec<OwnedFd>,
 }
 

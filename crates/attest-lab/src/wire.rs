@@ -129,6 +129,9 @@ pub(crate) struct Program {
     /// Whether its network is the host's.
     #[n(8)]
     pub(crate) on_host_network: bool,
+    /// Whether it has a control group of its own, in a lab that has one.
+    #[n(9)]
+    pub(crate) own_group: bool,
 }
 
 /// Lab to driver.
@@ -235,9 +238,16 @@ mod tests {
                 })
             });
         let many = || proptest::collection::vec(bytes(), 0..5);
-        let program = (bytes(), many(), many(), bytes(), any::<[bool; 5]>()).prop_map(
+        let program = (bytes(), many(), many(), bytes(), any::<[bool; 6]>()).prop_map(
             |(path, args, environment, directory, flags)| {
-                let [has_input, has_output, has_errors, listens, on_host_network] = flags;
+                let [
+                    has_input,
+                    has_output,
+                    has_errors,
+                    listens,
+                    on_host_network,
+                    own_group,
+                ] = flags;
                 Order::Spawn(Program {
                     path,
                     args,
@@ -248,6 +258,7 @@ mod tests {
                     has_errors,
                     listens,
                     on_host_network,
+                    own_group,
                 })
             },
         );

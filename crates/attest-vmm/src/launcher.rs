@@ -33,6 +33,8 @@ pub struct Program {
     pub listens: bool,
     /// Whether its network is the host's, where that of the lab is another.
     pub on_host_network: bool,
+    /// Whether it has a control group of its own, as what manages such groups needs.
+    pub own_group: bool,
 }
 
 impl Program {
@@ -85,6 +87,7 @@ impl Launcher for LabProcess {
         spawn.errors = program.errors;
         spawn.listens = program.listens;
         spawn.on_host_network = program.on_host_network;
+        spawn.own_group = program.own_group;
         for fd in program.fds {
             spawn.pass(fd);
         }

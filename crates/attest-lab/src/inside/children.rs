@@ -12,8 +12,9 @@ use nix::sys::signal::SigSet;
 use nix::unistd::Pid;
 use rustix::process::{WaitOptions, wait};
 
-use super::{listener, nspawn};
+use super::{listener, nspawn, wrapped};
 use crate::wire::{Ended, Failure, Program};
+use crate::words::Words;
 
 /// The number of the first passed descriptor.
 const FIRST: RawFd = 3;
@@ -24,12 +25,15 @@ pub(super) struct Children {
     requests: HashMap<Pid, u32>,
     /// Whether the host's network is another than ours.
     has_way_out: bool,
+    /// Whether we have a control group of our own.
+    has_group: bool,
 }
 
 impl Children {
-    pub(super) fn new(has_way_out: bool) -> Self {
+    pub(super) fn new(words: &Words) -> Self {
         Self {
-            has_way_out,
+            has_way_out: words.has_containers_of_scripts(),
+            has_group: words.group.is_some(),
             ..Self::default()
         }
     }
@@ -41,7 +45,7 @@ impl Children {
         program: &Program,
         fds: Vec<OwnedFd>,
     ) -> Result<Pid, Failure> {
-        let (path, args) = self.command(program, fds.len())?;
+        let (path, args) = self.command(id, program, fds.len())?;
         let environment = program
             .environment
             .iter()
@@ -67,8 +71,16 @@ impl Children {
     }
 
     /// The path and the arguments, name included. Some programs are started by way of ourselves.
-    fn command(&self, program: &Program, fds: usize) -> Result<(CString, Vec<CString>), Failure> {
+    fn command(
+        &self,
+        id: u32,
+        program: &Program,
+        fds: usize,
+    ) -> Result<(CString, Vec<CString>), Failure> {
         let mut words = Vec::new();
+        if program.own_group && self.has_group {
+            words.extend([wrapped::IN_GROUP.to_owned(), format!("program-{id}")]);
+        }
         if program.listens {
             let passed = fds.saturating_sub(own_descriptors(program));
             words.extend([listener::AS_LISTENER.to_owned(), passed.to_string()]);
@@ -87,7 +99,7 @@ impl Children {
             .chain(std::iter::once(Ok(path)))
             .chain(args);
         Ok((
-            text(listener::SELF.as_bytes())?,
+            text(wrapped::SELF.as_bytes())?,
             all.collect::<Result<_, _>>()?,
         ))
     }

@@ -6,9 +6,6 @@ use std::process::{Command, ExitCode};
 
 /// As the first argument of this program: become the program after it, as a listener.
 pub(super) const AS_LISTENER: &str = "--as-listener";
-/// This program, from within.
-pub(super) const SELF: &str = "/proc/self/exe";
-
 /// Become the program of these words: how many descriptors, path, name, arguments.
 pub(super) fn become_listener(words: &[std::ffi::OsString]) -> ExitCode {
     let [count, path, name, arguments @ ..] = words else {

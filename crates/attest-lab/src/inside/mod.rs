@@ -13,6 +13,7 @@ mod namespaces;
 mod nspawn;
 mod roots;
 mod serve;
+mod wrapped;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -35,14 +36,8 @@ const REFUSED: u8 = 71;
 /// The whole program.
 pub fn main() -> ExitCode {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    match words.split_first() {
-        Some((first, words)) if first == listener::AS_LISTENER => {
-            return listener::become_listener(words);
-        }
-        Some((first, words)) if first == nspawn::ON_HOST_NETWORK => {
-            return nspawn::go_out(words);
-        }
-        _ => {}
+    if let Some(code) = wrapped::run(&words) {
+        return code;
     }
     // Stays readable in `ps`, where the path in memory would not be.
     let _ = nix::sys::prctl::set_name(c"attest-lab");

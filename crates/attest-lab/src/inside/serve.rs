@@ -112,7 +112,7 @@ impl Lab {
             net,
             bridges: HashMap::new(),
             cards: 0,
-            children: Children::new(words.has_containers_of_scripts()),
+            children: Children::new(words),
             roots: Roots::new(words.shares_host),
             directories: Directories::default(),
             namespaces: Namespaces::default(),

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use crate::common::{OpenEnd as _, end_of, lab, network, run, shell, start};
-use attest_lab::{LabContent, LabError, ProcessExit};
+use attest_lab::{LabContent, LabError, LabProcess, ProcessExit};
 
 #[tokio::test]
 async fn starts_and_ends_and_leaves_nothing() {
@@ -314,4 +314,45 @@ async fn cards_of_containers_have_names_whatever_the_networks_name() {
     lab.namespace("web").await.unwrap();
     lab.veth(long, [2, 0, 0, 0, 0, 1], "web").await.unwrap();
     lab.veth(long, [2, 0, 0, 0, 0, 2], "web").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_may_have_a_control_group_of_its_own() {
+    let program = crate::common::program();
+    let started = LabProcess::start(&program, &[], LabContent::Containers).await;
+    let lab = match started {
+        Ok(lab) => lab,
+        Err(LabError::Setup {
+            what,
+            source: Some(source),
+        }) => {
+            eprintln!("skipped: this host has no labs with containers: {what}: {source}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let asked = |own_group, listens| {
+        let mut spawn = shell("cat /proc/self/cgroup; echo ${LISTEN_FDS-none}");
+        spawn.own_group = own_group;
+        spawn.listens = listens;
+        spawn
+    };
+    let common = run(&lab, asked(false, false)).await;
+    let one = run(&lab, asked(true, false)).await;
+    let other = run(&lab, asked(true, true)).await;
+    let group = |told: &str| {
+        let lines = told.lines();
+        let mut paths = lines.filter_map(|line| line.strip_prefix("0::"));
+        paths.next().map(str::to_owned)
+    };
+    let Some(common) = group(&common) else {
+        return eprintln!("skipped: this host has no control groups of version 2");
+    };
+    let groups = [&one, &other].map(|told| group(told).unwrap());
+    assert_ne!(groups[0], groups[1]);
+    for own in groups {
+        assert!(own.starts_with(&format!("{common}/")), "{own} in {common}");
+    }
+    assert!(one.ends_with("none\n") && other.ends_with("0\n"), "{other}");
+    lab.end().await;
 }

@@ -48,6 +48,7 @@ pub(super) fn program(
         fds: Vec::new(),
         listens: false,
         on_host_network: false,
+        own_group: false,
     };
     let api = program.pass(inherited.api);
     let events = program.pass(inherited.events);

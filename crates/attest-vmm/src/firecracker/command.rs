@@ -172,6 +172,7 @@ pub(super) fn program(
         fds: Vec::new(),
         listens: false,
         on_host_network: false,
+        own_group: false,
     }
 }
 

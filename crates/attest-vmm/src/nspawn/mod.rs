@@ -123,6 +123,7 @@ async fn start(machine: MachineConfig, launcher: &dyn Launcher) -> Result<Starte
         fds: vec![agent_end],
         listens: true,
         on_host_network: false,
+        own_group: true,
     };
     let prepare = began.elapsed();
     let process = launcher

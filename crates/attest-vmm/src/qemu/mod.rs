@@ -285,6 +285,7 @@ impl Ends {
             fds: Vec::new(),
             listens: false,
             on_host_network: false,
+            own_group: false,
         };
         let sockets = Sockets {
             qmp: program.pass(qmp_end),

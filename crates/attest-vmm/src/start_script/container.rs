@@ -151,6 +151,7 @@ fn entering(
         fds: Vec::new(),
         listens: false,
         on_host_network: false,
+        own_group: false,
     };
     let number = program.pass(stream);
     program.args = vec!["--enter".into(), number.to_string().into()];

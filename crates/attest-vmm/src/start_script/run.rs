@@ -53,6 +53,7 @@ pub(super) fn program() -> io::Result<(Program, Ends)> {
         fds: Vec::new(),
         listens: false,
         on_host_network: false,
+        own_group: false,
     };
     let ends = Ends {
         typed: pipe::Sender::from_owned_fd(typed.into())?,

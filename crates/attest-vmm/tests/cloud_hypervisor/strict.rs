@@ -70,6 +70,7 @@ impl Alone {
             fds: Vec::new(),
             listens: false,
             on_host_network: false,
+            own_group: false,
         };
         let listener = UnixListener::bind(place.path().join("api")).unwrap();
         let (api, happened) = (program.pass(listener.into()), program.pass(happened.into()));

@@ -105,6 +105,7 @@ impl Alone {
             fds: Vec::new(),
             listens: false,
             on_host_network: false,
+            own_group: false,
         };
         let start = {
             let _alone = alone();
