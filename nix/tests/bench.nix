@@ -4,16 +4,7 @@
   salt ? "0",
 }:
 let
-  pkgs = import nixpkgs {
-    system = "x86_64-linux";
-    overlays = [ nix.overlay ];
-  };
-  inherit (pkgs) lib;
-  nix = import ../. {
-    inherit lib;
-    packageFor = pkgs: pkgs.callPackage ../package.nix { };
-  };
-  inherit (nix.lib.forPkgs pkgs) mkTest;
+  inherit (import ./with-stub.nix { inherit nixpkgs; }) pkgs lib mkTest;
 
   # A system of a thousand directories, none of which takes a builder.
   part =

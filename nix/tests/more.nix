@@ -4,16 +4,7 @@
   nixpkgs ? ./nixpkgs,
 }:
 let
-  pkgs = import nixpkgs {
-    system = "x86_64-linux";
-    overlays = [ nix.overlay ];
-  };
-  inherit (pkgs) lib;
-  nix = import ../. {
-    inherit lib;
-    packageFor = pkgs: pkgs.callPackage ../package.nix { };
-  };
-  inherit (nix.lib.forPkgs pkgs) mkTest;
+  inherit (import ./with-stub.nix { inherit nixpkgs; }) pkgs lib mkTest;
 
   closure =
     text: arguments:

@@ -5,7 +5,7 @@
 )]
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -16,18 +16,22 @@ mod ioctl {
     nix::ioctl_write_ptr_bad!(siocsifflags, nix::libc::SIOCSIFFLAGS, nix::libc::ifreq);
 }
 
-/// Switch on the loopback interface of the network namespace that the caller is in. By an ioctl:
-/// the first thing that a guest needs should not cost it a conversation through netlink, which
-/// takes an emulated one 20 ms.
-pub fn loopback_up() -> Result<(), NetError> {
-    // Any socket will do, also where there is no IPv4.
-    let socket = socket(
+/// For requests about interfaces any socket will do, also where there is no IPv4.
+pub(crate) fn any_socket() -> Result<OwnedFd, NetError> {
+    let opened = socket(
         AddressFamily::Unix,
         SockType::Datagram,
         SockFlag::SOCK_CLOEXEC,
         None,
-    )
-    .map_err(|error| NetError::Socket(error.into()))?;
+    );
+    opened.map_err(|error| NetError::Socket(error.into()))
+}
+
+/// Switch on the loopback interface of the network namespace that the caller is in. By an ioctl:
+/// the first thing that a guest needs should not cost it a conversation through netlink, which
+/// takes an emulated one 20 ms.
+pub fn loopback_up() -> Result<(), NetError> {
+    let socket = any_socket()?;
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(b"lo") {
         *to = libc::c_char::from_ne_bytes([*from]);

@@ -8,9 +8,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::libc;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::NetError;
+use crate::loopback::any_socket;
 use crate::name::kernel_form;
 
 /// `ETHTOOL_STXCSUM` of linux/ethtool.h: what is sent has its checksums, or gets them from the card.
@@ -30,14 +30,7 @@ mod ioctl {
 /// Let the kernel itself write checksums into what goes out through this interface, and cut it into packets: no card
 /// can cut what it makes no checksums for, so that the kernel switches all of that off at once.
 pub(crate) fn no_offloads(name: &str) -> Result<(), NetError> {
-    // Any socket will do, also where there is no IPv4.
-    let socket = socket(
-        AddressFamily::Unix,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )
-    .map_err(|error| NetError::Socket(error.into()))?;
+    let socket = any_socket()?;
     let mut value = Value {
         command: TRANSMIT_CHECKSUMS,
         data: 0,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use attest_manifest::{Backend, LabPlan, MachinePlan, TestKind};
 
 use super::options::Repeat;
+use super::output::file_name;
 use super::select::{LabRun, SelectedTest};
 use crate::limit::Limit;
 use crate::schedule::{History, MIB, Need};
@@ -226,19 +227,6 @@ fn machine_memory(machine: &MachinePlan) -> u64 {
         Backend::CloudHypervisor => machine.memory.saturating_add(CLOUD_HYPERVISOR),
         Backend::Nspawn | Backend::ContainerScript => CONTAINER,
         Backend::Ssh => 0,
-    }
-}
-
-/// A test's name as one of a directory: what uploads of artifacts and shells stumble over is
-/// replaced.
-fn file_name(test: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    let name = test.replace("::", ".");
-    let name = name.replace(|c| !is_plain(c), "_");
-    // No hidden one, and no way up.
-    match name.strip_prefix('.') {
-        Some(rest) => format!("_{rest}"),
-        None => name,
     }
 }
 

@@ -34,7 +34,7 @@ use job::{Job, Jobs};
 pub(crate) use judge::Judged;
 pub use labs::{Labs, Provided};
 pub use options::{Keep, Options, Repeat};
-pub use output::{OUTPUT_VARIABLE, OutputDirectory, timestamp};
+pub use output::{OUTPUT_VARIABLE, OutputDirectory, file_name, timestamp};
 pub(crate) use rust_function::guarded;
 pub use rust_function::{AnyError, RustSetup, SetupFunction};
 pub use script_test::{

@@ -94,3 +94,16 @@ fn target_directory() -> Option<PathBuf> {
 pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
+
+/// A test's name as one of a directory: what uploads of artifacts and shells stumble over is
+/// replaced.
+pub fn file_name(test: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    let name = test.replace("::", ".");
+    let name = name.replace(|c| !is_plain(c), "_");
+    // No hidden one, and no way up.
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use attest::run::file_name;
 use serde::Deserialize;
 
 use super::interrupts::Interrupts;
@@ -150,16 +151,6 @@ fn free(name: &str, taken: &mut HashSet<String>) -> String {
     let mut names = std::iter::once(name.to_owned()).chain(numbers);
     let free = names.find(|name| taken.insert(name.clone()));
     free.expect("there is no end of numbers")
-}
-
-/// As one of a directory: neither hidden nor a way up, and nothing that shells stumble over.
-fn file_name(name: &str) -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-    let name = name.replace(|c| !is_plain(c), "_");
-    match name.strip_prefix('.') {
-        Some(rest) => format!("_{rest}"),
-        None => name,
-    }
 }
 
 #[cfg(test)]
