@@ -4,7 +4,12 @@
   nixpkgs ? ./nixpkgs,
 }:
 let
-  inherit (import ./with-stub.nix { inherit nixpkgs; }) pkgs lib mkTest;
+  inherit (import ./with-stub.nix { inherit nixpkgs; })
+    pkgs
+    lib
+    overlay
+    mkTest
+    ;
 
   closure =
     text: arguments:
@@ -69,7 +74,7 @@ in
     (import nixpkgs {
       system = "x86_64-linux";
       config.older = true;
-      overlays = [ nix.overlay ];
+      overlays = [ overlay ];
     }).testers.runNixOSTest
       ./nixos.nix;
 

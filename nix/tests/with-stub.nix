@@ -13,5 +13,6 @@ in
 {
   inherit pkgs;
   inherit (pkgs) lib;
+  inherit (nix) overlay;
   inherit (nix.lib.forPkgs pkgs) mkTest;
 }
