@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use attest_fixture::nix::{Failure, Nix, Tested};
+use attest_image::bare;
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
@@ -46,7 +47,7 @@ fn package(report: &Report) -> Result<()> {
         return Ok(());
     }
     #[expect(clippy::cast_precision_loss, reason = "megabytes")]
-    let agent = attest_embed::AGENT.len() as f64 / 1e6;
+    let agent = bare::plain_agent(attest_embed::AGENT)?.len() as f64 / 1e6;
     let size = [megabytes(&program)? + agent];
     report.figure("nix/package", &size, "MB", Some(20.0), "lower", None);
     Ok(())
