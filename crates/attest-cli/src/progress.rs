@@ -19,16 +19,20 @@ pub(crate) struct Shower {
     pace: Pace,
 }
 
+/// A line of the terminal, of this template; none where nobody wants to see it, or where it cannot be redrawn.
+pub(crate) fn spinner(verbosity: &Verbosity, template: &str) -> Option<ProgressBar> {
+    let wanted = !verbosity.quiet && Look::of_stderr().live.is_some();
+    wanted.then(|| {
+        let style = ProgressStyle::with_template(template);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        ProgressBar::new_spinner().with_style(style)
+    })
+}
+
 impl Shower {
     pub(crate) fn new(verbosity: &Verbosity) -> Self {
-        let wanted = !verbosity.quiet && Look::of_stderr().live.is_some();
-        let bar = wanted.then(|| {
-            let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::new_spinner().with_style(style)
-        });
         Self {
-            bar,
+            bar: spinner(verbosity, "{spinner} {wide_msg}"),
             began: Instant::now(),
             pace: Pace::default(),
         }

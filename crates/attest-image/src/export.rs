@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::bare::{BareOptions, first_steps_of};
+use crate::bare::{BareOptions, tree_of_first_steps};
 use crate::cpio;
 use crate::erofs::{self, Volume};
 use crate::error::ImageError;
@@ -34,7 +34,8 @@ pub fn store(
 ) -> Result<StoreImage, ImageError> {
     progress(Step::new("reading closures".to_owned()));
     let store = source::nix_store(closures, Path::new(STORE))?;
-    let bytes = erofs::length(&store.tree)?;
+    let image = erofs::Image::of(&store.tree)?;
+    let bytes = image.length();
     if let Some(limit) = limit.filter(|limit| bytes > *limit) {
         return Err(ImageError::Limit { bytes, limit });
     }
@@ -42,7 +43,7 @@ pub fn store(
         name: "attest-store".to_owned(),
         ..Volume::default()
     };
-    erofs::write(&store.tree, to, &volume, progress)?;
+    image.write(to, &volume, progress)?;
     Ok(StoreImage {
         bytes,
         paths: store.paths,
@@ -55,7 +56,7 @@ pub fn store(
 /// # Errors
 /// The kernel has no such modules, or cannot be read; the file cannot be written.
 pub fn initrd(kernel: &Kernel, options: &BareOptions<'_>, to: &Path) -> Result<(), ImageError> {
-    let tree = first_steps_of(kernel, options)?;
+    let tree = tree_of_first_steps(kernel, options)?;
     write(to, &cpio::pack(&tree)?)
 }
 

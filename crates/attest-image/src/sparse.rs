@@ -29,26 +29,57 @@ pub fn data(file: &File) -> impl Iterator<Item = io::Result<Range<u64>>> {
 /// Bytes that are looked at together: where they are all zeros, they are a hole. A page of memory, and a block of most
 /// file systems.
 const BLOCK: usize = 4096;
-/// Bytes that are read at once.
-const ROOM: usize = 256 * BLOCK;
+/// Bytes that are read at once: large enough for what is done with them, and no matter to hold.
+pub(crate) const CHUNK: usize = 256 * BLOCK;
+
+/// What of a file is not zeros, in chunks.
+pub(crate) struct Chunks<'a> {
+    file: &'a File,
+    ranges: Box<dyn Iterator<Item = io::Result<Range<u64>>> + 'a>,
+    now: Range<u64>,
+    room: Vec<u8>,
+}
+
+impl<'a> Chunks<'a> {
+    pub(crate) fn of(file: &'a File) -> Self {
+        Self {
+            file,
+            ranges: Box::new(data(file)),
+            now: 0..0,
+            room: vec![0; CHUNK],
+        }
+    }
+
+    /// The next one, and where it is.
+    pub(crate) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
+        loop {
+            if self.now.is_empty() {
+                match self.ranges.next().transpose()? {
+                    Some(range) => self.now = range,
+                    None => return Ok(None),
+                }
+            }
+            let at = self.now.start;
+            let length = usize::try_from(self.now.end - at)
+                .unwrap_or(CHUNK)
+                .min(CHUNK);
+            self.file.read_exact_at(&mut self.room[..length], at)?;
+            self.now.start += length as u64;
+            if self.room[..length].iter().any(|byte| *byte != 0) {
+                return Ok(Some((at, &self.room[..length])));
+            }
+        }
+    }
+}
 
 /// Write all of a file that is not zeros to the same places of another, which is zeros there.
 ///
 /// # Errors
 /// One cannot be read, or the other not be written.
 pub fn copy(from: &File, to: &File) -> io::Result<()> {
-    let mut room = vec![0; ROOM];
-    for data in data(from) {
-        let mut data = data?;
-        while !data.is_empty() {
-            let length = usize::try_from(data.end - data.start)
-                .unwrap_or(ROOM)
-                .min(ROOM);
-            let room = &mut room[..length];
-            from.read_exact_at(room, data.start)?;
-            write_all_but_zeros(room, to, data.start)?;
-            data.start += length as u64;
-        }
+    let mut chunks = Chunks::of(from);
+    while let Some((at, bytes)) = chunks.next()? {
+        write_all_but_zeros(bytes, to, at)?;
     }
     Ok(())
 }
@@ -108,15 +139,15 @@ mod tests {
 
     #[test]
     fn zeros_become_holes() {
-        const BYTES: usize = ROOM + 3 * BLOCK;
+        const BYTES: usize = CHUNK + 3 * BLOCK;
         const LENGTH: u64 = BYTES as u64;
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.write_all_at(&vec![0; BYTES], 0).unwrap();
         let places = [
             7,
             BLOCK as u64 * 5,
-            ROOM as u64 - 1,
-            ROOM as u64,
+            CHUNK as u64 - 1,
+            CHUNK as u64,
             LENGTH - 1,
         ];
         for at in places {

@@ -87,5 +87,5 @@ pub use life::Session;
 pub use machine::Machine;
 pub use recorder::{EventStream, Recorder};
 pub use runtime::{Run, wait_all};
-pub use snapshot::{MachineSnapshot, Snapshot, SnapshotUse, SnapshotUseError};
+pub use snapshot::{MachineSnapshot, Snapshot, SnapshotUse, SnapshotUseError, setups_of};
 pub use wait::{Met, Wait};

@@ -102,7 +102,7 @@ fn add_system(
 }
 
 /// What it takes to find a root and to mount it: the agent, and modules.
-pub(super) fn first_steps(kernel: &Kernel, options: &BareOptions<'_>) -> Result<Tree, ImageError> {
+pub(crate) fn first_steps(kernel: &Kernel, options: &BareOptions<'_>) -> Result<Tree, ImageError> {
     let mut tree = Tree::new();
     // The kernel opens the console before there is a /dev.
     tree.insert("dev/console", Node::character(0o600, 5, 1))?;

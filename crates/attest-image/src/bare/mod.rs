@@ -14,10 +14,10 @@ use crate::cpio;
 use crate::erofs::{self, Volume};
 use crate::error::ImageError;
 use crate::kernel::{self, Kernel};
-use crate::source::STORE;
-use crate::tree::Tree;
+use crate::source::in_store;
 use crate::vmlinux;
 
+pub(crate) use layout::first_steps as tree_of_first_steps;
 pub use layout::plain_agent;
 use program::Programs;
 
@@ -158,17 +158,6 @@ pub fn first_steps(
     guest(cache, kernel, options, None)
 }
 
-/// The tree of the initramfs that [`first_steps`] makes.
-///
-/// # Errors
-/// As there.
-pub(crate) fn first_steps_of(
-    kernel: &Kernel,
-    options: &BareOptions<'_>,
-) -> Result<Tree, ImageError> {
-    layout::first_steps(kernel, options)
-}
-
 fn guest(
     cache: &Cache,
     kernel: &Kernel,
@@ -202,10 +191,9 @@ fn guest(
 /// A kernel that cannot be booted, files that cannot be read.
 pub fn with_initrd(cache: &Cache, kernel: &Kernel, initrd: &Path) -> Result<BareGuest, ImageError> {
     let started = direct(cache, kernel)?;
-    let own = if initrd.starts_with(STORE) {
-        blake3::hash(initrd.as_os_str().as_encoded_bytes())
-    } else {
-        blake3::hash(&read(initrd)?)
+    let own = match in_store(initrd) {
+        Some(digest) => digest,
+        None => blake3::hash(&read(initrd)?),
     };
     let digests = [started.digest, own];
     let digest = blake3::hash(digests.map(|digest| *digest.as_bytes()).as_flattened());
@@ -254,17 +242,17 @@ fn direct(cache: &Cache, kernel: &Kernel) -> Result<Started, ImageError> {
     }
 }
 
-/// A kernel of a Nix store never changes, and its path is its digest: it needs no copy where it is started as it is.
+/// A kernel of a Nix store never changes: it needs no copy where it is started as it is.
 fn in_place(kernel: &Kernel) -> Result<Option<Started>, ImageError> {
     let path = &kernel.image;
-    if !path.starts_with(STORE) {
+    let Some(digest) = in_store(path) else {
         return Ok(None);
-    }
+    };
     let is_direct = File::open(path).and_then(|file| vmlinux::is_started_directly(&file));
     let is_direct = is_direct.map_err(ImageError::file(path, "the kernel cannot be read"))?;
     Ok(is_direct.then(|| Started {
         kernel: path.clone(),
-        digest: blake3::hash(path.as_os_str().as_encoded_bytes()),
+        digest,
         how: DIRECTLY.to_owned(),
         vmlinux: Ok(path.clone()),
     }))

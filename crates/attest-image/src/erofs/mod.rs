@@ -62,53 +62,75 @@ pub fn write(
     volume: &Volume,
     progress: &mut dyn FnMut(Step),
 ) -> Result<u64, ImageError> {
-    let mut name = [0; 16];
-    let bytes = volume.name.as_bytes();
-    if bytes.len() > 15 {
-        return Err(ImageError::Unstorable {
-            path: volume.name.clone(),
-            reason: "the name of an image has at most 15 bytes",
-        });
-    }
-    name[..bytes.len()].copy_from_slice(bytes);
-    let plan = Plan::of(tree)?;
-    let length = u64::from(plan.blocks) * BLOCK as u64;
-    let unwritten = || ImageError::file(path, "the image cannot be written");
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path);
-    let file = file.map_err(unwritten())?;
-    // What is not written stays zeros, and takes no space.
-    file.set_len(length).map_err(unwritten())?;
-    let writer = Writer {
-        plan: &plan,
-        file: &file,
-        path,
-    };
-    writer.places(progress)?;
-    let superblock = Superblock {
-        root: u16::try_from(plan.places[0].number()).expect("the top is the first inode"),
-        inodes: plan.places.len() as u64,
-        time: plan.time,
-        blocks: plan.blocks,
-        uuid: volume.uuid,
-        name,
-    };
-    let mut first = [0; BLOCK];
-    file.read_exact_at(&mut first, 0).map_err(unwritten())?;
-    superblock.put(&mut first);
-    file.write_all_at(&first, 0).map_err(unwritten())?;
-    Ok(length)
+    Image::of(tree)?.write(path, volume, progress)
 }
 
-/// The bytes that [`write()`] would write.
-///
-/// # Errors
-/// [`ImageError::Unstorable`], as there.
-pub fn length(tree: &Tree) -> Result<u64, ImageError> {
-    Ok(u64::from(Plan::of(tree)?.blocks) * BLOCK as u64)
+/// An image that is to be written.
+pub(crate) struct Image<'a>(Plan<'a>);
+
+impl<'a> Image<'a> {
+    /// Of a tree.
+    ///
+    /// # Errors
+    /// [`ImageError::Unstorable`].
+    pub(crate) fn of(tree: &'a Tree) -> Result<Self, ImageError> {
+        Plan::of(tree).map(Self)
+    }
+
+    /// Its bytes.
+    pub(crate) fn length(&self) -> u64 {
+        u64::from(self.0.blocks) * BLOCK as u64
+    }
+
+    /// As [`write()`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn write(
+        &self,
+        path: &Path,
+        volume: &Volume,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<u64, ImageError> {
+        let mut name = [0; 16];
+        let bytes = volume.name.as_bytes();
+        if bytes.len() > 15 {
+            return Err(ImageError::Unstorable {
+                path: volume.name.clone(),
+                reason: "the name of an image has at most 15 bytes",
+            });
+        }
+        name[..bytes.len()].copy_from_slice(bytes);
+        let (plan, length) = (&self.0, self.length());
+        let unwritten = || ImageError::file(path, "the image cannot be written");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path);
+        let file = file.map_err(unwritten())?;
+        // What is not written stays zeros, and takes no space.
+        file.set_len(length).map_err(unwritten())?;
+        let writer = Writer {
+            plan,
+            file: &file,
+            path,
+        };
+        writer.places(progress)?;
+        let superblock = Superblock {
+            root: u16::try_from(plan.places[0].number()).expect("the top is the first inode"),
+            inodes: plan.places.len() as u64,
+            time: plan.time,
+            blocks: plan.blocks,
+            uuid: volume.uuid,
+            name,
+        };
+        let mut first = [0; BLOCK];
+        file.read_exact_at(&mut first, 0).map_err(unwritten())?;
+        superblock.put(&mut first);
+        file.write_all_at(&first, 0).map_err(unwritten())?;
+        Ok(length)
+    }
 }
 
 struct Writer<'a> {

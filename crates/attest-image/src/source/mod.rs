@@ -14,6 +14,6 @@ pub use debian::{Debian, DebianError, debian};
 pub use directory::directory;
 pub(crate) use directory::{file, temporary};
 pub(crate) use identity::identify;
-pub use nix::{NixError, NixStore, NixSystem, STORE, nix, nix_store};
+pub use nix::{NixError, NixStore, NixSystem, STORE, in_store, nix, nix_store};
 pub use oci::{OciError, oci};
 pub use tar::TarError;

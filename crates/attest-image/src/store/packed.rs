@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -20,8 +19,8 @@ use crate::sparse;
 
 /// First bytes of a file; the number is raised when the form changes.
 const MAGIC: &[u8] = b"attest snapshot 1\n";
-/// Bytes of a chunk before it is compressed, at most: large enough to compress well, and no matter to hold.
-const CHUNK: usize = 1 << 20;
+/// Bytes of a chunk before it is compressed, at most.
+const CHUNK: usize = sparse::CHUNK;
 /// Bytes of what a file says of itself: it names files, and holds no data.
 const MOST_CONTENTS: usize = 16 << 20;
 /// How an entry of the cache names a key: the first half of its digits.
@@ -116,7 +115,7 @@ pub fn pack(
     let mut steps = Progress::new("packing the snapshot".to_owned(), entry.bytes, progress);
     let mut data = 0;
     for (file, path) in opened {
-        let mut chunks = Chunks::of(&file);
+        let mut chunks = sparse::Chunks::of(&file);
         loop {
             let chunk = chunks.next();
             let chunk = chunk.map_err(ImageError::file(&path, "it cannot be read"))?;
@@ -194,45 +193,6 @@ impl Contents {
             return Err(PackedError::Form);
         }
         Ok(self)
-    }
-}
-
-/// What of a file is not zeros, in chunks.
-struct Chunks<'a> {
-    file: &'a File,
-    ranges: Box<dyn Iterator<Item = io::Result<std::ops::Range<u64>>> + 'a>,
-    now: std::ops::Range<u64>,
-    room: Vec<u8>,
-}
-
-impl<'a> Chunks<'a> {
-    fn of(file: &'a File) -> Self {
-        Self {
-            file,
-            ranges: Box::new(sparse::data(file)),
-            now: 0..0,
-            room: vec![0; CHUNK],
-        }
-    }
-
-    fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
-        loop {
-            if self.now.is_empty() {
-                match self.ranges.next().transpose()? {
-                    Some(range) => self.now = range,
-                    None => return Ok(None),
-                }
-            }
-            let at = self.now.start;
-            let length = usize::try_from(self.now.end - at)
-                .unwrap_or(CHUNK)
-                .min(CHUNK);
-            self.file.read_exact_at(&mut self.room[..length], at)?;
-            self.now.start += length as u64;
-            if self.room[..length].iter().any(|byte| *byte != 0) {
-                return Ok(Some((at, &self.room[..length])));
-            }
-        }
     }
 }
 
@@ -384,7 +344,7 @@ impl From<PackedError> for io::Error {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::MetadataExt;
+    use std::os::unix::fs::{FileExt, MetadataExt};
 
     use super::super::tests::{KIB, ready, store, to_make, want};
     use super::*;

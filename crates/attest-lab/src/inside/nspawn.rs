@@ -9,12 +9,13 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns};
 
 use super::failed;
+use super::wrapped::turn_into;
 use crate::wire::Failure;
 
 /// As the first argument of this program: become the program after it, in the host's network.
@@ -50,16 +51,13 @@ pub(super) fn prepare(host: &File) -> Result<(), Failure> {
 
 /// Become the program of these words, in the host's network.
 pub(super) fn go_out(words: &[OsString]) -> ExitCode {
-    let [path, name, arguments @ ..] = words else {
-        return ExitCode::from(super::USAGE);
-    };
-    let gone = File::open(HOST).and_then(|host| Ok(setns(host, CloneFlags::CLONE_NEWNET)?));
-    let error = match gone {
-        Ok(()) => Command::new(path).arg0(name).args(arguments).exec(),
-        Err(error) => error,
-    };
-    eprintln!("{}: {error}", path.display());
-    ExitCode::from(super::REFUSED)
+    turn_into(words, |program| {
+        let gone = File::open(HOST).and_then(|host| Ok(setns(host, CloneFlags::CLONE_NEWNET)?));
+        match gone {
+            Ok(()) => program.exec(),
+            Err(error) => error,
+        }
+    })
 }
 
 /// Where the host is a sandbox, it may have none that can be written to.

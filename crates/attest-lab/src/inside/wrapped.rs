@@ -1,6 +1,7 @@
 //! Programs that are started by way of this one: it makes something of itself first, and then becomes them.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -29,13 +30,18 @@ fn in_group(name: &OsString, words: &[OsString]) -> ExitCode {
         eprintln!("the control group {name} cannot be made: {error}");
         return ExitCode::from(super::REFUSED);
     }
-    if let Some(code) = run(words) {
-        return code;
-    }
+    run(words).unwrap_or_else(|| turn_into(words, Command::exec))
+}
+
+/// Become the program of these words: path, name, arguments. `become_it` only returns why it cannot.
+pub(super) fn turn_into(
+    words: &[OsString],
+    become_it: impl FnOnce(&mut Command) -> io::Error,
+) -> ExitCode {
     let [path, name, arguments @ ..] = words else {
         return ExitCode::from(super::USAGE);
     };
-    let error = Command::new(path).arg0(name).args(arguments).exec();
+    let error = become_it(Command::new(path).arg0(name).args(arguments));
     eprintln!("{}: {error}", path.display());
     ExitCode::from(super::REFUSED)
 }

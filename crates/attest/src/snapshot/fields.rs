@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use attest_image::source::STORE;
+use attest_image::CacheEntry;
+use attest_image::source::in_store;
+use attest_image::store::about_lab;
 use attest_manifest::{ActionPlan, DiskContent, FileContent, LabPlan, MachinePlan, StepPlan};
 use attest_vmm::Wanted;
 use serde_json::{Map, Value};
@@ -55,6 +57,17 @@ impl SetupKey {
             code: digest(&code),
         }
     }
+}
+
+/// How many set-ups were done before the lab of this snapshot was saved.
+pub fn setups_of(snapshot: &CacheEntry) -> usize {
+    let about = about_lab(&snapshot.path).unwrap_or_default();
+    let fields = about["fields"].as_object().into_iter().flatten();
+    fields.filter(|(name, _)| is_of_setup(name)).count()
+}
+
+fn is_of_setup(field: &str) -> bool {
+    field.starts_with(SETUP)
 }
 
 fn uploads(step: &StepPlan, code: &mut String) {
@@ -120,7 +133,7 @@ impl Fields {
     /// Whether set-ups were done.
     pub(super) fn has_setups(&self) -> bool {
         let last = self.0.last();
-        last.is_some_and(|(name, _)| name.starts_with(SETUP))
+        last.is_some_and(|(name, _)| is_of_setup(name))
     }
 
     /// Under which it is kept.
@@ -229,9 +242,8 @@ fn identity(path: &Path) -> String {
 
 fn describe(path: &Path, text: &mut String) {
     let place = path.as_os_str().as_encoded_bytes().escape_ascii();
-    if path.starts_with(STORE) {
-        // Whatever its name, nothing else ever has it; another store has another inode.
-        let _ = writeln!(text, "{place}");
+    if let Some(digest) = in_store(path) {
+        let _ = writeln!(text, "{digest}");
         return;
     }
     let Ok(file) = fs::symlink_metadata(path) else {
@@ -335,6 +347,8 @@ mod tests {
 
     #[test]
     fn a_path_of_a_nix_store_is_its_name() {
+        use attest_image::source::STORE;
+
         let one = identity(&Path::new(STORE).join("0-image/store.erofs"));
         assert_eq!(one, identity(&Path::new(STORE).join("0-image/store.erofs")));
         assert_ne!(one, identity(&Path::new(STORE).join("1-image/store.erofs")));

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub(crate) use self::failed::FailedLabs;
+pub use self::fields::setups_of;
 pub(crate) use self::fields::{Fields, SetupKey};
 pub(crate) use self::files::memory_in;
 pub(crate) use self::go_on::{MemoryUse, Until};

@@ -35,6 +35,14 @@ let
     "composite"
   ];
 
+  # Of types of elements: the type of what both become, where their elements do.
+  joinedOf =
+    elemType: make: other:
+    let
+      both = elemType.typeMerge other.nestedTypes.elemType.functor;
+    in
+    if both == null then null else make both;
+
   mkOptionType =
     {
       name,
@@ -134,12 +142,7 @@ let
       substSubModules = modules: attrsWith lazy (elemType.substSubModules modules);
       nestedTypes = { inherit elemType; };
       wrapped = elemType;
-      joined =
-        other:
-        let
-          both = elemType.typeMerge other.nestedTypes.elemType.functor;
-        in
-        if both == null then null else attrsWith lazy both;
+      joined = joinedOf elemType (attrsWith lazy);
     };
 
   types = rec {
@@ -277,12 +280,7 @@ let
         substSubModules = modules: listOf (elemType.substSubModules modules);
         nestedTypes = { inherit elemType; };
         wrapped = elemType;
-        joined =
-          other:
-          let
-            both = elemType.typeMerge other.nestedTypes.elemType.functor;
-          in
-          if both == null then null else listOf both;
+        joined = joinedOf elemType listOf;
       };
     uniq = unique { message = ""; };
     unique =
@@ -327,12 +325,7 @@ let
         substSubModules = modules: nullOr (elemType.substSubModules modules);
         nestedTypes = { inherit elemType; };
         wrapped = elemType;
-        joined =
-          other:
-          let
-            both = elemType.typeMerge other.nestedTypes.elemType.functor;
-          in
-          if both == null then null else nullOr both;
+        joined = joinedOf elemType nullOr;
       };
     functionTo =
       elemType:

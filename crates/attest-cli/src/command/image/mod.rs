@@ -24,28 +24,24 @@ pub(crate) fn run(arguments: &Image, verbosity: &Verbosity) -> CommandResult {
         format: arguments.format,
         is_quiet: verbosity.quiet,
     };
-    match &arguments.command {
-        ImageCommand::Store(store) => return export::store(store, shown, shower),
-        ImageCommand::Initrd(initrd) => return export::initrd(initrd),
-        ImageCommand::Kernel(kernel) => return export::kernel(kernel),
-        _ => {}
-    }
-    let cache = attest::images::cache(arguments.cache.as_deref())?;
-    let entries = Entries {
-        caches: cache.clone().into(),
-        sort: Images,
-        shown,
+    let cache = || attest::images::cache(arguments.cache.as_deref());
+    let entries = || {
+        Ok::<_, Failure>(Entries {
+            caches: cache()?.into(),
+            sort: Images,
+            shown,
+        })
     };
     match &arguments.command {
-        ImageCommand::Build(arguments) => build(&cache, arguments, shown, shower),
-        ImageCommand::Ls => entries.ls(),
-        ImageCommand::Inspect(entry) => entries.inspect(entry),
-        ImageCommand::Rm(chosen) => entries.rm(&chosen.names),
-        ImageCommand::Gc(gc) => entries.gc(&gc.clearing, shower),
-        ImageCommand::Verify(chosen) => entries.verify(&chosen.names, shower),
-        ImageCommand::Store(_) | ImageCommand::Initrd(_) | ImageCommand::Kernel(_) => {
-            unreachable!("they need no cache, and were done")
-        }
+        ImageCommand::Build(arguments) => build(&cache()?, arguments, shown, shower),
+        ImageCommand::Store(store) => export::store(store, shown, shower),
+        ImageCommand::Initrd(initrd) => export::initrd(initrd),
+        ImageCommand::Kernel(kernel) => export::kernel(kernel),
+        ImageCommand::Ls => entries()?.ls(),
+        ImageCommand::Inspect(entry) => entries()?.inspect(entry),
+        ImageCommand::Rm(chosen) => entries()?.rm(&chosen.names),
+        ImageCommand::Gc(gc) => entries()?.gc(&gc.clearing, shower),
+        ImageCommand::Verify(chosen) => entries()?.verify(&chosen.names, shower),
     }
 }
 

@@ -1,12 +1,11 @@
 //! One report of all shards, and a verdict over them.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, stdout};
+use std::fs;
+use std::io::stdout;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::ExitCode;
 
-use attest::events::Event;
 use attest_report::{Duplicates, Look, Reader, Terminal, Verbosity as Level, merge_junit};
 
 use super::super::CommandResult;
@@ -63,12 +62,8 @@ fn play(shard: &Path, verbosity: &Verbosity) {
         Verbosity { verbose: true, .. } => Level::Normal,
         Verbosity { .. } => Level::Quiet,
     };
-    let Ok(events) = File::open(shard.join("events.jsonl")) else {
-        return;
-    };
     let mut terminal = Terminal::new(stdout(), Look::of_stdout(), level);
-    let lines = BufReader::new(events).lines().map_while(Result::ok);
-    for event in lines.filter_map(|line| serde_json::from_str::<Event>(&line).ok()) {
+    for event in super::events_in(shard) {
         // What cannot be shown is in the report.
         let _ = terminal.event(&event);
     }

@@ -2,8 +2,8 @@
 //! with it, and is tried again when what broke was not the test.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -94,7 +94,7 @@ impl Attempts<'_> {
         let mut attempts = Vec::new();
         for left in (0..=self.retries).rev() {
             let (status, words) = self.once()?;
-            let told = Told::read(&self.output.join("events.jsonl"));
+            let told = Told::of(super::events_in(self.output));
             let exit = status.code().and_then(|code| u8::try_from(code).ok());
             if let Some(exit) = exit
                 && let Some(outcome) = self.outcome(exit, told.tests)
@@ -213,16 +213,9 @@ fn clear(output: &Path) -> Result<(), Failure> {
 }
 
 impl Told {
-    /// As far as they were written.
-    fn read(path: &Path) -> Self {
-        let Ok(file) = File::open(path) else {
-            return Self::default();
-        };
-        let lines = BufReader::new(file).lines().map_while(Result::ok);
+    fn of(events: impl Iterator<Item = Event>) -> Self {
         let mut told = Self::default();
-        for event in lines.filter_map(|line| serde_json::from_str::<Event>(&line).ok()) {
-            told.add(event);
-        }
+        events.for_each(|event| told.add(event));
         told
     }
 
@@ -264,6 +257,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{EVENTS, events_in};
     use super::*;
 
     #[test]
@@ -307,7 +301,7 @@ mod tests {
     #[test]
     fn what_broke_is_told_from_what_failed() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("events.jsonl");
+        let path = directory.path().join(EVENTS);
         let ended = |test: &str, verdict: &str, message: &str| {
             format!(
                 r#"{{"at_ns":1,"test":"{test}","event":"test-ended","verdict":"{verdict}","duration_ns":1,"failure":{{"message":"{message}"}}}}"#
@@ -320,7 +314,7 @@ mod tests {
             "{ half a lin".to_owned(),
         ];
         fs::write(&path, lines.join("\n")).unwrap();
-        let told = Told::read(&path);
+        let told = Told::of(events_in(directory.path()));
         assert_eq!(
             (told.tests, told.failed.as_slice()),
             (3, &["b".to_owned()][..])
@@ -328,7 +322,7 @@ mod tests {
         let reason = |code| told.reason(ExitStatus::from_raw(code));
         assert_eq!(reason(3 << 8), "c: QEMU is missing");
         assert_eq!(reason(9), "attest was killed by signal 9");
-        let nothing = Told::read(&directory.path().join("none"));
+        let nothing = Told::of(events_in(&directory.path().join("none")));
         assert_eq!(
             nothing.reason(ExitStatus::from_raw(3 << 8)),
             "attest ended with exit code 3 before any test did"

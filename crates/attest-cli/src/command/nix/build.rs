@@ -23,8 +23,7 @@ use std::time::{Duration, Instant};
 
 use attest::events;
 use attest::run::OutputDirectory;
-use attest_report::{Look, duration, sanitize};
-use indicatif::{ProgressBar, ProgressStyle};
+use attest_report::{duration, sanitize};
 
 use self::interrupts::Interrupts;
 use self::program::{Nix, NixError};
@@ -36,6 +35,7 @@ use super::super::{CommandResult, runtime};
 use crate::arguments::{NixBuild, Verbosity};
 use crate::failure::Failure;
 use crate::orphans;
+use crate::progress::spinner;
 
 /// Between two redraws of a running clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -101,14 +101,10 @@ async fn evaluate(
     verbosity: &Verbosity,
     interrupts: &Interrupts,
 ) -> Result<Suite, Failure> {
-    let wanted = !verbosity.quiet && Look::of_stderr().live.is_some();
-    let bar = wanted.then(|| {
-        let style = ProgressStyle::with_template("{spinner} {elapsed}  {wide_msg}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = ProgressBar::new_spinner().with_style(style);
+    let bar = spinner(verbosity, "{spinner} {elapsed}  {wide_msg}");
+    if let Some(bar) = &bar {
         bar.enable_steady_tick(TICK);
-        bar
-    });
+    }
     let suite = Suite::evaluate(nix, &arguments.installables, interrupts, |installable| {
         if let Some(bar) = &bar {
             bar.set_message(format!("evaluating {}", sanitize(installable)));

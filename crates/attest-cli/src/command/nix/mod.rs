@@ -9,8 +9,11 @@ mod shard;
 mod snapshot;
 mod verdict;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+
+use attest::events::Event;
 
 use super::CommandResult;
 use crate::arguments::{Nix, NixCommand, Verbosity};
@@ -23,6 +26,19 @@ pub(crate) fn run(arguments: &Nix, verbosity: &Verbosity) -> CommandResult {
         NixCommand::Snapshot(snapshot) => snapshot::run(snapshot, verbosity),
         NixCommand::Aggregate(aggregate) => aggregate::run(aggregate, verbosity),
     }
+}
+
+/// In an output, as in that of every run.
+const EVENTS: &str = "events.jsonl";
+
+/// What happened in a run, as far as it was written; nothing where there was none.
+fn events_in(output: &Path) -> impl Iterator<Item = Event> + use<> {
+    let file = File::open(output.join(EVENTS)).ok();
+    let lines = file.into_iter().flat_map(|file| {
+        let lines = BufReader::new(file).lines();
+        lines.map_while(Result::ok)
+    });
+    lines.filter_map(|line| serde_json::from_str(&line).ok())
 }
 
 /// A file of an output.

@@ -18,7 +18,7 @@ pub(super) const NAME: &str = "manifest";
 pub(super) fn report(output: &Path, message: String) -> io::Result<()> {
     fs::create_dir_all(output)?;
     let mut readers = Readers::new();
-    let events = File::create(output.join("events.jsonl"))?;
+    let events = File::create(output.join(super::EVENTS))?;
     readers.add(JsonLines::new(BufWriter::new(events)));
     readers.add(Junit::create(&output.join("junit.xml"))?);
     let started = EventKind::RunStarted {

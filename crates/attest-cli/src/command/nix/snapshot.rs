@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use attest::SnapshotUse;
-use attest::images::{self, CacheEntry, about_lab};
+use attest::images;
 
 use super::super::CommandResult;
 use super::attempt::{Attempts, Place};
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &NixSnapshot, verbosity: &Verbosity) -> CommandResu
     }
     let store = images::snapshots(Some(&place.cache()))?;
     let entries = store.caches().ls()?;
-    let last = entries.iter().max_by_key(|entry| setups(entry));
+    let last = entries.iter().max_by_key(|entry| attest::setups_of(entry));
     let entry = last.ok_or_else(|| {
         Failure::infrastructure(
             "error: nothing was saved: only virtual machines can be, and only where there is a place for it; the \
@@ -60,15 +60,4 @@ pub(super) fn run(arguments: &NixSnapshot, verbosity: &Verbosity) -> CommandResu
         size(packed.data)
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-/// How far it is: each set-up that was done is one of its fields.
-fn setups(entry: &CacheEntry) -> usize {
-    let about = about_lab(&entry.path).unwrap_or_default();
-    let fields = about["fields"].as_object();
-    let names = fields.map(|fields| fields.keys());
-    let names = names.into_iter().flatten();
-    names
-        .filter(|name| name.starts_with("code of set-up"))
-        .count()
 }

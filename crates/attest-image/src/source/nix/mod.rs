@@ -21,6 +21,13 @@ use scan::Names;
 /// Where every system has its store, and paths in files begin.
 pub const STORE: &str = "/nix/store";
 
+/// What tells a path of a store from all others, on any host: what is there never changes, so that its name is enough.
+/// Nothing for other paths.
+pub fn in_store(path: &Path) -> Option<blake3::Hash> {
+    let is_there = path.starts_with(STORE);
+    is_there.then(|| blake3::hash(path.as_os_str().as_encoded_bytes()))
+}
+
 /// Symbolic links on the way to the store, as many as Linux follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 /// Bytes of a list of paths, or of what Nix knows of them.

@@ -1,12 +1,12 @@
 //! What came of a shard, from its output.
 
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::fs;
 use std::path::Path;
 
 use attest::events::{self, Event, EventKind, ExitCode, FailureDetail};
 
+use super::super::events_in;
 use super::super::verdict::{Broken, Outcome, Verdict};
 use super::program::{Nix, NixError};
 use super::suite::Target;
@@ -44,7 +44,7 @@ impl Collected {
     }
 
     fn read(directory: &Path) -> Self {
-        let told = Told::read(&directory.join("events.jsonl"));
+        let told = Told::of(events_in(directory));
         let (took_ns, failures) = (told.wall_ns, told.failures);
         match Verdict::of(directory) {
             Ok(verdict) => Self {
@@ -108,16 +108,9 @@ fn failure(verdict: &Verdict, mut failures: Vec<(String, FailureDetail)>) -> Opt
 }
 
 impl Told {
-    /// As far as they were written.
-    fn read(path: &Path) -> Self {
-        let Ok(file) = File::open(path) else {
-            return Self::default();
-        };
+    fn of(events: impl Iterator<Item = Event>) -> Self {
         let mut told = Self::default();
-        let lines = BufReader::new(file).lines().map_while(Result::ok);
-        // Consoles are most of it.
-        let ends = lines.filter(|line| line.contains("-ended\""));
-        for event in ends.filter_map(|line| serde_json::from_str::<Event>(&line).ok()) {
+        for event in events {
             match event.kind {
                 EventKind::RunEnded { breakdown, .. } => told.wall_ns = Some(breakdown.wall_ns),
                 EventKind::TestEnded {
