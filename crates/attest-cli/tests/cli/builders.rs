@@ -1,10 +1,13 @@
 //! What builders of Nix call, without Nix: outputs of shards, of snapshots, and of what judges over them.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use attest_image::{Kernel, KernelSource};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::support::{Ended, Place, run};
@@ -283,4 +286,29 @@ fn a_single_test_saves_nothing_for_others() {
     );
     let again = needed(&["--test", "good"]);
     assert!(again.contains("snapshot: go on"), "{again}");
+}
+
+#[test]
+fn one_that_is_interrupted_ends_in_order_and_is_not_tried_again() {
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let place = Place::new(TESTS);
+        let mut command = builder(
+            &place,
+            &["shard", "--manifest", "./attest.toml", "-o", "out"],
+        );
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = lines.map(Result::unwrap);
+        let begun = lines.any(|line| line.starts_with("accelerator: "));
+        assert!(begun, "its machine is started");
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let said: Vec<String> = lines.collect();
+        let said = said.join("\n");
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+        assert!(said.contains("the run ends in order"), "{said}");
+        assert!(!said.contains("trying again"), "{said}");
+        assert!(!place.path("out").join("verdict.json").exists());
+        assert!(is_empty(&place.path("tmp")));
+    }
 }

@@ -3,18 +3,23 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::thread;
+use std::process::{ExitStatus, Stdio};
 
 use attest::SnapshotUse;
 use attest::events::{self, Event, EventKind, ExitCode};
 
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use super::interrupts::Interrupts;
 use super::refused;
 use super::verdict::{Broken, Outcome, Verdict};
+use crate::command::runtime;
 use crate::failure::Failure;
+use crate::orphans;
 
 /// Nix makes a directory for each build, and names it in this.
 const BUILD: &str = "NIX_BUILD_TOP";
@@ -88,12 +93,27 @@ struct Told {
 }
 
 impl Attempts<'_> {
-    /// Run them until that says something about them; nothing where it never did. The output directory has what
-    /// the last try wrote.
+    /// Run them until that says something about them; else what broke each time. The output directory has what the last
+    /// try wrote.
+    ///
+    /// # Errors
+    /// They cannot be run at all, or somebody interrupts.
     pub(super) fn run(&self) -> Result<Result<Verdict, Vec<Broken>>, Failure> {
+        orphans::adopt();
+        let runtime = runtime()?;
+        let ended = runtime.block_on(self.until_told());
+        orphans::end();
+        ended
+    }
+
+    async fn until_told(&self) -> Result<Result<Verdict, Vec<Broken>>, Failure> {
+        let mut interrupts = Interrupts::watch("the run ends in order")?;
         let mut attempts = Vec::new();
         for left in (0..=self.retries).rev() {
-            let (status, words) = self.once()?;
+            let (status, words) = self.once(&mut interrupts).await?;
+            if interrupts.came() {
+                return Err(attest::Error::Interrupted.into());
+            }
             let told = Told::of(super::events_in(self.output));
             let exit = status.code().and_then(|code| u8::try_from(code).ok());
             if let Some(exit) = exit
@@ -155,7 +175,7 @@ impl Attempts<'_> {
     }
 
     /// How it ended, and the end of what it said on stderr.
-    fn once(&self) -> Result<(ExitStatus, String), Failure> {
+    async fn once(&self, interrupts: &mut Interrupts) -> Result<(ExitStatus, String), Failure> {
         let program = std::env::current_exe().map_err(|error| {
             Failure::infrastructure(format!("error: attest does not know its own file: {error}"))
         })?;
@@ -173,14 +193,13 @@ impl Attempts<'_> {
         for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"] {
             command.env_remove(name);
         }
-        let mut run = || {
+        let run = async {
             let mut child = command.stderr(Stdio::piped()).spawn()?;
             let words = child.stderr.take().expect("it is a pipe");
-            let words = thread::spawn(|| told_on(words));
-            let status = child.wait()?;
-            Ok((status, words.join().unwrap_or_default()))
+            let (status, words) = tokio::join!(interrupts.end_of(&mut child), told_on(words));
+            Ok((status?, words))
         };
-        run().map_err(|error: io::Error| {
+        run.await.map_err(|error: io::Error| {
             let program = program.display();
             Failure::infrastructure(format!("error: {program} cannot be started: {error}"))
         })
@@ -191,10 +210,10 @@ impl Attempts<'_> {
 const WORDS: usize = 16 << 10;
 
 /// Say on stderr what is said here, and give the end of it.
-fn told_on(mut words: impl Read) -> String {
+async fn told_on(mut words: impl AsyncRead + Unpin) -> String {
     let (mut end, mut part) = (Vec::new(), [0; 4096]);
     // An end that is no end of the file is one, too.
-    while let Ok(length @ 1..) = words.read(&mut part) {
+    while let Ok(length @ 1..) = words.read(&mut part).await {
         let _ = io::stderr().write_all(&part[..length]);
         end.extend_from_slice(&part[..length]);
         end.drain(..end.len().saturating_sub(WORDS));
@@ -290,11 +309,11 @@ mod tests {
         assert_eq!(attempts.outcome(4, 0), Some(Outcome::Passed));
     }
 
-    #[test]
-    fn the_end_of_long_words_is_kept() {
-        assert_eq!(told_on(&b"no such key\n"[..]), "no such key");
+    #[tokio::test]
+    async fn the_end_of_long_words_is_kept() {
+        assert_eq!(told_on(&b"no such key\n"[..]).await, "no such key");
         let long = [&vec![b'x'; WORDS * 2][..], b"end"].concat();
-        let end = told_on(&long[..]);
+        let end = told_on(&long[..]).await;
         assert!(end.len() == WORDS && end.ends_with("xend"));
     }
 

@@ -1,7 +1,6 @@
 //! `attest nix build`: a suite of shards, wherever Nix builds them, and again where a builder was lost.
 
 mod attempts;
-mod interrupts;
 mod lines;
 mod look;
 mod nar;
@@ -25,13 +24,13 @@ use attest::events;
 use attest::run::OutputDirectory;
 use attest_report::{duration, sanitize};
 
-use self::interrupts::Interrupts;
 use self::program::{Nix, NixError};
 use self::reports::{Reports, SHARDS};
 use self::rounds::{Rounds, State};
 use self::suite::{Kind, Suite};
 use self::telling::Telling;
 use super::super::{CommandResult, runtime};
+use super::interrupts::Interrupts;
 use crate::arguments::{NixBuild, Verbosity};
 use crate::failure::Failure;
 use crate::orphans;
@@ -51,8 +50,7 @@ pub(super) fn run(arguments: &NixBuild, verbosity: &Verbosity) -> CommandResult 
 }
 
 async fn build(arguments: &NixBuild, verbosity: &Verbosity, began: Instant) -> CommandResult {
-    let unavailable = |error| Failure::infrastructure(format!("error: no signals: {error}"));
-    let interrupts = Interrupts::watch().map_err(unavailable)?;
+    let interrupts = Interrupts::watch("Nix ends its builds")?;
     let nix = Nix::find(&arguments.nix, &arguments.nix_arguments, &interrupts).await?;
     let suite = evaluate(&nix, arguments, verbosity, &interrupts).await?;
     let evaluated = began.elapsed();

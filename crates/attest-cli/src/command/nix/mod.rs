@@ -4,6 +4,7 @@
 mod aggregate;
 mod attempt;
 mod build;
+mod interrupts;
 mod refused;
 mod shard;
 mod snapshot;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::task::JoinHandle;
 
-use super::interrupts::Interrupts;
+use super::super::interrupts::Interrupts;
 use super::program::{Nix, NixError};
 use super::result::Collected;
 use super::suite::{Kind, Target};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
-use super::interrupts::Interrupts;
+use super::super::interrupts::Interrupts;
 use super::nar::{self, NarError};
 
 /// What this needs of Nix, whether or not the user's configuration has it.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use attest::events::{FailureDetail, Verdict};
 
+use super::super::interrupts::Interrupts;
 use super::super::verdict::Broken;
 use super::attempts::{Attempt, Outcome, Running};
-use super::interrupts::Interrupts;
 use super::lines::Lines;
 use super::look::{Found, Look, Looking};
 use super::program::{Nix, NixError};

@@ -6,7 +6,7 @@ use std::path::Path;
 use attest::run::file_name;
 use serde::Deserialize;
 
-use super::interrupts::Interrupts;
+use super::super::interrupts::Interrupts;
 use super::program::{Nix, NixError};
 
 /// What is asked of each installable. Its paths are known by evaluation alone, which also writes the derivations to

@@ -1,4 +1,4 @@
-//! Ctrl-C while Nix works: it gets the signal once, and its end is waited for.
+//! Ctrl-C while a child works: it gets the signal once, and its end is waited for.
 
 use std::io;
 use std::process::ExitStatus;
@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::sync::watch;
 
+use crate::failure::Failure;
 use crate::signals::{Caught, Signals};
 use crate::{orphans, terminal};
 
@@ -17,9 +18,11 @@ use crate::{orphans, terminal};
 pub(super) struct Interrupts(watch::Receiver<Option<Caught>>);
 
 impl Interrupts {
-    /// Catch signals from now on. The second one ends this process, and all that it started.
-    pub(super) fn watch() -> io::Result<Self> {
-        let mut signals = Signals::watch()?;
+    /// Catch signals from now on. The first is answered with what follows from it; the second ends this process, and all
+    /// that it started.
+    pub(super) fn watch(what_follows: &'static str) -> Result<Self, Failure> {
+        let mut signals = Signals::watch()
+            .map_err(|error| Failure::infrastructure(format!("error: no signals: {error}")))?;
         let (sender, receiver) = watch::channel(None);
         tokio::spawn(async move {
             loop {
@@ -28,7 +31,9 @@ impl Interrupts {
                     orphans::end();
                     std::process::exit(i32::from(ExitCode::Interrupted.code()));
                 }
-                terminal::tell("interrupted: Nix ends its builds; again to end at once");
+                terminal::tell(&format!(
+                    "interrupted: {what_follows}; again to end at once"
+                ));
             }
         });
         Ok(Self(receiver))
