@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::ImageError;
+use crate::module_lists::ModuleLists;
 use crate::progress::{Amount, Step};
 
 /// Packages that depend on the newest kernel for virtual machines, the smallest first: of Debian
@@ -25,10 +26,16 @@ const KEPT: [&str; 4] = [
     "usr/lib/linux/vmlinuz",
 ];
 
-/// Fetch a kernel and its modules into an empty directory, which then looks like a root.
-pub(crate) fn kernel(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<(), ImageError> {
+/// Fetch a kernel and its modules into an empty directory, which then looks like a root: that of this package, or of the
+/// first of [`META`] that there is.
+pub(crate) fn kernel(
+    directory: &Path,
+    package: Option<&str>,
+    progress: &mut dyn FnMut(Step),
+) -> Result<(), ImageError> {
     let no_kernel = |reason: String| ImageError::NoKernel { reason };
-    let apt = Apt::new(directory, progress).map_err(no_kernel)?;
+    let wanted = package.map_or_else(|| META.to_vec(), |package| vec![package]);
+    let apt = Apt::new(directory, &wanted, progress).map_err(no_kernel)?;
     let packages = apt.kernel_packages().map_err(no_kernel)?;
     let downloads = directory.join("downloads");
     fs::create_dir(&downloads).map_err(ImageError::file(&downloads, "it cannot be made"))?;
@@ -50,15 +57,19 @@ pub(crate) fn kernel(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result
 
 /// The package client, with this system's lists of packages, or else own ones.
 #[derive(Debug)]
-struct Apt {
+struct Apt<'a> {
     options: Vec<String>,
-    meta: &'static str,
+    meta: &'a str,
 }
 
-impl Apt {
+impl<'a> Apt<'a> {
     /// Fresh systems have no lists, and a normal user cannot fetch the system's.
-    fn new(directory: &Path, progress: &mut dyn FnMut(Step)) -> Result<Self, String> {
-        if let Some(apt) = Self::with(Vec::new())? {
+    fn new(
+        directory: &Path,
+        wanted: &[&'a str],
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Self, String> {
+        if let Some(apt) = Self::with(Vec::new(), wanted)? {
             return Ok(apt);
         }
         let own = directory.join("apt");
@@ -78,17 +89,17 @@ impl Apt {
         }
         progress(Step::new("fetching the lists of packages"));
         run(with_options("apt-get", &options).args(["update", "--quiet"]))?;
-        let apt = Self::with(options)?;
-        apt.ok_or_else(|| format!("apt knows none of {}", META.join(", ")))
+        let apt = Self::with(options, wanted)?;
+        apt.ok_or_else(|| format!("apt knows none of {}", wanted.join(", ")))
     }
 
     /// `None` when these lists have no kernel.
-    fn with(options: Vec<String>) -> Result<Option<Self>, String> {
+    fn with(options: Vec<String>, wanted: &[&'a str]) -> Result<Option<Self>, String> {
         let known = run(with_options("apt-cache", &options)
             .arg("pkgnames")
             .arg("linux-image-"))?;
         let known: Vec<_> = known.lines().collect();
-        let meta = META.into_iter().find(|meta| known.contains(meta));
+        let meta = wanted.iter().copied().find(|meta| known.contains(meta));
         Ok(meta.map(|meta| Self { options, meta }))
     }
 
@@ -237,11 +248,7 @@ pub(crate) fn index_modules(root: &Path) -> Result<(), ImageError> {
             continue;
         }
         for release in list(&modules)? {
-            let path = release.join("modules.dep");
-            if !path.exists() {
-                let text = crate::modules::index(&release)?;
-                fs::write(&path, text).map_err(ImageError::file(&path, "it cannot be written"))?;
-            }
+            ModuleLists::write_missing(&release)?;
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ pub enum KernelSource {
     /// A bzImage or vmlinux. Its modules are looked for in the directory of the file,
     /// in `lib/modules/<release>` beside that, and on this system.
     Path(PathBuf),
+    /// What this package of the distribution depends on, fetched: `linux-image-amd64`.
+    Package(String),
 }
 
 /// A kernel and its modules.
@@ -52,9 +54,10 @@ impl Kernel {
             KernelSource::Auto => {
                 match Self::in_root(Path::new("/"), "the newest of this system") {
                     Some(kernel) => Ok(kernel),
-                    None => Self::fetched(cache, progress),
+                    None => Self::fetched(cache, None, progress),
                 }
             }
+            KernelSource::Package(name) => Self::fetched(cache, Some(name), progress),
         }
     }
 
@@ -120,15 +123,25 @@ impl Kernel {
         found.max_by_key(|kernel| version_key(&kernel.release))
     }
 
-    /// One that the distribution's package client fetched, in the cache.
-    fn fetched(cache: &Cache, progress: &mut dyn FnMut(Step)) -> Result<Self, ImageError> {
-        let key = blake3::hash(b"the distribution's kernel for virtual machines, 2");
-        let root = cache.entry("kernel", key, progress, fetch::kernel)?;
-        Self::in_root(
-            &root,
-            "fetched with apt into the cache, for /boot has none with its modules that may be read",
-        )
-        .ok_or_else(|| ImageError::NoKernel {
+    /// One that the distribution's package client fetched, in the cache: of this package, or of the first that it knows.
+    fn fetched(
+        cache: &Cache,
+        package: Option<&str>,
+        progress: &mut dyn FnMut(Step),
+    ) -> Result<Self, ImageError> {
+        let mut what = "the distribution's kernel for virtual machines, 3".to_owned();
+        if let Some(package) = package {
+            what = format!("{what}: {package}");
+        }
+        let key = blake3::hash(what.as_bytes());
+        let root = cache.entry("kernel", key, progress, |directory, progress| {
+            fetch::kernel(directory, package, progress)
+        })?;
+        let origin = match package {
+            Some(package) => format!("fetched with apt into the cache: {package}"),
+            None => "fetched with apt into the cache, for /boot has none with its modules that may be read".to_owned(),
+        };
+        Self::in_root(&root, &origin).ok_or_else(|| ImageError::NoKernel {
             reason: "the package that was fetched has none".to_owned(),
         })
     }

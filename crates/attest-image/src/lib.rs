@@ -15,6 +15,7 @@ pub mod init;
 mod kernel;
 mod key;
 mod module_image;
+mod module_lists;
 mod modules;
 mod packing;
 mod program;
@@ -34,6 +35,7 @@ pub use cache::{
 };
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};
+pub use module_lists::ModuleLists;
 pub use modules::{ModuleError, ModulePlan, plan_modules};
 pub use progress::{Amount, Pace, Step};
 

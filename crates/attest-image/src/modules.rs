@@ -1,11 +1,11 @@
 //! Which kernel modules to load, in which order: the closure of what is wanted in `modules.dep`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::ImageError;
+use crate::module_lists::ModuleLists;
 use crate::packing::Packing;
 
 /// Largest module that is unpacked; those of graphics cards have 20 MB and more.
@@ -31,33 +31,25 @@ pub struct ModulePlan {
 }
 
 /// `-` and `_` are the same in module names, and a file's name ends at its first dot.
-fn name_of(path: &str) -> String {
+pub(crate) fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split('.').next().unwrap_or(file).replace('-', "_")
 }
 
-/// The modules to load for `wanted`, from the texts of `modules.dep` and `modules.builtin`.
-/// What is built in needs no loading.
+/// The modules to load for `wanted`, and what they need, before them; what they only want goes before them where it is
+/// there. What is built in needs no loading.
 ///
 /// # Errors
-/// A wanted or needed module that does not exist, or a cycle.
-pub fn plan_modules(dep: &str, builtin: &str, wanted: &[&str]) -> Result<ModulePlan, ModuleError> {
-    let builtin: HashSet<String> = builtin.lines().map(|line| name_of(line.trim())).collect();
-    let mut known = HashMap::new();
-    for line in dep.lines() {
-        if let Some((path, needs)) = line.split_once(':') {
-            known.insert(
-                name_of(path),
-                (
-                    path,
-                    needs.split_whitespace().map(name_of).collect::<Vec<_>>(),
-                ),
-            );
-        }
-    }
+/// A wanted or needed module that does not exist, or a cycle of needs.
+pub fn plan_modules(lists: &ModuleLists, wanted: &[&str]) -> Result<ModulePlan, ModuleError> {
     let mut planner = Planner {
-        builtin,
-        known,
+        builtin: lists
+            .builtin
+            .lines()
+            .map(|line| name_of(line.trim()))
+            .collect(),
+        known: lists.needs(),
+        wants: lists.wants(),
         seen: HashMap::new(),
         files: Vec::new(),
     };
@@ -67,47 +59,6 @@ pub fn plan_modules(dep: &str, builtin: &str, wanted: &[&str]) -> Result<ModuleP
     Ok(ModulePlan {
         files: planner.files,
     })
-}
-
-/// A `modules.dep` for the modules below a directory, from what each says of itself (`depends=`
-/// in its `.modinfo`), as `depmod` makes it when a kernel is installed.
-///
-/// # Errors
-/// A file that cannot be read or unpacked.
-pub(crate) fn index(directory: &Path) -> Result<String, ImageError> {
-    let mut files = Vec::new();
-    walk(directory, &mut files)?;
-    files.sort();
-    let mut modules = BTreeMap::new();
-    for path in files {
-        let bytes = load(&path)?;
-        let relative = path
-            .strip_prefix(directory)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
-        modules.insert(name_of(&relative), (relative, depends(&bytes)));
-    }
-    let mut text = String::new();
-    for (path, needs) in modules.values() {
-        text.push_str(path);
-        text.push(':');
-        for (needed, _) in needs.iter().filter_map(|name| modules.get(name)) {
-            text.push(' ');
-            text.push_str(needed);
-        }
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-/// The directory's `modules.dep`, or what would be in it.
-pub(crate) fn dependencies(directory: &Path) -> Result<String, ImageError> {
-    let path = directory.join("modules.dep");
-    match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => index(directory),
-        text => text.map_err(ImageError::file(&path, "it cannot be read")),
-    }
 }
 
 /// A module's plain bytes. Unpacked here and not by the guest: that costs the guest time, and
@@ -132,35 +83,6 @@ pub(crate) fn plain_name(file: &str) -> &str {
         .unwrap_or(file)
 }
 
-fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<(), ImageError> {
-    let failed = || ImageError::file(directory, "the modules cannot be listed");
-    for entry in fs::read_dir(directory).map_err(failed())? {
-        let entry = entry.map_err(failed())?;
-        // Links are not followed: `build` and `source` lead to the kernel's sources.
-        if entry.file_type().map_err(failed())?.is_dir() {
-            walk(&entry.path(), files)?;
-        } else if is_module(&entry.path()) {
-            files.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
-fn is_module(path: &Path) -> bool {
-    Path::new(plain_name(&path.to_string_lossy())).extension() == Some("ko".as_ref())
-}
-
-/// The names of the modules that a module needs.
-fn depends(module: &[u8]) -> Vec<String> {
-    let lists = said(module, b"\0depends=");
-    lists
-        .iter()
-        .flat_map(|names| names.split(','))
-        .filter(|name| !name.is_empty())
-        .map(name_of)
-        .collect()
-}
-
 /// The devices that a module drives, as patterns for their `modalias`, and its file systems as
 /// `fs-NAME`. None for a module of neither kind: its aliases, if any, name ciphers.
 pub(crate) fn drives(module: &[u8]) -> Vec<String> {
@@ -170,7 +92,7 @@ pub(crate) fn drives(module: &[u8]) -> Vec<String> {
 }
 
 /// The values of a key among a module's strings (its `.modinfo`).
-fn said(module: &[u8], key: &[u8]) -> Vec<String> {
+pub(crate) fn said(module: &[u8], key: &[u8]) -> Vec<String> {
     let values = memchr::memmem::find_iter(module, key).map(|at| {
         let rest = &module[at + key.len()..];
         let value = rest.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -184,6 +106,8 @@ fn said(module: &[u8], key: &[u8]) -> Vec<String> {
 struct Planner<'a> {
     builtin: HashSet<String>,
     known: HashMap<String, (&'a str, Vec<String>)>,
+    /// What each should have before it, but does without.
+    wants: HashMap<String, Vec<String>>,
     /// `false` while what it needs is gone through.
     seen: HashMap<String, bool>,
     files: Vec<String>,
@@ -223,8 +147,13 @@ impl Planner<'_> {
             return Err(ModuleError::Missing(name));
         };
         self.seen.insert(name.clone(), false);
+        let wants = self.wants.get(&name).into_iter().flatten();
+        // One that is gone through already wants this one in turn: either may be first.
+        let wants =
+            wants.filter(|name| self.known.contains_key(*name) && !self.seen.contains_key(*name));
+        let both: Vec<&String> = wants.chain(needs).collect();
         tasks.push(Task::Leave(name));
-        tasks.extend(needs.iter().rev().cloned().map(Task::Enter));
+        tasks.extend(both.into_iter().rev().cloned().map(Task::Enter));
         Ok(())
     }
 }
@@ -247,14 +176,38 @@ kernel/a.ko: kernel/b.ko
 kernel/b.ko: kernel/a.ko
 ";
 
+    fn lists(dependencies: &str) -> ModuleLists {
+        ModuleLists {
+            dependencies: dependencies.to_owned(),
+            ..ModuleLists::default()
+        }
+    }
+
+    #[test]
+    fn what_is_only_wanted_comes_first_where_it_is_there() {
+        let lists = ModuleLists {
+            soft: "softdep libcrc32c pre: crc32c nowhere post: erofs\nsoftdep crc32c_generic pre: libcrc32c\n"
+                .to_owned(),
+            aliases: "alias crc32c crc32c_generic\nalias crc32c crc32c_intel\nalias cpu:type:x86* crc32c_intel\n"
+                .to_owned(),
+            ..lists("erofs.ko: libcrc32c.ko\nlibcrc32c.ko:\ncrc32c_generic.ko:\ncrc32c_intel.ko:\n")
+        };
+        let plan = plan_modules(&lists, &["erofs"]).unwrap();
+        assert_eq!(
+            plan.files,
+            ["crc32c_generic.ko", "libcrc32c.ko", "erofs.ko"]
+        );
+        let plan = plan_modules(&lists, &["crc32c_generic"]).unwrap();
+        assert_eq!(plan.files, ["libcrc32c.ko", "crc32c_generic.ko"]);
+    }
+
     #[test]
     fn dependencies_come_first_and_once() {
-        let plan = plan_modules(
-            DEP,
-            "kernel/net/core/failover.ko\n",
-            &["virtio_net", "virtio"],
-        )
-        .unwrap();
+        let lists = ModuleLists {
+            builtin: "kernel/net/core/failover.ko\n".to_owned(),
+            ..lists(DEP)
+        };
+        let plan = plan_modules(&lists, &["virtio_net", "virtio"]).unwrap();
         assert_eq!(
             plan.files,
             [
@@ -262,26 +215,6 @@ kernel/b.ko: kernel/a.ko
                 "kernel/drivers/virtio/virtio_ring.ko",
                 "kernel/drivers/net/virtio-net.ko.xz",
             ]
-        );
-    }
-
-    #[test]
-    fn an_index_is_made_of_what_modules_say() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("kernel")).unwrap();
-        let write = |name: &str, text: &[u8]| {
-            fs::write(directory.path().join("kernel").join(name), text).unwrap();
-        };
-        let packed = xz(b"ELF...\0depends=a\0name=c\0");
-        write("c.ko.xz", &packed);
-        write("b-x.ko", b"ELF...\0license=GPL\0depends=\0name=b_x\0");
-        write(
-            "a.ko",
-            b"ELF...\0license=GPL\0depends=b-x,built_in\0name=a\0",
-        );
-        assert_eq!(
-            index(directory.path()).unwrap(),
-            "kernel/a.ko: kernel/b-x.ko\nkernel/b-x.ko:\nkernel/c.ko.xz: kernel/a.ko\n"
         );
     }
 
@@ -308,7 +241,7 @@ kernel/b.ko: kernel/a.ko
         for module in 1..200_000 {
             writeln!(text, "m{module}.ko: m{}.ko", module - 1).unwrap();
         }
-        let plan = plan_modules(&text, "", &["m199999"]).unwrap();
+        let plan = plan_modules(&lists(&text), &["m199999"]).unwrap();
         assert_eq!(plan.files.len(), 200_000);
         assert_eq!(plan.files[0], "m0.ko");
     }
@@ -316,11 +249,11 @@ kernel/b.ko: kernel/a.ko
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         assert_eq!(
-            plan_modules(DEP, "", &["nope"]),
+            plan_modules(&lists(DEP), &["nope"]),
             Err(ModuleError::Missing("nope".to_owned()))
         );
         assert_eq!(
-            plan_modules(DEP, "", &["a"]),
+            plan_modules(&lists(DEP), &["a"]),
             Err(ModuleError::Cycle("a".to_owned()))
         );
     }
@@ -339,7 +272,7 @@ kernel/b.ko: kernel/a.ko
                 }
                 text.push('\n');
             }
-            let plan = plan_modules(&text, "", &["m29", "m15", "m3"]).unwrap();
+            let plan = plan_modules(&lists(&text), &["m29", "m15", "m3"]).unwrap();
             let position = |module: usize| plan.files.iter().position(|file| *file == format!("m{module}.ko"));
             for (from, to) in edges.iter().filter(|(from, to)| to < from) {
                 if let Some(at) = position(*from) {

@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use crate::key::Key;
 
 /// Raised when the layout of the guest changes.
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 /// Raised when more kernels can be started directly, or more is kept of them.
 const EXTRACTION: u64 = 3;
 

@@ -7,6 +7,7 @@ use super::program::Programs;
 use super::{BareOptions, GuestFile};
 use crate::error::ImageError;
 use crate::kernel::Kernel;
+use crate::module_lists::ModuleLists;
 use crate::modules::{self, ModuleError, ModulePlan, plan_modules};
 use crate::packing::Packing;
 use crate::tree::{Node, Tree};
@@ -157,14 +158,12 @@ fn plans(
     wanted: &[&str],
     optional: &[&str],
 ) -> Result<Vec<ModulePlan>, ImageError> {
-    let dependencies = modules::dependencies(directory)?;
-    // Old kernels have no such file.
-    let builtin = std::fs::read_to_string(directory.join("modules.builtin")).unwrap_or_default();
+    let lists = ModuleLists::read(directory)?;
     let failed = |source| ImageError::Modules {
         release: kernel.release.clone(),
         source,
     };
-    let plan = |module: &&str| plan_modules(&dependencies, &builtin, &[module]);
+    let plan = |module: &&str| plan_modules(&lists, &[module]);
     let wanted = wanted.iter().map(plan);
     let optional = optional.iter().map(plan);
     wanted
