@@ -7,6 +7,7 @@
 //! `192.168.VV.NN`. The shares `xchg` and `shared` are mounted on `/tmp/xchg` and `/tmp/shared` where the
 //! kernel knows 9p.
 
+mod image;
 pub mod metal;
 pub mod nix;
 mod system;
@@ -16,10 +17,13 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use attest_image::bare::{self, BareGuest, BareOptions, GuestFile};
+pub use attest_image::bare::GuestFile;
+use attest_image::bare::{self, BareGuest, BareOptions};
 use attest_image::root::RootImage;
 use attest_image::{Cache, ImageError, Kernel, KernelSource};
 use attest_vmm::probe::{KvmProbe, kvm};
+
+pub use image::backdoor;
 
 /// In the place of the agent: the guest's first program.
 const INIT: &str = include_str!("guest/init.sh");
@@ -71,6 +75,8 @@ pub struct Node {
     pub memory: u32,
     /// Added to the kernel's command line.
     pub kernel_arguments: Vec<String>,
+    /// What is in no other machine; only for guests of [`Fixture::of_image`].
+    pub files: Vec<GuestFile>,
 }
 
 impl Node {
@@ -82,6 +88,7 @@ impl Node {
             vlans: Vec::new(),
             memory: 256,
             kernel_arguments: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -97,8 +104,8 @@ impl Node {
 #[derive(Debug)]
 pub struct Fixture {
     guest: BareGuest,
-    /// A disk with its root, beside the initramfs.
-    root: Option<PathBuf>,
+    /// Disks that are only read: the root, and the kernel's modules.
+    disks: Vec<PathBuf>,
     _lease: Option<RootImage>,
 }
 
@@ -146,7 +153,7 @@ impl Fixture {
         }
         Ok(Self {
             guest: guest(&cache, &kernel, INIT, &modules, &files)?,
-            root: None,
+            disks: Vec::new(),
             _lease: None,
         })
     }
@@ -157,7 +164,12 @@ impl Fixture {
     /// The directory cannot be written to.
     pub fn write(&self, directory: &Path, node: &Node) -> Result<PathBuf, FixtureError> {
         let path = directory.join(format!("run-{}-vm", node.name));
-        write_script(&path, &self.script(node))?;
+        let initrd = if node.files.is_empty() {
+            self.guest.initrd.clone()
+        } else {
+            self.write_initrd(directory, node)?
+        };
+        write_script(&path, &self.script(node, &initrd))?;
         Ok(path)
     }
 
@@ -194,13 +206,14 @@ impl Fixture {
             .collect()
     }
 
-    fn script(&self, node: &Node) -> String {
+    fn script(&self, node: &Node, initrd: &Path) -> String {
         let Node {
             name,
             number,
             vlans,
             memory,
             kernel_arguments,
+            ..
         } = node;
         // Where there is a /dev/kvm that runs no guests, QEMU's own choice would be that.
         let accelerator = match kvm() {
@@ -216,38 +229,41 @@ impl Fixture {
             .replace("@MEMORY@", &memory.to_string())
             .replace("@ACCELERATOR@", accelerator)
             .replace("    @CARDS@\n", &cards)
-            .replace("    @ROOT@\n", &self.root_disk())
+            .replace("    @ROOT@\n", &self.disks())
             .replace("@KERNEL@", &self.guest.kernel.display().to_string())
-            .replace("@INITRD@", &self.guest.initrd.display().to_string())
+            .replace("@INITRD@", &initrd.display().to_string())
             .replace("@ARGUMENTS@", &kernel_arguments.join(" "))
     }
 }
 
 impl Fixture {
-    /// What a start script has for the root: the first disk.
-    fn root_disk(&self) -> String {
-        let Some(root) = &self.root else {
-            return String::new();
-        };
-        let root = root.display();
-        [
-            format!("-drive file={root},format=raw,if=none,id=root,readonly=on"),
-            "-device virtio-blk-pci,drive=root".to_owned(),
-        ]
-        .map(|argument| format!("    {argument} \\\n"))
-        .concat()
+    /// What a start script has for the disks that are only read: the first ones.
+    fn disks(&self) -> String {
+        let disks = (1..).zip(&self.disks).map(|(number, disk)| {
+            let disk = disk.display();
+            arguments(&[
+                format!("-drive file={disk},format=raw,if=none,id=read{number},readonly=on"),
+                format!("-device virtio-blk-pci,drive=read{number}"),
+            ])
+        });
+        disks.collect()
     }
 }
 
 /// What a start script has for a card.
 fn card(index: usize, vlan: u8, number: u8) -> String {
     let mac = format!("52:54:00:12:{vlan:02x}:{number:02x}");
-    [
+    arguments(&[
         format!("-device virtio-net-pci,netdev=vlan{index},mac={mac}"),
         format!("-netdev vde,id=vlan{index},sock=\"$QEMU_VDE_SOCKET_{vlan}\""),
-    ]
-    .map(|argument| format!("    {argument} \\\n"))
-    .concat()
+    ])
+}
+
+/// Lines of a start script.
+fn arguments(all: &[String]) -> String {
+    all.iter().fold(String::new(), |text, argument| {
+        text + "    " + argument + " \\\n"
+    })
 }
 
 fn knows_9p(kernel: &Kernel) -> bool {

@@ -10,12 +10,12 @@ use attest_image::source::Debian;
 use crate::{Fixture, FixtureError, MODULES, PROGRAMS, guest};
 
 /// The initramfs' first program.
-const STAGE: &str = include_str!("guest/stage.sh");
+pub(crate) const STAGE: &str = include_str!("guest/stage.sh");
 /// Modules for its root, beside what all guests need.
-const ROOT: [&str; 2] = ["erofs", "overlay"];
+pub(crate) const ROOT: [&str; 2] = ["erofs", "overlay"];
 const SUITE: &str = "bookworm";
 const PACKAGES: [&str; 4] = ["iproute2", "libpam-systemd", "netcat-openbsd", "procps"];
-const UNITS: [(&str, &str); 3] = [
+pub(crate) const UNITS: [(&str, &str); 3] = [
     ("backdoor", include_str!("guest/backdoor.service")),
     ("fixture-cards", include_str!("guest/fixture-cards.service")),
     ("fixture-login", include_str!("guest/fixture-login.service")),
@@ -34,7 +34,7 @@ impl Fixture {
         let guest = guest(&cache, &kernel, STAGE, &[&MODULES[..], &ROOT].concat(), &[])?;
         Ok(Self {
             guest,
-            root: Some(root.path.clone()),
+            disks: vec![root.path.clone()],
             _lease: Some(root),
         })
     }

@@ -14,9 +14,16 @@ mount -t erofs -o ro /dev/vda /below
 mount -t tmpfs tmpfs /above
 mkdir /above/upper /above/work
 mount -t overlay -o lowerdir=/below,upperdir=/above/upper,workdir=/above/work overlay /whole
+# What is this machine's alone came with the initramfs.
+test -d /new && cp -a /new/. /whole/
 for word in $(cat /proc/cmdline); do
     case $word in
         fixture.name=*) echo "${word#*=}" > /whole/etc/hostname ;;
+        fixture.modules=*)
+            modules=/whole/usr/lib/modules/$(uname -r)
+            mkdir -p "$modules"
+            mount -t erofs -o ro "/dev/${word#*=}" "$modules"
+            ;;
     esac
 done
 for each in dev proc sys; do mount --move "/$each" "/whole/$each"; done
