@@ -143,6 +143,7 @@ Examples:
   attest run --backend nspawn examples/web
   attest run --snapshots never
   attest run --keep failed
+  attest run --profile
   attest run -j1 --fail-fast
   attest run --order random --repeat 20
   attest run --until-failure flaky
@@ -156,6 +157,10 @@ pub(crate) struct Run {
     /// Directory for consoles, artifacts and reports [default: a new one in attest-out/]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Also tell where the time went, part by part, what attest's own share is, and what could be saved; in profile.json
+    /// of the output directory, too
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Also write a JUnit report there (one is always in the output directory)
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,

@@ -44,12 +44,7 @@ impl From<&arguments::Lab> for Overrides {
 
 /// Give every event to the readers, until the run is over, whoever still holds a recorder: an image
 /// that was being built when the run was interrupted ends with the process. A reader that cannot write (a closed
-/// pipe) must not end the run: its first error is given back instead.
-pub(crate) fn pump(events: EventStream, readers: Readers) -> JoinHandle<std::io::Result<()>> {
-    pump_with(events, readers, |_| {})
-}
-
-/// The same, and somebody else has every event first.
+/// pipe) must not end the run: its first error is given back instead. Somebody else has every event first.
 pub(crate) fn pump_with(
     mut events: EventStream,
     mut readers: Readers,

@@ -3,6 +3,7 @@
 //! Stable and small: other programs parse these. Fields are added, never renamed.
 
 mod breakdown;
+mod part;
 mod script;
 mod system;
 mod verdicts;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::breakdown::{Clock, Marks};
+pub use self::part::{BootsBecause, Part, ProcessKind, Row, Who};
 pub use self::script::{Attributes, LogLevel};
 pub use self::system::{BootTimes, JournalTail, UnitTime, priority_prefix};
 
@@ -66,6 +68,32 @@ pub enum EventKind {
         phase: Phase,
         /// How long it took, nanoseconds.
         duration_ns: u64,
+    },
+    /// From now on, the wall time of the test (of the run, where none is named) waits for this; of one of its machines,
+    /// where one is named.
+    PartStarted {
+        /// What.
+        part: Part,
+        /// What the process that says so has used of the processors until now, nanoseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cpu_ns: Option<u64>,
+    },
+    /// Nobody waits for the machine any more: it is ready, or it is not going to be.
+    PartsEnded,
+    /// What a process used of the processors, until its end or nearly so.
+    CpuUsed {
+        /// Which.
+        by: ProcessKind,
+        /// All of it, nanoseconds.
+        cpu_ns: u64,
+        /// That of it during which the run waited for this process alone: it is part of the wall time of a part.
+        #[serde(default, skip_serializing_if = "is_none_of")]
+        waited_ns: u64,
+    },
+    /// Labs of this plan always boot: none is saved, or goes on from where one was.
+    AlwaysBoots {
+        /// Why.
+        why: BootsBecause,
     },
     /// The guest of a machine has booted up to its first program, as its VMM measured it (Firecracker's boot timer).
     BootMeasured {
@@ -533,6 +561,11 @@ fn is_one(number: &u32) -> bool {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none_of(number: &u64) -> bool {
     *number == 0
 }
 

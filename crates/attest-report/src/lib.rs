@@ -20,6 +20,7 @@ mod live;
 mod look;
 mod merge;
 mod nixos;
+mod profile;
 mod reader;
 mod sanitize;
 mod shards;
@@ -37,6 +38,10 @@ pub use self::junit::Junit;
 pub use self::look::{LiveOn, Look};
 pub use self::merge::{Duplicates, MergeError, merge_junit};
 pub use self::nixos::{NixosJunit, NixosTerminal, NixosXml};
+pub use self::profile::{
+    OperationTimes, Own, PartTime, Processes, Profile, Profiler, RowTime, Saving, SlowBoot,
+    SlowOperation, WhoTime,
+};
 pub use self::reader::{Reader, Readers};
 pub use self::sanitize::{sanitize, sanitized_lines};
 pub use self::shards::{JunitShard, merge_shards};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use attest::events::Part as Waited;
 use attest::{Lab, Recorder};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
@@ -107,6 +108,10 @@ impl Session {
     }
 
     pub(crate) fn describe(&self) -> Description {
+        if self.description.script.is_some() {
+            // Its Python runs, and begins with it.
+            self.recorder.part(Waited::Script);
+        }
         let mut description = self.description.clone();
         let first = self.labs.lock().expect("not poisoned").get(&1).cloned();
         description.lab = first.map(|lab| lab_info(1, &lab));
@@ -131,6 +136,7 @@ impl Session {
     }
 
     pub(crate) fn end_script(&self, end: ScriptEnd) {
+        self.recorder.part(Waited::ClientEnd);
         self.script_end.send_replace(Some(end));
     }
 

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use attest::events::{FailureDetail, Verdict};
+use attest::events::{FailureDetail, Part as Waited, ProcessKind, Verdict};
 use attest::run::{ScriptOutline, ScriptPart, ScriptRunner, ScriptVerdict};
 use attest::{Error, Lab, Recorder};
 use attest_rpc::types::{Description, Part, PartKind, Script, ScriptEnd, Surface};
@@ -68,6 +69,7 @@ async fn run(
         path: artifacts.to_owned(),
         source,
     };
+    recorder.part(Waited::Client);
     std::fs::create_dir_all(artifacts).map_err(failed)?;
     let python = Python::find()?;
     let package = Package::place(attest::images::default_place().as_deref())?;
@@ -84,8 +86,17 @@ async fn run(
     let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
     let serving = socket.serve(Arc::clone(&session));
     let (over, is_over) = oneshot::channel();
+    let told = Arc::clone(&session);
     let ended = async move {
-        let ending = process.ended().await;
+        // Its end, which follows, takes next to nothing; and then nobody knows any more.
+        let ending = tokio::select! {
+            _ = told.script_ended() => {
+                let used = process.pid().and_then(attest::cpu_of_process);
+                recorder.cpu_used(ProcessKind::Python, used, Duration::ZERO);
+                process.ended().await
+            }
+            ending = process.ended() => ending,
+        };
         // It is heard for as long as anybody listens.
         let _ = over.send(());
         ending

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use attest_events::{EventKind, FailureDetail, Phase, Verdict, nanoseconds};
+use attest_events::{EventKind, FailureDetail, Part, Phase, Verdict, nanoseconds};
 use attest_manifest::{LabPlan, Manifest};
 use futures_util::future::LocalBoxFuture;
 use serde::Serialize;
@@ -20,8 +20,8 @@ use crate::lab::{Lab, LabBuilder, LabContext};
 use crate::limit::Limit;
 use crate::recorder::{EventStream, Recorder};
 use crate::run::{
-    EVENTS_VARIABLE, Judged, Keep, Labs, OutputDirectory, Provided, RustSetup, Stage, StageKind,
-    StageSetup, TIMEOUT_VARIABLE, guarded,
+    EVENTS_VARIABLE, Judged, Keep, Labs, OutputDirectory, Overrides, Provided, RustSetup, Stage,
+    StageKind, StageSetup, TIMEOUT_VARIABLE, guarded,
 };
 use crate::runtime::{self, Run};
 use crate::snapshot::{FailedLabs, SnapshotUse};
@@ -75,7 +75,8 @@ impl Chain {
     }
 
     fn stage(self) -> Result<Stage> {
-        let plan = self.source.plan()?;
+        let mut plan = self.source.plan()?;
+        Overrides::of_run()?.apply(&mut plan);
         let timeout = plan.timeouts.test;
         let setup = |(name, function): (&str, SetupFunction)| StageSetup {
             name: name.to_owned(),
@@ -202,6 +203,7 @@ async fn run_async(
         }
         Err(error) => not_begun(&error),
     };
+    recorder.own_cpu_used();
     recorder.record(EventKind::TestEnded {
         verdict: judged.verdict,
         duration_ns: nanoseconds(judged.duration),
@@ -245,6 +247,7 @@ async fn on_lab(
         Err(error) => return not_begun(&error),
     };
     recorder.enter(Phase::Test);
+    recorder.part(Part::Script);
     let began = Instant::now();
     let work = guarded(test(lab.clone(), value));
     let outcome = lab.lend(Limit::of_test(timeout), work).await;

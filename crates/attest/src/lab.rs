@@ -1,11 +1,12 @@
 //! A lab: the machines and networks of one test, alive together.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use attest_events::{EventKind, Phase};
+use attest_events::{EventKind, Part, Phase, ProcessKind, nanoseconds};
 use attest_lab::{LabContent, LabProcess, NetworkSpec};
 use attest_manifest::{Backend, LabPlan, Manifest, ManifestFile, NetworkPlan};
 use futures_util::StreamExt;
@@ -39,6 +40,8 @@ pub struct Lab {
 pub(crate) struct Shared {
     pub(crate) plan: LabPlan,
     pub(crate) process: Arc<LabProcess>,
+    /// What its process had used when the last of its machines was about to start: until then, all waited for it.
+    pub(crate) waited_ns: AtomicU64,
     pub(crate) images: Arc<boot::Images>,
     pub(crate) backends: Arc<boot::Backends>,
     pub(crate) agent: tokio::sync::OnceCell<PathBuf>,
@@ -51,6 +54,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// A machine is about to start. While the lab comes up, all wait for the last of its machines.
+    pub(crate) fn machine_starts(&self) {
+        if matches!(self.recorder.phase(), Some(Phase::Spawn | Phase::Restore))
+            && let Some(used) = crate::cpu_of_process(self.process.pid())
+        {
+            self.waited_ns.fetch_max(nanoseconds(used), Relaxed);
+        }
+    }
+
     pub(crate) fn prepared(&self) -> boot::Prepared {
         boot::Prepared {
             images: Arc::clone(&self.images),
@@ -124,6 +136,7 @@ impl Lab {
             Some(context) => context,
             None => LabContext::silent()?,
         };
+        let _aside = context.recorder.aside();
         // Much is held across its waits, and many are booted at once.
         Box::pin(snapshot::booted(plan, context)).await
     }
@@ -131,6 +144,7 @@ impl Lab {
     /// Make the lab process and its networks, with every machine off.
     pub async fn create(plan: LabPlan, context: LabContext) -> Result<Self> {
         let recorder = &context.recorder;
+        let _aside = recorder.aside();
         recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
         let prepared = boot::prepare(&plan, recorder, context.cache.as_deref()).await?;
         Self::create_prepared(plan, context, prepared, Phase::Spawn).await
@@ -145,11 +159,14 @@ impl Lab {
     ) -> Result<Self> {
         let recorder = context.recorder;
         recorder.enter(phase);
+        recorder.part(Part::LabProcess);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
         let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
+        recorder.part(Part::Start);
         Ok(Self::of(Shared {
             plan,
             process: Arc::new(process),
+            waited_ns: AtomicU64::new(0),
             images: prepared.images,
             backends: prepared.backends,
             agent: tokio::sync::OnceCell::new(),
@@ -279,6 +296,16 @@ impl Lab {
         for machine in &machines {
             machine.expect_end();
         }
+        let Shared {
+            recorder,
+            waited_ns,
+            ..
+        } = &*self.shared;
+        let _aside = recorder.aside();
+        let used = crate::cpu_of_process(self.pid());
+        let waited = Duration::from_nanos(waited_ns.load(Relaxed));
+        recorder.cpu_used(ProcessKind::Lab, used, waited);
+        recorder.part(Part::LabEnd);
         // One that is still starting is let go of when the lab's end makes that fail.
         let forgotten = wait_all(machines.iter().map(Machine::forget));
         tokio::join!(self.process.end(), forgotten);
@@ -287,6 +314,7 @@ impl Lab {
         }
         let kept = self.shared.kept.lock().expect("not poisoned").take();
         if let Some(kept) = kept {
+            recorder.part(Part::Keep);
             kept.written().await;
         }
     }

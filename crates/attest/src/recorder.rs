@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use attest_events::{Breakdown, Event, EventKind, ExitCode, Marks, Phase, Summary, nanoseconds};
+use attest_events::{
+    Breakdown, Event, EventKind, ExitCode, Marks, Part, Phase, ProcessKind, Summary, nanoseconds,
+};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cpu;
 use crate::systemd::Whose;
 
 /// Lines of consoles and journals that may wait for a slow reader. Beyond it they are dropped from
@@ -44,6 +47,8 @@ struct Scope {
     test: Mutex<Option<String>>,
     /// Operations of the test that have not ended, as its user would write them.
     in_flight: Mutex<BTreeMap<u64, String>>,
+    /// What it is in, as far as it was said: a phase, and its part.
+    now: Mutex<Option<(Phase, Part)>>,
     /// Units that the test has to do with: machine, manager, name.
     touched: Mutex<BTreeSet<TouchedUnit>>,
 }
@@ -132,6 +137,14 @@ impl Recorder {
         child
     }
 
+    /// The first event of a run, and what there was before it: parts that began at these instants.
+    pub(crate) fn run_started(&self, started: EventKind, before: &[(Part, Instant)]) {
+        self.record(started);
+        for (part, at) in before {
+            self.part_at(*part, *at);
+        }
+    }
+
     /// Nanoseconds since the run began.
     pub fn now(&self) -> u64 {
         nanoseconds(self.stream.began.elapsed())
@@ -192,6 +205,14 @@ impl Recorder {
     /// `offset_ns` of ours.
     pub(crate) fn forward(&self, mut event: Event, offset_ns: u64) {
         event.at_ns = event.at_ns.saturating_add(offset_ns);
+        match &mut event.kind {
+            // It is another process.
+            EventKind::PartStarted { cpu_ns, .. } => *cpu_ns = None,
+            EventKind::CpuUsed { by, .. } if *by == ProcessKind::Driver => {
+                *by = ProcessKind::RustTest;
+            }
+            _ => {}
+        }
         if event.test.is_none() {
             event
                 .test
@@ -222,7 +243,60 @@ impl Recorder {
 
     /// The run enters this phase.
     pub(crate) fn enter(&self, phase: Phase) {
+        *self.scope.now.lock().expect("not poisoned") = Some((phase, Part::of_phase(phase)));
         self.record(EventKind::PhaseStarted { phase });
+    }
+
+    /// From now on, the wall time waits for this.
+    pub fn part(&self, part: Part) {
+        if let Some((_, now)) = &mut *self.scope.now.lock().expect("not poisoned") {
+            *now = part;
+        }
+        self.record(part_started(part));
+    }
+
+    /// The phase that the test is in, as far as it was said.
+    pub(crate) fn phase(&self) -> Option<Phase> {
+        let now = self.scope.now.lock().expect("not poisoned");
+        now.map(|(phase, _)| phase)
+    }
+
+    /// Something that a test wants of attest itself, as another lab: when the returned value is dropped, the test goes
+    /// on with what it was in. Outside of tests there is nothing to go on with.
+    pub(crate) fn aside(&self) -> Aside {
+        let now = *self.scope.now.lock().expect("not poisoned");
+        Aside {
+            recorder: self.clone(),
+            was: now.filter(|(phase, _)| *phase == Phase::Test),
+        }
+    }
+
+    /// The same, from this instant on.
+    fn part_at(&self, part: Part, at: Instant) {
+        let at_ns = nanoseconds(at.saturating_duration_since(self.stream.began));
+        let cpu_ns = None;
+        self.send(at_ns, None, EventKind::PartStarted { part, cpu_ns });
+    }
+
+    /// From now on, whoever waits for this machine waits for this.
+    pub(crate) fn machine_part(&self, machine: &str, part: Part) {
+        self.record_machine(machine, part_started(part));
+    }
+
+    /// A process used so much until its end.
+    pub fn cpu_used(&self, by: ProcessKind, cpu: Option<Duration>, waited: Duration) {
+        if let Some(cpu) = cpu {
+            self.record(EventKind::CpuUsed {
+                by,
+                cpu_ns: nanoseconds(cpu),
+                waited_ns: nanoseconds(waited),
+            });
+        }
+    }
+
+    /// What this very process used until now, at its end.
+    pub fn own_cpu_used(&self) {
+        self.cpu_used(ProcessKind::Driver, cpu::of_this_process(), Duration::ZERO);
     }
 
     /// A machine was in this phase for so long, until now.
@@ -238,6 +312,7 @@ impl Recorder {
 
     /// Events from now on belong to this test.
     pub(crate) fn set_test(&self, test: Option<&str>) {
+        *self.scope.now.lock().expect("not poisoned") = None;
         // What was given up with the test before has no end.
         self.scope.in_flight.lock().expect("not poisoned").clear();
         self.scope.touched.lock().expect("not poisoned").clear();
@@ -314,6 +389,32 @@ impl Recorder {
             EventKind::OperationEnded { id, .. } => drop(in_flight().remove(id)),
             _ => {}
         }
+    }
+}
+
+/// What a test was in before it wanted something else.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    recorder: Recorder,
+    was: Option<(Phase, Part)>,
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        let now = *self.recorder.scope.now.lock().expect("not poisoned");
+        if let Some((phase, part)) = self.was
+            && now != self.was
+        {
+            self.recorder.enter(phase);
+            self.recorder.part(part);
+        }
+    }
+}
+
+fn part_started(part: Part) -> EventKind {
+    EventKind::PartStarted {
+        part,
+        cpu_ns: cpu::of_this_process().map(nanoseconds),
     }
 }
 

@@ -1,17 +1,19 @@
 //! `attest run`: select, run, report.
 
 use std::io::stdout;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use attest::Recorder;
+use attest::events::Event;
 use attest::run::{
     Keep, Options, OutputDirectory, Overrides, Repeat, Run, ScriptRunner, Selection, UnknownJob,
 };
 use attest::schedule::History;
-use attest_report::{JsonLines, Junit, Readers, Timeline};
+use attest_report::{JsonLines, Junit, Look, Profiler, Readers, Timeline};
 
 use super::CommandResult;
 use crate::arguments::{self, Format, Select, Verbosity};
@@ -45,15 +47,22 @@ pub(crate) fn run(
         None => OutputDirectory::create_default()?,
     };
     let readers = readers(arguments, verbosity, directory.path())?;
+    let profiling = arguments.profile.then(Profiling::new);
+    let profile = directory.path().join("profile.json");
     orphans::adopt();
     let code = runtime.block_on(async {
         let unavailable =
             |error: std::io::Error| Failure::infrastructure(format!("error: no signals: {error}"));
         let interrupted = interrupt::watch_signals().map_err(unavailable)?;
         let (recorder, events) = Recorder::new(began);
-        let pumping = output::pump(events, readers);
+        let profiled = profiling.clone();
+        let pumping = output::pump_with(events, readers, move |event| {
+            if let Some(profiling) = &profiled {
+                profiling.observe(event);
+            }
+        });
         let run = Run {
-            recorder,
+            recorder: recorder.clone(),
             output: directory,
             cache: arguments.lab.cache.clone(),
             interrupted,
@@ -65,11 +74,46 @@ pub(crate) fn run(
         written.map_err(|error| {
             Failure::infrastructure(format!("error: a report cannot be written: {error}"))
         })?;
+        if let Some(profiling) = profiling {
+            profiling.tell(recorder.now(), &profile, arguments.select.format)?;
+        }
         Ok(ExitCode::from(code.code()))
     });
     orphans::end();
     runtime.shutdown_background();
     code
+}
+
+/// Where the time of the run goes, for who wants to know.
+#[derive(Debug, Clone)]
+struct Profiling(Arc<Mutex<Profiler>>);
+
+impl Profiling {
+    fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(0, NonZeroUsize::get);
+        let profiler = Profiler::new().on_processors(u32::try_from(processors).unwrap_or(0));
+        Self(Arc::new(Mutex::new(profiler)))
+    }
+
+    fn observe(&self, event: &Event) {
+        self.0.lock().expect("not poisoned").observe(event);
+    }
+
+    /// All reports are written at `until_ns`.
+    fn tell(&self, until_ns: u64, path: &Path, format: Format) -> Result<(), Failure> {
+        let profile = self.0.lock().expect("not poisoned").profile(Some(until_ns));
+        let written = serde_json::to_vec_pretty(&profile)
+            .map_err(std::io::Error::from)
+            .and_then(|text| std::fs::write(path, text));
+        written.map_err(|error| {
+            let path = path.display();
+            Failure::infrastructure(format!("error: {path} cannot be written: {error}"))
+        })?;
+        if format == Format::Human {
+            eprint!("\n{}", profile.text(Look::of_stderr()));
+        }
+        Ok(())
+    }
 }
 
 /// What earlier runs took: by the file that was asked for, which has to be there, or by the cache.
@@ -143,7 +187,8 @@ pub(super) async fn selection(
 ) -> Result<Selection, Failure> {
     let (paths, filter) = split(&select.paths);
     let filter = filter.as_deref();
-    let mut selection = Selection::load_with_scripts(&paths, filter, overrides, scripts).await?;
+    let loading = Selection::load_with_scripts(&paths, filter, &select.tests, overrides, scripts);
+    let mut selection = loading.await?;
     if selection.labs.is_empty() {
         return Err(Failure::nothing(nothing_to_run(&paths, filter)));
     }

@@ -98,6 +98,7 @@ async fn run_async(configuration: Configuration, began: Instant) -> Result<Over,
     clean_up(&session, &recorder).await;
     let mut summary = Summary::default();
     summary.count(done.verdict);
+    recorder.own_cpu_used();
     recorder.end(summary);
     let written = pumping.await.expect("readers do not panic");
     written.map_err(|error| Refusal::failed(format!("a report cannot be written: {error}")))?;

@@ -56,6 +56,48 @@ pub(crate) fn sums_up(place: &Place) {
 }
 
 #[test]
+fn a_profile_has_every_instant_once_and_all_by_name() {
+    let place = Place::new(PAIR);
+    let ended = place.run(&["run", "--profile", "--output", "out"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let told = [
+        "where the time went",
+        "lab process and networks",
+        "attest's own share: ",
+        "ping -c1 -W5 b",
+    ];
+    for part in told {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+    let parts = parts_of_profile(&place);
+    for part in ["start-up", "vmm-start", "kernel", "commands", "lab-end"] {
+        assert!(parts.iter().any(|each| each == part), "{part}: {parts:?}");
+    }
+    // From the snapshot; and for programs, which want nothing but events.
+    let ended = place.run(&["run", "--profile", "--output", "out", "--format", "json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(!ended.stderr.contains("where the time went"), "{ended:?}");
+    let parts = parts_of_profile(&place);
+    assert!(parts.iter().any(|part| part == "load"), "{parts:?}");
+    assert!(!parts.iter().any(|part| part == "kernel"), "{parts:?}");
+}
+
+/// Their times add up to the whole.
+fn parts_of_profile(place: &Place) -> Vec<String> {
+    let profile: serde_json::Value =
+        serde_json::from_str(&place.output("profile.json")).expect("JSON");
+    let parts = profile["parts"].as_array().expect("parts");
+    let sum: u64 = parts.iter().map(|part| part["ns"].as_u64().unwrap()).sum();
+    assert_eq!(profile["total_ns"].as_u64(), Some(sum), "{profile}");
+    let own = &profile["own"];
+    for used in ["driver_ns", "labs_ns"] {
+        assert!(own["processes"][used].as_u64() > Some(0), "{used}: {own}");
+    }
+    let names = parts.iter().map(|part| part["part"].as_str().unwrap());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
 fn a_run_whose_tests_end_in_every_way() {
     let place = Place::new(MIXED);
     let code = |filter: &str| {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use attest_events::Part;
 use attest_manifest::{Backend, MachinePlan, RatePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, Names,
@@ -30,6 +31,7 @@ pub(super) async fn machine(
     tell: mpsc::UnboundedSender<Told>,
 ) -> Result<(MachineConfig, Vec<WrittenDisk>)> {
     let plan = &inner.plan;
+    inner.recorder.machine_part(&plan.name, Part::Disks);
     let how = match &origin {
         Origin::Image(how, ..) => *how,
         Origin::Saved(..) => Start::FRESH,
@@ -41,7 +43,7 @@ pub(super) async fn machine(
         Backend::VmScript => Body::Script(script(inner, lab, how.allow_reboot)?),
         Backend::ContainerScript => Body::ContainerScript(container_script(inner, lab).await?),
         Backend::Qemu | Backend::Firecracker | Backend::CloudHypervisor => {
-            let (machine, disks) = virtual_machine(plan, lab, origin).await?;
+            let (machine, disks) = virtual_machine(inner, lab, origin).await?;
             written = disks;
             Body::Virtual(Box::new(machine))
         }
@@ -130,6 +132,7 @@ async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<Contain
     };
     *inner.root.lock().expect("nobody panics with it") = Some(root.clone());
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
+    inner.recorder.machine_part(&inner.plan.name, Part::Cards);
     Ok(ContainerConfig {
         root,
         network: network(&inner.plan, lab).await?,
@@ -168,10 +171,11 @@ async fn agent(lab: &Shared) -> Result<PathBuf> {
 }
 
 async fn virtual_machine(
-    plan: &MachinePlan,
+    inner: &Inner,
     lab: &Shared,
     origin: Origin<'_>,
 ) -> Result<(VirtualConfig, Vec<WrittenDisk>)> {
+    let plan = &inner.plan;
     let first = lab.images.first_of(plan);
     let (ram, before) = match origin {
         Origin::Image(how, disks, ram) if how.root == RootUse::Same => (ram, Before::Same(disks)),
@@ -185,6 +189,7 @@ async fn virtual_machine(
         written,
         ..
     } = Disks::of(plan, lab, before).await?;
+    inner.recorder.machine_part(&plan.name, Part::Cards);
     kernel_arguments.extend_from_slice(&plan.kernel_arguments);
     let cards = plan.cards.iter().map(|card| Card {
         mac: card.mac,

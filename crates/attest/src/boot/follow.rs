@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use attest_events::{EventKind, MachineEnding, Phase, nanoseconds};
+use attest_events::{EventKind, MachineEnding, Part, Phase, nanoseconds};
 use attest_manifest::ImagePlan;
 use attest_protocol::link::{Channel, HostLink, Incoming, LinkError};
 use attest_protocol::message::{Condition, Hello, Request, Setup, Wait};
@@ -70,6 +70,14 @@ impl Follower {
                 *state = State::Up(since);
                 true
             });
+            let name = &self.session.machine;
+            self.recorder.machine_part(
+                name,
+                match begin {
+                    Begin::Boots => Part::MachineSetUp,
+                    Begin::GoesOn => Part::Wake,
+                },
+            );
             let done = match begin {
                 Begin::Boots => self.becomes_ready(&link, &hello, up).await,
                 Begin::GoesOn => wake::up(&link, &self.session).await,
@@ -83,6 +91,7 @@ impl Follower {
                 Err(Some(error)) => State::Broken(Arc::new(error)),
                 Err(None) => State::Booting(self.booting_since),
             };
+            self.recorder.record_machine(name, EventKind::PartsEnded);
             self.become_state(state);
             tokio::select! {
                 _ = link.ended() => {}
@@ -133,6 +142,7 @@ impl Follower {
             .machine_phase(name, Phase::Agent, up.elapsed());
         done?;
         if let Some(ready) = &self.ready {
+            self.recorder.machine_part(name, Part::System);
             let began = Instant::now();
             let done = self.request(link, &Request::Wait(ready.clone())).await;
             self.recorder

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use attest_events::{EventKind, Phase};
+use attest_events::{EventKind, Part, Phase};
 use attest_manifest::LabPlan;
 use attest_vmm::{Ability, Ram, Running, Started};
 use tokio::sync::mpsc;
@@ -134,6 +134,7 @@ pub(crate) async fn prepare(
     cache: Option<&Path>,
 ) -> Result<Prepared> {
     recorder.enter(Phase::Image);
+    recorder.part(Part::Images);
     let directory = crate::images::place(cache)?;
     let backends = Backends::new(&directory);
     backends.check(plan)?;
@@ -213,8 +214,15 @@ pub(crate) async fn launch(inner: &Inner, lab: &Shared, origin: Origin<'_>) -> R
     let told = tokio::spawn(follow::tell(told, name, inner.recorder.clone()));
     let (config, written) = config::machine(inner, lab, origin, tell).await?;
     let backend = lab.backends.of(inner.plan.backend);
+    let vmm_starts = |part| inner.recorder.machine_part(&inner.plan.name, part);
+    lab.machine_starts();
+    vmm_starts(Part::VmmStart);
     let mut started = backend.start(config, &lab.process).await?;
     let choices = std::mem::take(&mut started.chosen);
+    // Of a container there is no sign before its agent's.
+    if !is_saved && inner.plan.backend.is_virtual() {
+        vmm_starts(Part::Kernel);
+    }
     // They were made when it booted.
     if !is_saved {
         for choice in choices {

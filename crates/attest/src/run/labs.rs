@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use attest_events::{EventKind, FailureDetail, Phase};
+use attest_events::{EventKind, FailureDetail, Part, Phase, ProcessKind};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -65,6 +66,7 @@ impl Labs {
     /// [`Error::Stage`]: it did not come up, or a set-up failed; [`Error::Interrupted`]. The lab is
     /// gone then.
     pub async fn provide(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
+        context.recorder.part(Part::Images);
         let machines = stage.plan.machines.iter();
         context
             .recorder
@@ -117,6 +119,7 @@ impl Labs {
             Some(failed) => failed.keep(lab, error).await,
             None => None,
         };
+        lab.recorder().part(Part::Findings);
         let detail = detail_on(lab, error).await;
         FailureDetail {
             kept: kept.or(detail.kept),
@@ -239,7 +242,10 @@ pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
 /// End a lab, in its phase; gives what it used.
 pub(super) async fn end(lab: &Lab) -> Usage {
     lab.recorder().enter(Phase::Shutdown);
-    let used = usage::of_processes(lab.pid());
+    lab.recorder().part(Part::Usage);
+    let (used, cpu) = usage::of_processes(lab.pid());
+    lab.recorder()
+        .cpu_used(ProcessKind::Machines, cpu, Duration::ZERO);
     lab.shutdown().await;
     used
 }

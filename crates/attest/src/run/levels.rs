@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use attest_events::Phase;
+use attest_events::{BootsBecause, EventKind, Part, Phase};
 use attest_manifest::{Isolation, LabPlan};
 use attest_vmm::BoxFuture;
 use serde_json::Value;
@@ -95,18 +95,23 @@ impl Levels {
         let cell = self.grounds.cell(Arc::clone(plan));
         let ground = cell.made.get_or_try_init(|| async {
             let prepared = boot::prepare(plan, recorder, context.cache.as_deref()).await?;
+            recorder.part(Part::Lookup);
             let forks = match plan.isolation {
                 Isolation::Auto | Isolation::Fork | Isolation::Shared => context.snapshots,
                 Isolation::Boot => SnapshotUse::Never,
             };
+            let asked = context.snapshots;
             let context = LabContext {
                 snapshots: forks,
                 ..context.clone()
             };
             let keeper = Keeper::open(plan, &prepared, &context).await;
-            let fields = match keeper {
-                Some(_) => Fields::of(plan, &prepared).await?,
-                None => Fields::default(),
+            let fields = if keeper.is_some() {
+                Fields::of(plan, &prepared).await?
+            } else {
+                let why = why_always(plan, asked);
+                recorder.record(EventKind::AlwaysBoots { why });
+                Fields::default()
             };
             Ok(Arc::new(Ground {
                 prepared,
@@ -115,6 +120,17 @@ impl Levels {
             }))
         });
         ground.await.cloned()
+    }
+}
+
+/// Why no lab of a plan is saved.
+fn why_always(plan: &LabPlan, asked: SnapshotUse) -> BootsBecause {
+    if asked == SnapshotUse::Never {
+        BootsBecause::Asked
+    } else if plan.isolation == Isolation::Boot {
+        BootsBecause::Isolation
+    } else {
+        BootsBecause::Backend
     }
 }
 
@@ -147,6 +163,7 @@ pub(super) fn level<'a>(
         if is_begun && !cell.made.initialized() {
             // Another test makes it, and this one waits for that.
             context.recorder.enter(Phase::Snapshot);
+            context.recorder.part(Part::Turn);
         }
         let level = cell.made.get_or_try_init(|| async {
             let maker = Maker {

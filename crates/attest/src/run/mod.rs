@@ -19,9 +19,9 @@ mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
-use attest_events::{EventKind, ExitCode, Summary, Verdict};
+use attest_events::{EventKind, ExitCode, Part, Summary, Verdict};
 use tokio::sync::watch;
 
 use crate::recorder::Recorder;
@@ -84,7 +84,7 @@ impl Run {
         let rounds = options.repeat.rounds_from(0);
         let mut next = rounds.end;
         let mut planned: Vec<Job> = rounds.flat_map(|round| jobs.round(round)).collect();
-        self.started(&planned, order);
+        self.started(&planned, order, &selection.parts);
         let mut engine = self.engine(jobs.is_single());
         let mut summary = Summary::default();
         let mut took = History::default();
@@ -102,22 +102,25 @@ impl Run {
             next = rounds.end;
             planned = rounds.flat_map(|round| jobs.round(round)).collect();
         }
+        self.recorder.part(Part::End);
         // What was broken off distorts what ran beside it.
         if summary.interrupted == 0 && took != History::default() {
             self.remember(&took);
         }
+        self.recorder.own_cpu_used();
         self.recorder.end(summary)
     }
 
-    fn started(&self, jobs: &[Job], order: Order) {
+    fn started(&self, jobs: &[Job], order: Order, before: &[(Part, Instant)]) {
         let cases = jobs.iter().flat_map(|job| &job.cases);
-        self.recorder.record(EventKind::RunStarted {
+        let started = EventKind::RunStarted {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: timestamp(SystemTime::now()),
             tests: cases.map(|case| case.name.clone()).collect(),
             jobs: self.options.jobs,
             output: self.output.path().display().to_string(),
-        });
+        };
+        self.recorder.run_started(started, before);
         if let Order::Random { .. } = order {
             self.recorder.record(EventKind::Chosen {
                 what: "order".to_owned(),

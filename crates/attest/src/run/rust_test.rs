@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use attest_events::{Event, EventKind, FailureDetail, Phase, Verdict};
+use attest_events::{Event, EventKind, FailureDetail, Part, Phase, Verdict};
 use attest_image::CACHE_VARIABLE;
 use attest_manifest::{RustTestPlan, RustTestSource};
 use tokio::sync::watch;
@@ -111,7 +111,8 @@ pub(super) async fn run(
     keep: Keep,
     longest: Duration,
 ) -> Result<Judged> {
-    let (binary, name) = test.rust_test();
+    let (binary, name, overrides) = test.rust_test();
+    let (overrides_variable, overrides) = overrides.variable();
     let began = Instant::now();
     let failed = {
         let program = binary.display().to_string();
@@ -133,6 +134,7 @@ pub(super) async fn run(
         .env(OUTPUT_VARIABLE, &context.output)
         .env(SNAPSHOTS_VARIABLE, context.snapshots.name())
         .env(KEEP_VARIABLE, keep.name())
+        .env(overrides_variable, overrides)
         .env(TIMEOUT_VARIABLE, test.timeout.as_millis().to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::from(std::os::fd::OwnedFd::from(both)))
@@ -141,6 +143,7 @@ pub(super) async fn run(
     if let Some(cache) = &context.cache {
         command.env(CACHE_VARIABLE, cache);
     }
+    recorder.part(Part::Client);
     let mut child = command
         .spawn()
         .map_err(|error| failed(format!("it cannot be run: {error}")))?;
@@ -155,6 +158,7 @@ pub(super) async fn run(
         status = child.wait() => status.map_err(Error::io("waiting for a test"))?,
         limit = overdue(phases, longest) => return Err(limit.passed(&recorder)),
     };
+    recorder.part(Part::ClientEnd);
     drop(events_end);
     let verdict = reading_events.await.expect("reading events does not panic");
     let said = reading_text.await.expect("reading output does not panic");

@@ -1,21 +1,28 @@
 //! Which tests of which manifests a run takes.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use attest_events::Part;
 use attest_manifest::{Accelerator, Backend, KernelPlan, LabPlan, Manifest, TestKind, TestPlan};
+
+use serde::{Deserialize, Serialize};
 
 use super::job;
 use super::rust_test;
 use super::script_test::{ScriptOutline, ScriptRunner};
 use super::stage::{self, Stage, StageSetup};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schedule::{History, Shard};
 
+/// Tells a Rust test what the command line of its run changes in every manifest, as JSON.
+const OVERRIDES_VARIABLE: &str = "ATTEST_OVERRIDES";
+
 /// What the command line changes in every manifest.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Overrides {
     /// Boot this kernel.
     pub kernel: Option<PathBuf>,
@@ -26,6 +33,26 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// Those of the run that started this program as a test; none where no run did.
+    ///
+    /// # Errors
+    /// They are not what a run writes.
+    pub(crate) fn of_run() -> Result<Self> {
+        let Some(text) = std::env::var_os(OVERRIDES_VARIABLE) else {
+            return Ok(Self::default());
+        };
+        serde_json::from_slice(text.as_bytes()).map_err(|error| Error::Program {
+            program: format!("${OVERRIDES_VARIABLE}"),
+            reason: format!("{error}; only `attest run` sets it, so unset it"),
+        })
+    }
+
+    /// What [`Overrides::of_run`] reads, as a variable of the environment.
+    pub(super) fn variable(&self) -> (&'static str, String) {
+        let text = serde_json::to_string(self);
+        (OVERRIDES_VARIABLE, text.expect("paths were arguments"))
+    }
+
     /// Apply them.
     pub fn apply(&self, plan: &mut LabPlan) {
         for machine in &mut plan.machines {
@@ -51,6 +78,8 @@ impl Overrides {
 pub struct Selection {
     /// In the order of the command line.
     pub labs: Vec<LabRun>,
+    /// What took the time until there was one, each since then.
+    pub(super) parts: Vec<(Part, Instant)>,
 }
 
 /// One manifest's lab and the tests that were selected of it.
@@ -88,6 +117,8 @@ enum Within {
     Rust {
         binary: PathBuf,
         name: String,
+        /// It reads its manifest itself.
+        overrides: Overrides,
     },
 }
 
@@ -105,10 +136,14 @@ impl SelectedTest {
         }
     }
 
-    /// The binary and the test's name in it.
-    pub(super) fn rust_test(&self) -> (&Path, &str) {
+    /// The binary, the test's name in it, and what the command line changes.
+    pub(super) fn rust_test(&self) -> (&Path, &str, &Overrides) {
         match &self.within {
-            Within::Rust { binary, name } => (binary, name),
+            Within::Rust {
+                binary,
+                name,
+                overrides,
+            } => (binary, name, overrides),
             Within::Whole | Within::Function(_) => unreachable!("only Rust tests are asked"),
         }
     }
@@ -144,31 +179,66 @@ impl Selection {
     pub fn load(paths: &[PathBuf], filter: Option<&str>, overrides: &Overrides) -> Result<Self> {
         let mut selection = Self::default();
         for path in paths {
+            selection.enter(Part::Plan);
             let plan = plan(path, overrides)?;
-            let tests = tests(&plan, &Outlines::new())?;
+            let all: Vec<&TestPlan> = plan.tests.iter().collect();
+            let tests = selection.tests(&plan, &all, overrides, &Outlines::new())?;
             selection.add(path, plan, tests, filter);
         }
         Ok(selection)
     }
 
-    /// The same, but the tests of a script are tests.
+    /// The same, but the tests of a script are tests. Where there are `names`, what is in no test of a manifest that one
+    /// of them names is left out, so that it need not be read or built; [`Selection::keep_tests`] leaves out the rest.
     ///
     /// # Errors
     /// As [`Selection::load`]; a script cannot be read.
     pub async fn load_with_scripts(
         paths: &[PathBuf],
         filter: Option<&str>,
+        names: &[String],
         overrides: &Overrides,
         scripts: &dyn ScriptRunner,
     ) -> Result<Self> {
         let mut selection = Self::default();
         for path in paths {
+            selection.enter(Part::Plan);
             let plan = plan(path, overrides)?;
-            let outlines = outlines(&plan, scripts).await?;
-            let tests = tests(&plan, &outlines)?;
+            let mut wanted: Vec<&TestPlan> = plan.tests.iter().collect();
+            wanted.retain(|test| {
+                names.is_empty() || names.iter().any(|name| is_in(name, &test.name))
+            });
+            let files = scripts_of(&wanted);
+            if !files.is_empty() {
+                selection.enter(Part::Outline);
+            }
+            let outlines = outlines(files, scripts).await?;
+            let tests = selection.tests(&plan, &wanted, overrides, &outlines)?;
             selection.add(path, plan, tests, filter);
         }
         Ok(selection)
+    }
+
+    fn enter(&mut self, part: Part) {
+        if self.parts.last().is_none_or(|(last, _)| *last != part) {
+            self.parts.push((part, Instant::now()));
+        }
+    }
+
+    /// Those of a manifest; what is written in Rust is built.
+    fn tests(
+        &mut self,
+        plan: &Arc<LabPlan>,
+        wanted: &[&TestPlan],
+        overrides: &Overrides,
+        outlines: &Outlines,
+    ) -> Result<Vec<SelectedTest>> {
+        let is_rust = |test: &&TestPlan| matches!(test.kind, TestKind::Rust(_));
+        let builds = wanted.iter().any(is_rust);
+        self.enter(if builds { Part::Build } else { Part::Plan });
+        let tests = tests(plan, wanted, overrides, outlines)?;
+        self.enter(Part::Plan);
+        Ok(tests)
     }
 
     fn add(
@@ -225,14 +295,23 @@ impl Selection {
 /// What is in scripts, by their files; one that is not there is one test.
 type Outlines = HashMap<PathBuf, ScriptOutline>;
 
-/// All at once: each is a process.
-async fn outlines(plan: &LabPlan, scripts: &dyn ScriptRunner) -> Result<Outlines> {
-    let script = |test: &TestPlan| match &test.kind {
+/// Whether the test that has this name is this one of a manifest, or a part of it.
+pub(super) fn is_in(name: &str, test: &str) -> bool {
+    let rest = name.strip_prefix(test);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn scripts_of(tests: &[&TestPlan]) -> HashSet<PathBuf> {
+    let script = |test: &&TestPlan| match &test.kind {
         TestKind::Script(script) => Some(script.clone()),
         TestKind::Steps(_) | TestKind::Rust(_) => None,
     };
-    let all: HashSet<PathBuf> = plan.tests.iter().filter_map(script).collect();
-    let outlines = all.into_iter().map(|script| async move {
+    tests.iter().filter_map(script).collect()
+}
+
+/// All at once: each is a process.
+async fn outlines(files: HashSet<PathBuf>, scripts: &dyn ScriptRunner) -> Result<Outlines> {
+    let outlines = files.into_iter().map(|script| async move {
         let outline = scripts.outline(&script).await?;
         Ok::<_, crate::Error>((script, outline))
     });
@@ -246,11 +325,16 @@ fn plan(path: &Path, overrides: &Overrides) -> Result<Arc<LabPlan>> {
     Ok(Arc::new(plan))
 }
 
-fn tests(plan: &Arc<LabPlan>, outlines: &Outlines) -> Result<Vec<SelectedTest>> {
+fn tests(
+    plan: &Arc<LabPlan>,
+    wanted: &[&TestPlan],
+    overrides: &Overrides,
+    outlines: &Outlines,
+) -> Result<Vec<SelectedTest>> {
     let mut tests = Vec::new();
     let mut labs = Vec::new();
     let whole = ScriptOutline::default();
-    for test in &plan.tests {
+    for &test in wanted {
         let timeout = test.timeout.unwrap_or(plan.timeouts.test);
         let setups = setups(test, plan);
         let lab = lab_for(test, plan, &mut labs);
@@ -296,6 +380,7 @@ fn tests(plan: &Arc<LabPlan>, outlines: &Outlines) -> Result<Vec<SelectedTest>> 
                         let within = Within::Rust {
                             binary,
                             name: name.clone(),
+                            overrides: overrides.clone(),
                         };
                         tests.push(selected(Some(&name), Vec::new(), within));
                     }
@@ -354,7 +439,10 @@ mod tests {
             lab("web", Isolation::Auto, &["a", "b", "c"]),
             lab("shared", Isolation::Shared, &["d", "e", "f"]),
         ];
-        Selection { labs }
+        Selection {
+            labs,
+            ..Selection::default()
+        }
     }
 
     #[test]
@@ -396,7 +484,8 @@ mod tests {
             tests: vec![test("reads", Some("filled")), test("boots", None)],
         };
         let outlines = [(directory.path().join("s.py"), outline)];
-        let tests = tests(&plan, &outlines.into()).unwrap();
+        let wanted: Vec<&TestPlan> = plan.tests.iter().collect();
+        let tests = tests(&plan, &wanted, &Overrides::default(), &outlines.into()).unwrap();
         let described: Vec<_> = tests
             .iter()
             .map(|test| {

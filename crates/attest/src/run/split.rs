@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use attest_manifest::LabPlan;
 
-use super::select::{LabRun, SelectedTest, Selection};
+use super::select::{LabRun, SelectedTest, Selection, is_in};
 
 /// Tests of one manifest that use exactly the same machines.
 #[derive(Debug)]
@@ -56,19 +56,15 @@ impl Selection {
     /// # Errors
     /// There is none of a name; all are kept then.
     pub fn keep_tests(&mut self, names: &[String]) -> Result<(), UnknownTest> {
-        let is_named = |test: &str, name: &str| {
-            let rest = test.strip_prefix(name);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-        };
         let all = self.names();
-        let is_unknown = |name: &&String| !all.iter().any(|test| is_named(test, name));
+        let is_unknown = |name: &&String| !all.iter().any(|test| is_in(test, name));
         if let Some(name) = names.iter().find(is_unknown) {
             let name = name.clone();
             return Err(UnknownTest { name });
         }
         for lab in &mut self.labs {
             lab.tests
-                .retain(|test| names.iter().any(|name| is_named(&test.name, name)));
+                .retain(|test| names.iter().any(|name| is_in(&test.name, name)));
         }
         self.labs.retain(|lab| !lab.tests.is_empty());
         Ok(())
@@ -142,6 +138,7 @@ mod tests {
         };
         Selection {
             labs: manifests.iter().map(lab).collect(),
+            ..Selection::default()
         }
     }
 

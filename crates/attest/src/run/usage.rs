@@ -1,17 +1,15 @@
 //! What a lab uses of the host: its processes are asked, at its end.
 
 use std::fs;
+use std::time::Duration;
 
+use crate::cpu::{TICKS, stat};
 use crate::schedule::Usage;
-
-/// Ticks of a second in proc_pid_stat(5): `USER_HZ`, which the kernel's interface fixes
-/// (include/asm-generic/param.h).
-const TICKS: u64 = 100;
 
 /// What the processes below this one, and itself, have used until now. Memory that several of them
 /// share, also with other labs, is each one's part of it (proc_pid_smaps(5), `Pss`). What a guest
-/// has touched stays its own, so that the end is about the most.
-pub(super) fn of_processes(pid: u32) -> Usage {
+/// has touched stays its own, so that the end is about the most. And how much that is of a processor's time.
+pub(super) fn of_processes(pid: u32) -> (Usage, Option<Duration>) {
     let (mut memory, mut cpu_ms) = (None, None);
     let mut left = vec![pid];
     while let Some(pid) = left.pop() {
@@ -19,10 +17,11 @@ pub(super) fn of_processes(pid: u32) -> Usage {
         memory = sum(memory, memory_of(pid));
         cpu_ms = sum(cpu_ms, cpu_ms_of(pid));
     }
-    Usage {
+    let usage = Usage {
         memory,
         cpu: share(cpu_ms, age_ms(pid)),
-    }
+    };
+    (usage, cpu_ms.map(Duration::from_millis))
 }
 
 /// Thousandths of a CPU.
@@ -79,15 +78,6 @@ fn age_ms(pid: u32) -> Option<u64> {
     Some(now.saturating_sub(since.saturating_mul(1000) / TICKS))
 }
 
-/// The words of proc_pid_stat(5) from the third on; those that are no numbers, or less than 0, as 0.
-fn stat(pid: u32) -> Option<Vec<u64>> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Its name, in brackets, may have anything in it.
-    let (_, words) = text.rsplit_once(')')?;
-    let words = words.split_ascii_whitespace();
-    Some(words.map(|word| word.parse().unwrap_or(0)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader};
@@ -108,7 +98,7 @@ mod tests {
         let mut said = BufReader::new(shell.stdout.take().unwrap());
         said.read_line(&mut line).unwrap();
         let below = children(shell.id());
-        let usage = of_processes(shell.id());
+        let (usage, cpu) = of_processes(shell.id());
         let alone = below
             .iter()
             .map(|pid| memory_of(*pid).unwrap())
@@ -120,8 +110,9 @@ mod tests {
         shell.wait().unwrap();
         assert_eq!(below.len(), 1);
         assert!(alone > 0 && usage.memory > Some(alone), "{usage:?}");
+        assert!(cpu > Some(Duration::ZERO), "{cpu:?}");
         assert!(usage.cpu > Some(0) && usage.cpu < Some(2000), "{usage:?}");
-        assert_eq!(of_processes(shell.id()), Usage::default());
+        assert_eq!(of_processes(shell.id()), (Usage::default(), None));
     }
     #[test]
     fn cpu_is_a_share_of_the_time() {

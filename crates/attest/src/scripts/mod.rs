@@ -203,6 +203,7 @@ impl Lab {
         Ok(Self::of(Shared {
             plan: lab,
             process: Arc::new(process),
+            waited_ns: std::sync::atomic::AtomicU64::new(0),
             images: prepared.images,
             backends: prepared.backends,
             agent: tokio::sync::OnceCell::new(),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use attest_events::Part;
 use attest_image::sparse;
 use attest_vmm::{Ram, Saved, VmmError};
 use tokio::sync::OwnedMutexGuard;
@@ -193,6 +194,8 @@ async fn copied(machine: &Machine, saved: &SavedMachine) -> Result<File> {
 
 impl Waiting {
     async fn load(&self, saved: &SavedMachine) -> Result<()> {
+        let recorder = &self.machine.inner.recorder;
+        recorder.machine_part(self.machine.name(), Part::Load);
         let running = self.launched.running();
         let loads = self.machine.saves(running)?;
         let devices = open_again(&saved.devices)?;

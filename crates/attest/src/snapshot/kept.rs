@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use attest_events::{EventKind, Phase, nanoseconds};
+use attest_events::{EventKind, Part, Phase, nanoseconds};
 use attest_image::store::{SnapshotError, SnapshotStore};
 use attest_image::{Lease, Unfinished, Wanted as WantedEntry};
 use attest_manifest::LabPlan;
@@ -168,6 +168,7 @@ impl Keeper {
         context: &LabContext,
     ) -> Wanted {
         let recorder = &context.recorder;
+        recorder.part(Part::Lookup);
         let wanted = self.entry(plan, fields, recorder).await;
         let (wanted, reason) = match wanted {
             Ok(wanted) => wanted,
@@ -388,6 +389,7 @@ impl Lab {
             machine.inner.is_being_made.store(true, Ordering::Relaxed);
         }
         self.start_all().await?;
+        self.recorder().part(Part::System);
         systems_up(self).await;
         self.recorder().enter(Phase::Snapshot);
         self.snapshot().await

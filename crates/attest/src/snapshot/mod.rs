@@ -19,7 +19,7 @@ pub(crate) use self::files::memory_in;
 pub(crate) use self::go_on::{MemoryUse, Until};
 pub(crate) use self::kept::{Keeper, Kept, Making, SNAPSHOTS_VARIABLE, Wanted, booted};
 pub use self::kept::{SnapshotUse, SnapshotUseError};
-use attest_events::Phase;
+use attest_events::{Part, Phase};
 use attest_image::Lease;
 use attest_manifest::LabPlan;
 
@@ -103,6 +103,8 @@ impl Lab {
     /// # Errors
     /// A machine's backend has no snapshots, or a machine has ended; then the lab goes on as it was.
     pub async fn snapshot(&self) -> Result<Snapshot> {
+        let _aside = self.recorder().aside();
+        self.recorder().part(Part::Save);
         self.snapshot_in(None).await
     }
 
@@ -132,6 +134,8 @@ impl Lab {
     /// # Errors
     /// It is a snapshot of a lab with other machines; or a machine cannot go on, and is off then.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<()> {
+        let _aside = self.recorder().aside();
+        self.recorder().part(Part::Load);
         self.go_on(&snapshot.inner.machines, MemoryUse::Private, Until::Answers)
             .await
     }
@@ -165,6 +169,8 @@ impl Machine {
     /// As there; or it is off.
     pub async fn snapshot(&self) -> Result<MachineSnapshot> {
         let lab = self.lab()?;
+        let _aside = lab.recorder.aside();
+        lab.recorder.part(Part::Save);
         let saved = save::save(std::slice::from_ref(self), &lab, None).await?;
         if saved.is_empty() {
             return Err(self.off());
@@ -188,6 +194,8 @@ impl Machine {
             });
         }
         let machine = [(self.clone(), saved)];
+        let _aside = lab.recorder.aside();
+        lab.recorder.part(Part::Load);
         go_on::go_on(&machine, &lab, MemoryUse::Private, Until::Answers).await
     }
 
@@ -216,6 +224,7 @@ impl Snapshot {
 
     async fn fork_until(&self, until: Until) -> Result<Lab> {
         let context = &self.inner.shared.context;
+        let _aside = context.recorder.aside();
         let number = self.inner.forks.fetch_add(1, Ordering::Relaxed);
         let context = LabContext {
             output: context.output.join(format!("fork-{number}")),
