@@ -79,8 +79,11 @@ impl Drop for Running {
     }
 }
 
-/// Start it: from a shell that waits for its command where that cannot be observed.
+/// Start it: without a shell, or from one that waits for its command, where that cannot be observed.
 fn start(agent: &Rc<Agent>, exec: &Exec) -> Result<Running, Failure> {
+    if let Some(spawned) = spawn::without_shell(agent, exec) {
+        return Ok(Running::adopt(agent, spawned));
+    }
     match Shells::take(agent, exec) {
         Some(running) => Ok(running),
         None => spawn::spawn(agent, exec).map(|spawned| Running::adopt(agent, spawned)),

@@ -19,6 +19,7 @@ mod role;
 mod session;
 mod setup;
 mod shells;
+mod simple;
 mod spawn;
 pub mod stage;
 mod streams;

@@ -16,6 +16,7 @@ use nix::unistd::AccessFlags;
 use crate::failure::{failure, os};
 use crate::pipes::{self, PipeReader, PipeWriter};
 use crate::session::Agent;
+use crate::simple;
 use crate::users::{self, User};
 
 /// Where programs are searched when no environment says otherwise: what Debian, Fedora and
@@ -167,6 +168,38 @@ pub(crate) fn found(name: &OsStr, environment: &[(OsString, OsString)]) -> OsStr
         .find(fits);
     // What is nowhere is for the kernel to refuse.
     found.map_or_else(|| name.to_owned(), PathBuf::into_os_string)
+}
+
+/// Start a shell command that needs no shell; `None` where it takes one, also to say why it cannot be started.
+pub(crate) fn without_shell(agent: &Agent, exec: &Exec) -> Option<Spawned> {
+    let Program::Shell(text) = &exec.program else {
+        return None;
+    };
+    if exec.user.is_some() || exec.pty.is_some() {
+        return None;
+    }
+    let mut environment = environment(agent, None, exec);
+    let find = |name: &OsStr| found(name, &environment);
+    let (program, words) = simple::program(text, &environment, find)?;
+    let directory = match &exec.directory {
+        Some(directory) => Path::new(OsStr::from_bytes(directory)),
+        None => default_directory(agent, None),
+    };
+    // As a shell has it that became its last program.
+    let has = |name: &str| environment.iter().any(|(known, _)| known == name);
+    if !has("SHLVL") {
+        set(&mut environment, OsStr::new("SHLVL"), OsStr::new("0"));
+    }
+    set(&mut environment, OsStr::new("PWD"), directory.as_os_str());
+    set(&mut environment, OsStr::new("_"), &program);
+    let mut command = Command::new(program);
+    command
+        .arg0(&words[0])
+        .args(&words[1..])
+        .env_clear()
+        .envs(environment)
+        .current_dir(directory);
+    on_pipes(command, exec.stdin).ok()
 }
 
 fn cannot_start(program: &OsStr, exec: &Exec, error: &io::Error) -> Failure {

@@ -400,7 +400,7 @@ async fn what_still_tells_a_shell_that_waited() {
     }
     let agent = agent().await;
     // It lives to tell how its last program died.
-    let (ours, theirs) = agent.both("sh -c 'kill -9 $$'").await;
+    let (ours, theirs) = agent.both("A=b sh -c 'kill -9 $$'").await;
     assert_eq!((ours.0, ours.1), (theirs.0, theirs.1));
     assert!(ours.2.contains("Killed") && theirs.2.is_empty());
     // It is the parent of its last program.
@@ -417,6 +417,34 @@ async fn what_still_tells_a_shell_that_waited() {
     let (ours, theirs) = agent.both("if").await;
     assert_eq!(ours.0, theirs.0);
     assert!(ours.2.contains("eval: ") && !theirs.2.contains("eval: "));
+}
+
+#[tokio::test]
+async fn what_needs_no_shell_cannot_be_told_from_what_had_one() {
+    if !has_bash() {
+        return;
+    }
+    let agent = agent().await;
+    for command in [
+        "cat /proc/self/cmdline",
+        "ls -d 'a b' \"c d\" ''",
+        "sh -c 'kill -9 $$'",
+        "sh -c 'exit 7'",
+        "/bin/ls --no-such-option",
+        "no-such-program --at-all",
+        "/etc/passwd",
+        "uname  -s\t-m",
+    ] {
+        let (ours, theirs) = agent.both(command).await;
+        assert_eq!(ours, theirs, "{command}");
+    }
+    let (ours, theirs) = agent.both("env").await;
+    let sorted = |environment: &str| {
+        let mut lines: Vec<String> = environment.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&ours.1), sorted(&theirs.1));
 }
 
 #[tokio::test]
