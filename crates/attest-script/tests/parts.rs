@@ -74,7 +74,8 @@ async fn parts_run_alone_and_hand_their_values_on() {
     let artifacts = directory.path().join("artifacts");
     let recorder = Recorder::silent();
     let run = async |part: ScriptPart| {
-        let ran = Scripts.run(&lab, &recorder, &script, &part, &artifacts);
+        let scripts = Scripts::default();
+        let ran = scripts.run(&lab, &recorder, &script, &part, &artifacts);
         ran.await.unwrap()
     };
     let passed = |verdict: ScriptVerdict| match verdict {

@@ -12,7 +12,8 @@ use crate::terminal;
 
 pub(crate) fn run(arguments: &Select) -> CommandResult {
     let overrides = Overrides::default();
-    let selecting = selection(arguments, &overrides, &attest_script::Scripts);
+    let scripts = attest_script::Scripts::default();
+    let selecting = selection(arguments, &overrides, &scripts);
     let mut selection = super::runtime()?.block_on(selecting)?;
     keep_job(&mut selection, arguments)?;
     let mut text = String::new();

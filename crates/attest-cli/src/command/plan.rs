@@ -16,7 +16,8 @@ use crate::terminal;
 pub(crate) fn run(arguments: &Plan) -> CommandResult {
     let select = &arguments.select;
     let overrides = Overrides::from(&arguments.lab);
-    let selecting = selection(select, &overrides, &attest_script::Scripts);
+    let scripts = attest_script::Scripts::default();
+    let selecting = selection(select, &overrides, &scripts);
     let selection = super::runtime()?.block_on(selecting)?;
     let mut jobs = selection.jobs();
     let count = jobs.len();

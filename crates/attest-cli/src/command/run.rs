@@ -28,7 +28,7 @@ pub(crate) fn run(
     let overrides = Overrides::from(&arguments.lab);
     let history = history(arguments)?;
     let runtime = super::runtime()?;
-    let scripts: Arc<dyn ScriptRunner> = Arc::new(attest_script::Scripts);
+    let scripts: Arc<dyn ScriptRunner> = Arc::new(attest_script::Scripts::default());
     let selecting = selection(&arguments.select, &overrides, scripts.as_ref());
     let mut selection = runtime.block_on(selecting)?;
     keep_job(&mut selection, &arguments.select)?;

@@ -244,6 +244,24 @@ fn examples_of_whole_systems_run_in_containers() {
     }
 }
 
+/// The suites that benchmarks compare drivers by, in each of their languages.
+#[test]
+fn suites_run_in_containers() {
+    let place = Place::new("");
+    for needed in ["nspawn", "debian (mmdebstrap)"] {
+        if let Err(reason) = place.can(needed) {
+            return eprintln!("SKIPPED: suites in containers: {needed}: {reason}");
+        }
+    }
+    for (name, tests) in [
+        ("module-smoke", 3),
+        ("policy-reload", 11),
+        ("cli-integration", 9),
+    ] {
+        an_example(&format!("../bench/suites/{name}"), tests, "nspawn");
+    }
+}
+
 /// The smallest of them under QEMU, as it is.
 #[test]
 fn an_example_of_a_whole_system_runs_in_a_virtual_machine() {

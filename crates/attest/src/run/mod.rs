@@ -17,11 +17,13 @@ mod stage;
 mod steps;
 mod usage;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use attest_events::{EventKind, ExitCode, Part, Summary, Verdict};
+use attest_manifest::TestKind;
 use tokio::sync::watch;
 
 use crate::recorder::Recorder;
@@ -92,6 +94,7 @@ impl Run {
             // Another order for every round, where the order is any.
             round_order(order, next).sort(&mut planned, |job| job.expected);
             let named = planned.iter().map(names).collect::<Vec<_>>();
+            self.expect_scripts(&planned);
             for ended in engine.run(planned, &mut summary).await {
                 learn(&mut took, &named, &ended);
             }
@@ -127,6 +130,23 @@ impl Run {
                 choice: order.to_string(),
                 reason: format!("the same again with --order {order}"),
             });
+        }
+    }
+
+    /// Let what runs scripts begin with what needs no lab.
+    fn expect_scripts(&self, jobs: &[Job]) {
+        let Some(scripts) = &self.scripts else { return };
+        let mut parts: BTreeMap<&Path, usize> = BTreeMap::new();
+        for case in jobs.iter().flat_map(|job| &job.cases) {
+            if let TestKind::Script(script) = &case.test.kind {
+                *parts.entry(script).or_default() += 1;
+            }
+        }
+        let at_once = usize::try_from(self.options.jobs)
+            .unwrap_or(1)
+            .min(jobs.len());
+        for (script, parts) in parts {
+            scripts.expect(script, parts, at_once);
         }
     }
 

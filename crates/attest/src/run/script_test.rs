@@ -21,6 +21,9 @@ pub trait ScriptRunner: fmt::Debug + Send + Sync {
     /// It cannot be read or parsed, or its set-ups do not fit together: [`Error::Script`].
     fn outline<'a>(&'a self, script: &'a Path) -> BoxFuture<'a, Result<ScriptOutline>>;
 
+    /// So many parts of this script will be run, this many at once: what takes a time and needs no lab may begin.
+    fn expect(&self, _script: &Path, _parts: usize, _at_once: usize) {}
+
     /// Run this part of this script on this lab, whose machines are ready. What it copies out goes
     /// to `artifacts`. Dropping the future ends it.
     ///
