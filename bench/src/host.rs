@@ -152,7 +152,7 @@ fn quantity(number: usize) -> f64 {
 }
 
 /// This process, and all that descend from it.
-fn family(own: u32) -> Result<Vec<u32>> {
+pub(crate) fn family(own: u32) -> Result<Vec<u32>> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();

@@ -13,6 +13,7 @@ mod exec;
 mod fake_vm;
 mod figure;
 mod fork;
+mod growth;
 mod host;
 mod images;
 mod incoming;
@@ -21,10 +22,12 @@ mod multi_user;
 mod nix_tests;
 mod nspawn;
 mod parallel;
+mod plot;
 mod python;
 mod runs;
 mod snapshot;
 mod start;
+mod suites;
 mod systemd;
 mod wait;
 
@@ -37,7 +40,7 @@ use figure::Report;
 #[command(name = "attest-bench")]
 struct Arguments {
     /// Which benchmarks: start boot exec copy wait images systemd nspawn multi-user
-    /// python dropin snapshot fork parallel firecracker cloud-hypervisor nix
+    /// python dropin snapshot fork parallel firecracker cloud-hypervisor nix growth suites
     /// [default: all]
     names: Vec<String>,
     /// One JSON object a line for each figure
@@ -46,11 +49,20 @@ struct Arguments {
     /// As often as the budgets say, where less is usual for it takes minutes
     #[arg(long)]
     full: bool,
+    /// Write what growth and suites find out into this directory: plots, tables, JSON
+    #[arg(long, value_name = "DIR")]
+    results: Option<std::path::PathBuf>,
+    /// How often suites are run in each way
+    #[arg(long, value_name = "N", default_value_t = suites::ROUNDS)]
+    rounds: usize,
+    /// Only suites and ways to run them whose names have this in them: "module-smoke", "qemu, python"
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 19] = [
     "start",
     "boot",
     "exec",
@@ -68,6 +80,8 @@ const NAMES: [&str; 17] = [
     "firecracker",
     "cloud-hypervisor",
     "nix",
+    "growth",
+    "suites",
 ];
 
 fn main() -> Result<()> {
@@ -113,6 +127,14 @@ async fn measure() -> Result<()> {
             "firecracker" => microvm::firecracker(&report).await?,
             "cloud-hypervisor" => microvm::cloud_hypervisor(&report).await?,
             "nix" => nix_tests::run(&report)?,
+            "growth" => growth::run(&report, arguments.full, arguments.results.as_deref())?,
+            "suites" => suites::run(&suites::Wanted {
+                rounds: arguments.rounds,
+                is_full: arguments.full,
+                json: arguments.json,
+                results: arguments.results.as_deref(),
+                only: arguments.only.as_deref(),
+            })?,
             _ => parallel::run(&report, arguments.full)?,
         }
     }

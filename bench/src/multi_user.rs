@@ -9,7 +9,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use attest::Backend;
@@ -18,6 +18,7 @@ use attest_image::tree::{Node, Tree};
 use attest_image::{Cache, Kernel, KernelSource, cpio};
 use tempfile::NamedTempFile;
 
+use crate::by_hand::qemu::Started;
 use crate::figure::{Compared, Report, median_ms};
 use crate::{Result, debian};
 
@@ -155,34 +156,16 @@ struct ByHand {
 
 /// Start one with what attest chose for its own.
 fn by_hand(attests: &[String], initrd: &Path, image: &Path) -> Result<ByHand> {
-    const KEPT: [&str; 7] = [
-        "-machine", "-accel", "-cpu", "-smp", "-m", "-action", "-kernel",
-    ];
-    let (program, arguments) = attests.split_first().ok_or("QEMU has no command line")?;
-    let mut command = Command::new(program);
-    command.args(["-no-user-config", "-nodefaults", "-display", "none"]);
-    for pair in arguments.windows(2) {
-        let [option, value] = pair else { continue };
-        if KEPT.contains(&option.as_str()) {
-            command.args(pair);
-        } else if option == "-append" {
-            // What is for the agent is not for a kernel.
-            let kept = value.split(' ').filter(|word| !word.starts_with("attest."));
-            let kept: Vec<&str> = kept.collect();
-            command.arg("-append");
-            command.arg(format!("{} rdinit=/{SCRIPT}", kept.join(" ")));
-        }
-    }
-    command.arg("-initrd").arg(initrd);
-    command.args(["-serial", "stdio", "-device", "virtio-rng-device"]);
-    command.arg("-blockdev").arg(format!(
-        "raw,node-name=disk,read-only=on,file.driver=file,file.filename={}",
-        image.display()
-    ));
-    command.args(["-device", "virtio-blk-device,drive=disk"]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let started = Started {
+        attests,
+        kernel: None,
+        initrd,
+        words: &format!("rdinit=/{SCRIPT}"),
+        disks: &[image],
+    };
+    let mut command = started.command()?;
     let began = Instant::now();
-    let qemu = command.stderr(Stdio::null()).spawn()?;
+    let qemu = command.spawn()?;
     Ok(ByHand { began, qemu })
 }
 

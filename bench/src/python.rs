@@ -163,7 +163,8 @@ async fn calls(report: &Report) -> Result<()> {
 
 async fn in_python(lab: &Lab, script: &Path, output: &Path) -> Result<serde_json::Value> {
     let recorder = Recorder::silent();
-    let ran = attest_script::Scripts.run(lab, &recorder, script, &ScriptPart::Whole, output);
+    let scripts = attest_script::Scripts::default();
+    let ran = scripts.run(lab, &recorder, script, &ScriptPart::Whole, output);
     match ran.await? {
         ScriptVerdict::Passed(_) => {}
         verdict => return Err(format!("the script did not pass: {verdict:?}").into()),

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use attest::events::{Breakdown, Event, EventKind, Phase};
@@ -29,7 +29,7 @@ pub(crate) struct Runs {
 pub(crate) struct Ran {
     /// From the command's start to its end.
     pub(crate) took: Duration,
-    events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Runs {
@@ -69,6 +69,20 @@ impl Runs {
     /// # Errors
     /// A test did not pass.
     pub(crate) fn run(&self, snapshots: &str, arguments: &[&str]) -> Result<Ran> {
+        let mut command = self.command(snapshots, arguments)?;
+        let began = Instant::now();
+        let output = command.output()?;
+        let took = began.elapsed();
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let events: Vec<Event> = lines
+            .filter(|line| !line.is_empty())
+            .map(serde_json::from_slice)
+            .collect::<Result<_, _>>()?;
+        Ran { took, events }.passed(output.status, &output.stderr)
+    }
+
+    /// What [`Runs::run`] runs; it writes its events to stdout.
+    pub(crate) fn command(&self, snapshots: &str, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(&self.attest);
         command.args(["run", "--format", "json"]).args(arguments);
         command
@@ -83,26 +97,8 @@ impl Runs {
             let all = std::iter::once(first.clone()).chain(std::env::split_paths(&usual));
             command.env("PATH", std::env::join_paths(all)?);
         }
-        let began = Instant::now();
-        let output = command.stdin(Stdio::null()).output()?;
-        let took = began.elapsed();
-        let lines = output.stdout.split(|byte| *byte == b'\n');
-        let events: Vec<Event> = lines
-            .filter(|line| !line.is_empty())
-            .map(serde_json::from_slice)
-            .collect::<Result<_, _>>()?;
-        let ran = Ran { took, events };
-        if output.status.success() {
-            return Ok(ran);
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        let failures = ran.events.iter().filter_map(|event| match &event.kind {
-            EventKind::TestEnded { failure, .. } => failure.as_ref(),
-            _ => None,
-        });
-        let failures: Vec<&str> = failures.map(|failure| &*failure.message).collect();
-        let (status, failures) = (output.status, failures.join("\n"));
-        Err(format!("`attest run` ended with {status}: {said}\n{failures}").into())
+        command.stdin(Stdio::null());
+        Ok(command)
     }
 
     /// The files of all snapshots that are kept.
@@ -151,6 +147,21 @@ fn collect(directory: &Path, files: &mut Vec<KeptFile>) -> Result<()> {
 }
 
 impl Ran {
+    /// This run, unless it did not pass: then why not.
+    pub(crate) fn passed(self, status: ExitStatus, stderr: &[u8]) -> Result<Self> {
+        if status.success() {
+            return Ok(self);
+        }
+        let said = String::from_utf8_lossy(stderr);
+        let failures = self.events.iter().filter_map(|event| match &event.kind {
+            EventKind::TestEnded { failure, .. } => failure.as_ref(),
+            _ => None,
+        });
+        let failures: Vec<&str> = failures.map(|failure| &*failure.message).collect();
+        let failures = failures.join("\n");
+        Err(format!("`attest run` ended with {status}: {said}\n{failures}").into())
+    }
+
     /// Where the time of the whole run went.
     fn breakdown(&self) -> Breakdown {
         let ended = self

@@ -20,7 +20,7 @@ const SHARES: &str = "\
 [Unit]
 Description=Directories of the host
 DefaultDependencies=no
-After=local-fs.target
+After=local-fs.target systemd-tmpfiles-setup.service
 Before=backdoor.service
 
 [Service]

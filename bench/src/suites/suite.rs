@@ -1,0 +1,133 @@
+//! A suite: its manifest, and what guests of any driver boot of it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use attest::images::{self, ReadyImage};
+use attest::manifest::{CardPlan, FileContent, FilePlan, LabPlan, MachinePlan, Manifest};
+use attest_fixture::{Fixture, GuestFile, Node};
+use attest_image::{Cache, Kernel, KernelSource};
+
+use crate::Result;
+
+/// Where they are, from the top of the checkout.
+const DIRECTORY: &str = "bench/suites";
+pub(crate) const NAMES: [&str; 3] = ["module-smoke", "policy-reload", "cli-integration"];
+/// Its kernel knows 9p, which guests of the NixOS test driver share directories by; kernels for clouds do not.
+const KERNEL: &str = "linux-image-amd64";
+
+/// One of the three.
+pub(crate) struct Suite {
+    pub(crate) name: &'static str,
+    pub(crate) directory: PathBuf,
+    pub(crate) plan: LabPlan,
+    images: Vec<ReadyImage>,
+    pub(crate) kernel: Kernel,
+    fixture: Fixture,
+}
+
+impl Suite {
+    /// Its image is built where the cache has it not.
+    pub(crate) fn load(name: &'static str, cache: &Cache) -> Result<Self> {
+        let directory = std::path::absolute(DIRECTORY)?.join(name);
+        let plan = Manifest::load(&directory)?.plan()?;
+        let images = images::build(cache, &directory, &[], &mut |step| eprintln!("{step}"))?;
+        let kernel = kernel(cache)?;
+        let modules = kernel.module_image(cache, &mut |step| eprintln!("{step}"))?;
+        let [image] = &images[..] else {
+            return Err(format!("{name} should have one image").into());
+        };
+        let fixture = Fixture::of_image(cache, &kernel, &image.path, modules.as_deref())?;
+        Ok(Self {
+            name,
+            directory,
+            plan,
+            images,
+            kernel,
+            fixture,
+        })
+    }
+
+    /// The root of all its machines: an erofs.
+    pub(crate) fn image(&self) -> &Path {
+        &self.images[0].path
+    }
+
+    /// The guest that has no attest.
+    pub(crate) fn fixture(&self) -> &Fixture {
+        &self.fixture
+    }
+
+    /// A machine as a guest without attest, with these files beside its own: on its VLAN by the address that its
+    /// hardware address says, and with all others' names.
+    pub(crate) fn node(&self, machine: &MachinePlan, more: Vec<GuestFile>) -> Result<Node> {
+        let mut files = more;
+        files.extend(self.files(machine)?);
+        let vlans: Result<Vec<u8>> = machine.cards.iter().map(|card| self.vlan(card)).collect();
+        let mut node = Node::new(&machine.name, u8::try_from(machine.number)?).on(&vlans?);
+        node.memory = u32::try_from(machine.memory >> 20)?;
+        let (_, argument) = self.fixture.disks_of_image();
+        node.kernel_arguments = vec![argument.to_owned(), "net.ifnames=0".to_owned()];
+        node.files = files;
+        Ok(node)
+    }
+
+    /// What a machine has that the image has not.
+    pub(crate) fn files(&self, machine: &MachinePlan) -> Result<Vec<GuestFile>> {
+        let own: Result<Vec<_>> = machine.files.iter().map(file).collect();
+        let mut files = own?;
+        files.push(GuestFile {
+            path: "/etc/hosts".to_owned(),
+            mode: 0o644,
+            contents: self.hosts().into_bytes(),
+        });
+        Ok(files)
+    }
+
+    fn hosts(&self) -> String {
+        let mut text = "127.0.0.1 localhost\n".to_owned();
+        for machine in &self.plan.machines {
+            for vlan in machine.cards.iter().filter_map(|card| self.vlan(card).ok()) {
+                let (name, number) = (&machine.name, machine.number);
+                let _ = writeln!(text, "192.168.{vlan}.{number} {name}");
+            }
+        }
+        text
+    }
+
+    /// The number of its network, from 1.
+    fn vlan(&self, card: &CardPlan) -> Result<u8> {
+        let networks = &self.plan.networks;
+        let index = networks
+            .iter()
+            .position(|network| network.name == card.network);
+        let index = index.ok_or("a card is on no network of the plan")?;
+        Ok(u8::try_from(index + 1)?)
+    }
+
+    /// The numbers of all its networks.
+    pub(crate) fn vlans(&self) -> Vec<u8> {
+        (1..).take(self.plan.networks.len()).collect()
+    }
+}
+
+fn kernel(cache: &Cache) -> Result<Kernel> {
+    let asked = std::env::var_os("ATTEST_KERNEL").map(PathBuf::from);
+    let package = || KernelSource::Package(KERNEL.to_owned());
+    let source = asked.map_or_else(package, KernelSource::Path);
+    Ok(Kernel::find(cache, &source, &mut |step| {
+        eprintln!("{step}");
+    })?)
+}
+
+fn file(plan: &FilePlan) -> Result<GuestFile> {
+    let contents = match &plan.content {
+        FileContent::Text(text) => text.clone().into_bytes(),
+        FileContent::Source(path) => std::fs::read(path)?,
+    };
+    Ok(GuestFile {
+        path: plan.path.display().to_string(),
+        mode: plan.mode.unwrap_or(0o644),
+        contents,
+    })
+}

@@ -1,0 +1,184 @@
+//! Results as a Markdown table.
+
+use std::fmt::Write as _;
+
+use super::results::{Results, Row, Spread};
+use super::times::Part;
+
+/// The whole document.
+pub(crate) fn markdown(results: &Results) -> String {
+    let mut text = header(results);
+    let mut suites: Vec<&str> = results.rows.iter().map(|row| row.suite).collect();
+    suites.dedup();
+    for suite in suites {
+        let rows: Vec<&Row> = results
+            .rows
+            .iter()
+            .filter(|row| row.suite == suite)
+            .collect();
+        let _ = writeln!(text, "\n## {suite}\n");
+        text += &counts(&rows);
+        text += &table(&rows);
+        text += &notes(&rows);
+    }
+    text += &skipped(results);
+    text
+}
+
+fn header(results: &Results) -> String {
+    let header = &results.header;
+    let versions: Vec<String> = header
+        .versions
+        .iter()
+        .map(|(name, version)| format!("{name}: {version}"))
+        .collect();
+    format!(
+        "Measured on {}: {}, {} processors, {} MiB, {}. Guests: {}; Linux {}. {}.\n\
+         Up to {} runs of each way, in turns; medians, in seconds, with the least and the most. \"×\" is how many times \
+         as fast as the NixOS test driver, pair by pair. \"own\" is attest's own share: the wall time of its own \
+         parts, and what its processes used of the processors meanwhile.\n",
+        header.date,
+        header.processor,
+        header.processors,
+        header.memory_mib,
+        header.system,
+        header.accelerator,
+        header.kernel,
+        versions.join("; "),
+        header.rounds,
+    )
+}
+
+/// How much is done in it.
+fn counts(rows: &[&Row]) -> String {
+    let counted = rows.iter().find_map(|row| row.counted);
+    counted.map_or_else(String::new, |counted| {
+        format!(
+            "{} commands, {} waits, {} copies.\n\n",
+            counted.commands, counted.waits, counted.copies
+        )
+    })
+}
+
+fn table(rows: &[&Row]) -> String {
+    let mut text = "| | n | total | × |".to_owned();
+    for part in Part::ALL {
+        let _ = write!(text, " {} |", part.name());
+    }
+    text += " own |\n|---|--:|--:|--:|";
+    text += &"--:|".repeat(Part::ALL.len() + 1);
+    text.push('\n');
+    for row in rows {
+        let _ = write!(
+            text,
+            "| {} | {} | {} | {} |",
+            row.variant,
+            row.n,
+            seconds(row.total_ms),
+            faster(row)
+        );
+        for part in Part::ALL {
+            let took = row.parts_ms.get(part.name());
+            let cell = took.map_or_else(|| "–".to_owned(), |ms| format!("{:.2}", ms / 1e3));
+            let _ = write!(text, " {cell} |");
+        }
+        let _ = writeln!(text, " {} |", own(row));
+    }
+    text
+}
+
+fn seconds(spread: Spread) -> String {
+    let [median, min, max] = [spread.median, spread.min, spread.max].map(|ms| ms / 1e3);
+    format!("**{median:.2}** ({min:.2}–{max:.2})")
+}
+
+fn faster(row: &Row) -> String {
+    let Some(faster) = row.faster else {
+        return "–".to_owned();
+    };
+    let target = row.target.map_or_else(String::new, |target| {
+        let met = if faster.median >= target {
+            "met"
+        } else {
+            "missed"
+        };
+        format!(", target {target}: {met}")
+    });
+    format!(
+        "{:.1} ({:.1}–{:.1}){target}",
+        faster.median, faster.min, faster.max
+    )
+}
+
+fn own(row: &Row) -> String {
+    let Some(own) = &row.own else {
+        return "–".to_owned();
+    };
+    let met = if own.is_met() { "" } else { ", over" };
+    format!("{:.0} ms ({:.1} %{met})", own.ms, own.percent)
+}
+
+fn notes(rows: &[&Row]) -> String {
+    let mut text = String::new();
+    for row in rows.iter().filter(|row| !row.notes.is_empty()) {
+        let _ = write!(text, "\n{}: {}\n", row.variant, row.notes.join("; "));
+    }
+    text
+}
+
+fn skipped(results: &Results) -> String {
+    if results.skipped.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## Not run\n\n".to_owned();
+    for skipped in &results.skipped {
+        let (suite, variant, reason) = (skipped.suite, &skipped.variant, &skipped.reason);
+        let _ = writeln!(text, "- {suite}, {variant}: {reason}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::header::Header;
+    use super::super::results::{Skipped, row, tests as sample};
+    use super::super::times::Counted;
+    use super::super::variant::Variant;
+    use super::*;
+
+    #[test]
+    fn a_document_says_all_of_it() {
+        let nixos = sample::runs(Variant::Nixos, &[30_000, 32_000, 31_000]);
+        let restored = sample::runs(sample::restored(), &[1000, 1100, 1200]);
+        let mut rows: Vec<Row> = [&nixos, &restored]
+            .into_iter()
+            .filter_map(|runs| row("policy-reload", runs, Some(&nixos)))
+            .collect();
+        rows[0].notes = vec!["on its own start scripts"];
+        rows[1].counted = Some(Counted {
+            commands: 70,
+            waits: 8,
+            copies: 0,
+        });
+        let results = Results {
+            header: Header {
+                date: "2026-11-28T00:00:00Z".to_owned(),
+                processor: "A processor".to_owned(),
+                processors: 2,
+                memory_mib: 24_000,
+                system: "A system".to_owned(),
+                accelerator: "TCG".to_owned(),
+                kernel: "6.1".to_owned(),
+                versions: vec![("attest".to_owned(), "0.1.0".to_owned())],
+                rounds: 3,
+            },
+            rows,
+            skipped: vec![Skipped {
+                suite: "policy-reload",
+                variant: Variant::Peer("vmtest").to_string(),
+                reason: "there is no `vmtest` on PATH".to_owned(),
+            }],
+        };
+        insta::assert_snapshot!(markdown(&results));
+    }
+}

@@ -1,0 +1,53 @@
+#!/bin/sh
+# A database: how it is set up, who may come in, and what it keeps. In the machine itself, as root.
+set -eu
+
+# A command that succeeds, and what its output is like.
+says() {
+    said=$(eval "$1") || { echo "failed: $1" >&2; exit 1; }
+    has "$1" "$2"
+}
+
+# The same of one that fails.
+refuses() {
+    if said=$(eval "$1"); then
+        echo "did not fail: $1" >&2
+        exit 1
+    fi
+    has "$1" "$2"
+}
+
+has() {
+    case $said in
+    *$2*) ;;
+    *)
+        echo "\`$1\` says no \`$2\`, but: $said" >&2
+        exit 1
+        ;;
+    esac
+}
+
+until_succeeds() {
+    until eval "$1" > /dev/null 2>&1; do
+        sleep 0.05
+    done
+}
+
+until_succeeds "systemctl is-active --quiet postgresql@15-main"
+until_succeeds "nc -z localhost 5432"
+says "/usr/lib/postgresql/15/bin/pg_isready" 'accepting connections'
+says "/usr/lib/postgresql/15/bin/psql -U postgres -Atc 'show work_mem'" '6MB'
+says "/usr/lib/postgresql/15/bin/psql -U postgres -Atc 'show shared_buffers'" '16MB'
+says "/usr/lib/postgresql/15/bin/psql -U postgres -c 'create role shop login' -c 'create database shop owner shop'" \
+    'CREATE ROLE*CREATE DATABASE'
+says "/usr/lib/postgresql/15/bin/psql -h 127.0.0.1 -U shop -c 'create table items (name text, price int check (price > 0))'" \
+    'CREATE TABLE'
+says "/usr/lib/postgresql/15/bin/psql -h 127.0.0.1 -U shop -c \"insert into items values ('pen', 3), ('book', 12)\"" \
+    'INSERT 0 2'
+says "/usr/lib/postgresql/15/bin/psql -U shop -Atc 'select sum(price) from items'" '15'
+refuses "/usr/lib/postgresql/15/bin/psql -U shop -c \"insert into items values ('air', 0)\" 2>&1" \
+    'violates check constraint'
+refuses "/usr/lib/postgresql/15/bin/psql -h 127.0.0.1 -U stranger -Atc 'select 1' shop 2>&1" \
+    'pg_hba.conf rejects connection'
+until_succeeds "grep 'rejects connection' /var/log/postgresql/postgresql-15-main.log"
+test -z "$(journalctl -u postgresql@15-main -p err -b --no-pager -q)"
