@@ -10,10 +10,13 @@ use super::variant::{State, Surface};
 use crate::Result;
 use crate::runs::{Ran, Runs};
 
-/// One suite's runs. Its snapshots are kept apart from all others'.
+/// One suite's runs. Their snapshots are kept apart from all others'.
 pub(crate) struct Attest<'a> {
     suite: &'a Suite,
-    runs: Runs,
+    /// With the snapshots of the runs before.
+    restored: Runs,
+    /// With none: each boots, saves, and lets its tests go on from there.
+    booted: Runs,
 }
 
 /// How attest is to run.
@@ -29,7 +32,8 @@ impl<'a> Attest<'a> {
     pub(crate) fn new(suite: &'a Suite) -> Result<Self> {
         Ok(Self {
             suite,
-            runs: Runs::of(&suite.directory)?,
+            restored: Runs::of(&suite.directory)?,
+            booted: Runs::of(&suite.directory)?,
         })
     }
 
@@ -66,12 +70,13 @@ impl<'a> Attest<'a> {
         if how.state == State::Cold {
             arguments.extend(["--cache", &cache]);
         }
-        let snapshots = if how.state == State::Restored {
-            "auto"
+        let runs = if how.state == State::Restored {
+            &self.restored
         } else {
-            "never"
+            self.booted.forget()?;
+            &self.booted
         };
-        self.runs.run(snapshots, &arguments)
+        runs.run("auto", &arguments)
     }
 }
 
