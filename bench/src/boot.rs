@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use attest::Lab;
 use attest::run::timestamp;
-use attest::{Lab, LabContext, Recorder, SnapshotUse};
 
-use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
+use crate::{Result, labs};
 
 const SAMPLES: usize = 7;
 const WORD: &str = "attest-bench-ready";
@@ -44,13 +44,7 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
 async fn with_attest() -> Result<(Duration, Vec<String>, Duration)> {
     let output = tempfile::tempdir()?;
     let plan = Lab::builder().machine("guest").plan()?;
-    let context = LabContext {
-        recorder: Recorder::silent(),
-        output: output.path().to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    };
-    let lab = Lab::create(plan, context).await?;
+    let lab = Lab::create(plan, labs::context(output.path())).await?;
     let guest = lab.machine("guest")?;
     let began = Instant::now();
     guest.start().await?;

@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use attest::manifest::{Debian, FileEntry, Image, ImageDefinition, Machine, ManifestFile};
-use attest::{Backend, Lab, LabContext, Recorder, SnapshotUse};
+use attest::{Backend, Lab};
 use attest_image::root::{Profile, RootImage, RootSource, RootSpec};
 use attest_image::source::DebianError;
 use attest_image::{Cache, ImageError, root, source};
 
-use crate::Result;
+use crate::{Result, labs};
 
 const IMAGE: &str = "web";
 const SUITE: &str = "bookworm";
@@ -91,13 +91,7 @@ pub(crate) fn manifest(
 
 /// The lab of it, with all machines off; its consoles go to this directory.
 pub(crate) async fn create(manifest: ManifestFile, output: &Path) -> Result<Lab> {
-    let context = LabContext {
-        recorder: Recorder::silent(),
-        output: output.to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    };
-    Ok(Lab::create(manifest.plan()?, context).await?)
+    Ok(Lab::create(manifest.plan()?, labs::context(output)).await?)
 }
 
 /// As [`create`], with all machines ready.

@@ -3,17 +3,17 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use attest::Lab;
 use attest::scripts::{AgentUse, ScriptKind, ScriptMachine, ScriptsPlan};
-use attest::{Lab, LabContext, Recorder, SnapshotUse};
 use attest_fixture::{Fixture, Node};
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
-use crate::start::attest_binary;
+use crate::{labs, programs};
 
 /// Of commands, one after the other on each guest.
 const ALTERNATIONS: usize = 100;
@@ -81,13 +81,7 @@ async fn beside_the_wire(report: &Report, directory: &Path, script: &Path) -> Re
         command: script.display().to_string(),
         kind: ScriptKind::Vm,
     });
-    let context = LabContext {
-        recorder: Recorder::silent(),
-        output: directory.to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    };
-    let lab = Lab::of_scripts(plan, context).await?;
+    let lab = Lab::of_scripts(plan, labs::context(directory)).await?;
     let machine = lab.machine("m")?;
     machine.connect(None).await?;
     let mut wire = Wire::start(directory, script)?;
@@ -119,13 +113,13 @@ fn drivers(report: &Report, directory: &Path, script: &Path) -> Result<()> {
         .replace("CALLS", &CALLS.to_string())
         .replace("WAITS", &WAITS.to_string());
     std::fs::write(&test, source)?;
-    let attest = attest_binary()?;
+    let attest = programs::attest()?;
     let ours = |agent: &str| {
         let mut command = Command::new(&attest);
         command.arg("nixos-test-driver").env("ATTEST_AGENT", agent);
         command
     };
-    let peer = if let Some(peer) = peer(&attest) {
+    let peer = if let Some(peer) = programs::nixos_test_driver(&attest) {
         Some(measure(Command::new(peer), directory, script, &test)?)
     } else {
         report.skipped("dropin/peer", "no nixos-test-driver on PATH but this one");
@@ -188,15 +182,6 @@ impl Measured {
         let waits = self.waits.iter();
         waits.map(|wait| wait.saturating_sub(self.look)).collect()
     }
-}
-
-/// A NixOS test driver that is not attest.
-fn peer(attest: &Path) -> Option<PathBuf> {
-    let own = attest.canonicalize().ok()?;
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join("nixos-test-driver"))
-        .find(|program| program.canonicalize().is_ok_and(|program| program != own))
 }
 
 fn measure(mut driver: Command, directory: &Path, script: &Path, test: &Path) -> Result<Measured> {

@@ -9,7 +9,7 @@ use attest_image::bare;
 
 use crate::Result;
 use crate::figure::{Compared, Report, median_ms};
-use crate::start;
+use crate::programs;
 
 /// What is a matter of a moment.
 const MOMENTS: u32 = 9;
@@ -19,7 +19,7 @@ const BOOTS: u32 = 3;
 pub(crate) fn run(report: &Report) -> Result<()> {
     package(report)?;
     let tested = Tested {
-        attest: start::attest_binary()?,
+        attest: programs::attest()?,
         shared: shared()?,
     };
     let Some(nix) = Nix::newest(&tested) else {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use attest::{Backend, Machine};
 
 use crate::figure::{Compared, Report, median_ms};
-use crate::{Result, by_hand, copy, debian, start};
+use crate::{Result, by_hand, copy, debian, programs};
 
 const SAMPLES: usize = 7;
 const COMMANDS: usize = 100;
@@ -84,7 +84,7 @@ fn manifest() -> Result<String> {
 fn attest_run(manifest: &Path) -> Result<(Duration, Duration)> {
     let output = tempfile::tempdir()?;
     let began = Instant::now();
-    let mut attest = Command::new(start::attest_binary()?)
+    let mut attest = Command::new(programs::attest()?)
         .args(["run", "--format", "json", "--output"])
         .arg(output.path())
         .arg(manifest)

@@ -10,7 +10,8 @@ use attest::{Lab, Recorder};
 use crate::Result;
 use crate::fake_vm;
 use crate::figure::{Compared, Report, median_ms};
-use crate::start::{attest_binary, monotonic};
+use crate::programs;
+use crate::start::monotonic;
 
 const STARTS: usize = 20;
 const CALLS: usize = 300;
@@ -43,7 +44,7 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
 /// From the start of the drop-in to that of the first machine's program, and to the end of the
 /// first command in it.
 fn starts(report: &Report) -> Result<()> {
-    let attest = attest_binary()?;
+    let attest = programs::attest()?;
     let interpreter = interpreter()?;
     let directory = tempfile::tempdir()?;
     let script = directory.path().join(fake_vm::NAME);

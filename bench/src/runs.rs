@@ -9,7 +9,7 @@ use attest::events::{Breakdown, Event, EventKind, Phase};
 use attest::manifest::ManifestFile;
 use tempfile::TempDir;
 
-use crate::{Result, start};
+use crate::{Result, programs};
 
 /// Where snapshots are kept in memory, by default.
 const MEMORY: &str = "/dev/shm";
@@ -42,7 +42,7 @@ impl Runs {
             TempDir::new()?
         };
         Ok(Self {
-            attest: start::attest_binary()?,
+            attest: programs::attest()?,
             manifest: manifest.to_owned(),
             place: TempDir::new()?,
             snapshots,

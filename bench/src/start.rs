@@ -1,7 +1,7 @@
 //! From attest's start to QEMU's, and what a machine's disks and network take.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,8 +9,8 @@ use attest_image::{Cache, disks};
 use attest_lab::{LabContent, LabProcess, NetworkSpec};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::Result;
 use crate::figure::Report;
+use crate::{Result, programs};
 
 /// Under this name the benchmark plays QEMU: it notes when it was started, and ends.
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
@@ -28,7 +28,7 @@ pub(crate) async fn run(report: &Report) -> Result<()> {
 /// The whole of `attest run` on one machine, up to the first instruction of QEMU's program: a
 /// stand-in for QEMU writes down when that is, by the clock that all processes share.
 fn to_qemu(report: &Report) -> Result<()> {
-    let attest = attest_binary()?;
+    let attest = programs::attest()?;
     let directory = stand_in()?;
     std::fs::write(
         directory.path().join("attest.toml"),
@@ -97,7 +97,7 @@ pub(crate) const STATES: &str = "states";
 pub(crate) fn stand_in() -> Result<tempfile::TempDir> {
     let directory = tempfile::tempdir()?;
     std::os::unix::fs::symlink(std::env::current_exe()?, directory.path().join(QEMU))?;
-    let real = find_qemu()?;
+    let real = programs::on_path(QEMU).ok_or_else(|| format!("{QEMU} is not on PATH"))?;
     std::fs::write(
         directory.path().join("real"),
         real.as_os_str().as_encoded_bytes(),
@@ -150,25 +150,6 @@ fn demo(report: &Report) -> Result<()> {
     }
     report.milliseconds("start/second-demo", &samples, Some(4000.0), None);
     Ok(())
-}
-
-/// `attest`, built with the profile of this benchmark.
-pub(crate) fn attest_binary() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let attest = own.with_file_name("attest");
-    if attest.exists() {
-        Ok(attest)
-    } else {
-        Err("there is no `attest` beside the benchmark: start it with `cargo xtask bench`".into())
-    }
-}
-
-fn find_qemu() -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(QEMU))
-        .find(|program| program.exists())
-        .ok_or_else(|| format!("{QEMU} is not on PATH").into())
 }
 
 pub(crate) fn monotonic() -> Result<Duration> {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use attest::events::{Event, EventKind};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 
 use crate::Result;
@@ -204,8 +203,7 @@ impl Standing {
 
 /// User and system time of all its threads, also of those that ended; without its children.
 fn cpu(pid: u32) -> Result<Duration> {
-    let clock = clock_getcpuclockid(Pid::from_raw(pid.try_into()?))?;
-    Ok(Duration::from(clock_gettime(clock)?))
+    attest::cpu_of_process(pid).ok_or_else(|| format!("process {pid} has gone").into())
 }
 
 /// Its share of memory that no file of a disk has: heap, stacks, files in memory. A program's own file

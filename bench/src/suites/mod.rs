@@ -26,7 +26,7 @@ use self::results::{Results, Row, Runs, Skipped};
 use self::suite::Suite;
 use self::times::Counted;
 use self::variant::Variant;
-use crate::Result;
+use crate::{Result, programs};
 
 /// How often each is run, unless asked otherwise.
 pub(crate) const ROUNDS: usize = 5;
@@ -54,8 +54,8 @@ pub(crate) struct Wanted<'a> {
 
 pub(crate) fn run(wanted: &Wanted<'_>) -> Result<()> {
     let cache = crate::debian::cache()?;
-    let attest = crate::start::attest_binary()?;
-    let nixos = nixos::peer(&attest);
+    let attest = programs::attest()?;
+    let nixos = programs::nixos_test_driver(&attest);
     let suites: Result<Vec<Suite>> = suite::NAMES
         .into_iter()
         .map(|name| Suite::load(name, &cache))
@@ -304,7 +304,10 @@ fn check(row: &Row) -> Result<()> {
         return Ok(());
     };
     let is_long = row.suite == "cli-integration";
-    if is_long && (counted.commands < LEAST.commands || counted.waits < LEAST.waits) {
+    let is_enough = counted.commands >= LEAST.commands
+        && counted.waits >= LEAST.waits
+        && counted.copies >= LEAST.copies;
+    if is_long && !is_enough {
         return Err(format!("{}: it has only {counted:?}", row.suite).into());
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -80,15 +80,6 @@ impl StartScripts {
         let said = log.last.join("\n");
         Err(format!("{driver:?} ended with {status} on {}:\n{said}", suite.name).into())
     }
-}
-
-/// A NixOS test driver on `PATH` that is not attest.
-pub(crate) fn peer(attest: &Path) -> Option<PathBuf> {
-    let own = attest.canonicalize().ok()?;
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join("nixos-test-driver"))
-        .find(|program| program.canonicalize().is_ok_and(|program| program != own))
 }
 
 /// What a driver logged, with its times.

@@ -100,7 +100,7 @@ const OWN: [&str; 83] = [
 const PROGRAMS: [&[u8]; 2] = [b"\x7fELF", b"#!"];
 
 /// The words of a command that is one program with its arguments; `None` where bash might see more in it.
-fn words(command: &[u8]) -> Option<Vec<OsString>> {
+pub(crate) fn words(command: &[u8]) -> Option<Vec<OsString>> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut bytes = command.iter().copied();
@@ -137,21 +137,19 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_./:,+@%-".contains(&byte)
 }
 
-/// What bash would start for this command, in this environment and directory: the path, the words, and what it adds to
-/// the environment. `None` where that takes a bash.
+/// The path of what bash would start for these words in this environment; `None` where that takes a bash.
 pub(crate) fn program(
-    command: &[u8],
+    words: &[OsString],
     environment: &[(OsString, OsString)],
     find: impl Fn(&OsStr) -> OsString,
-) -> Option<(OsString, Vec<OsString>)> {
-    let words = words(command)?;
-    let name = &words[0];
+) -> Option<OsString> {
+    let name = words.first()?;
     if OWN.iter().any(|own| name == own) || environment.iter().any(|(name, _)| is_heard(name)) {
         return None;
     }
     let path = find(name);
     let is_found = path.as_bytes().starts_with(b"/");
-    (is_found && is_started_by_the_kernel(Path::new(&path))).then_some((path, words))
+    (is_found && is_started_by_the_kernel(Path::new(&path))).then_some(path)
 }
 
 /// Whether bash itself does something about this variable when it begins.
@@ -214,11 +212,14 @@ mod tests {
     #[test]
     fn what_bash_has_itself_is_left_to_it() {
         let at = |name: &OsStr| OsString::from(format!("/bin/{}", name.display()));
-        assert!(program(b"cat /etc/passwd", &[], at).is_some());
-        assert!(program(b"echo hello", &[], at).is_none());
-        assert!(program(b"nowhere-to-be-found", &[], at).is_none());
+        let of = |command: &[u8], environment: &[_]| {
+            words(command).and_then(|words| program(&words, environment, at))
+        };
+        assert!(of(b"cat /etc/passwd", &[]).is_some());
+        assert!(of(b"echo hello", &[]).is_none());
+        assert!(of(b"nowhere-to-be-found", &[]).is_none());
         let heard = [(OsString::from("BASH_ENV"), OsString::from("/x"))];
-        assert!(program(b"cat /etc/passwd", &heard, at).is_none());
+        assert!(of(b"cat /etc/passwd", &heard).is_none());
     }
 
     #[test]

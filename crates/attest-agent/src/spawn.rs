@@ -178,9 +178,9 @@ pub(crate) fn without_shell(agent: &Agent, exec: &Exec) -> Option<Spawned> {
     if exec.user.is_some() || exec.pty.is_some() {
         return None;
     }
+    let words = simple::words(text)?;
     let mut environment = environment(agent, None, exec);
-    let find = |name: &OsStr| found(name, &environment);
-    let (program, words) = simple::program(text, &environment, find)?;
+    let program = simple::program(&words, &environment, |name| found(name, &environment))?;
     let directory = match &exec.directory {
         Some(directory) => Path::new(OsStr::from_bytes(directory)),
         None => default_directory(agent, None),

@@ -28,8 +28,7 @@ Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh -c 'for share in xchg shared; do mkdir -p /tmp/$share; mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072 $share /tmp/$share; done'
 ";
-/// What systemd starts of it. A file, for archives of this kind need no links then.
-const WANTED: &str = "/etc/systemd/system/multi-user.target.d/fixture.conf";
+const UNITS_DIRECTORY: &str = "/etc/systemd/system";
 
 impl Fixture {
     /// Guests whose root is this image, an erofs with systemd and iproute2 in it; `modules` are the kernel's, as an
@@ -102,23 +101,46 @@ fn tree(files: &[GuestFile]) -> Result<Tree, FixtureError> {
     Ok(tree)
 }
 
-/// The backdoor, addresses for the cards on VLANs, and directories of the host, as files of a guest.
+/// Addresses for the cards on VLANs, as files of a guest.
+pub fn cards() -> Vec<GuestFile> {
+    service("fixture-cards", &["/lib/fixture/cards"])
+}
+
+/// The backdoor, what [`cards`] are, and directories of the host, as files of a guest.
 pub fn backdoor() -> Vec<GuestFile> {
-    let file = |path: String, mode: u32, text: &str| GuestFile {
+    let mut files = cards();
+    files.extend(service("backdoor", &["/lib/fixture/backdoor"]));
+    files.extend(wanted("fixture-shares", SHARES));
+    files
+}
+
+/// One of [`UNITS`], with the programs that it starts.
+fn service(name: &str, programs: &[&str]) -> Vec<GuestFile> {
+    let unit = UNITS.iter().find(|(known, _)| *known == name);
+    let (_, unit) = unit.expect("it is one of them");
+    let mut files = wanted(name, unit);
+    let programs = PROGRAMS.iter().filter(|(path, _)| programs.contains(path));
+    files.extend(programs.map(|(path, text)| file(format!("/usr/local{path}"), 0o755, text)));
+    files
+}
+
+/// A unit that systemd starts. That it does is said in a file, for archives of this kind need no links then.
+fn wanted(name: &str, unit: &str) -> Vec<GuestFile> {
+    let wants = format!("[Unit]\nWants={name}.service\n");
+    vec![
+        file(format!("{UNITS_DIRECTORY}/{name}.service"), 0o644, unit),
+        file(
+            format!("{UNITS_DIRECTORY}/multi-user.target.d/{name}.conf"),
+            0o644,
+            &wants,
+        ),
+    ]
+}
+
+fn file(path: String, mode: u32, text: &str) -> GuestFile {
+    GuestFile {
         path,
         mode,
         contents: text.as_bytes().to_vec(),
-    };
-    let units = UNITS
-        .into_iter()
-        .filter(|(name, _)| *name != "fixture-login");
-    let mut files: Vec<GuestFile> = units
-        .map(|(name, text)| file(format!("/etc/systemd/system/{name}.service"), 0o644, text))
-        .collect();
-    files.extend(PROGRAMS.map(|(path, text)| file(format!("/usr/local{path}"), 0o755, text)));
-    let shares = "/etc/systemd/system/fixture-shares.service";
-    files.push(file(shares.to_owned(), 0o644, SHARES));
-    let wants = "[Unit]\nWants=backdoor.service fixture-cards.service fixture-shares.service\n";
-    files.push(file(WANTED.to_owned(), 0o644, wants));
-    files
+    }
 }

@@ -23,7 +23,7 @@ use attest_image::root::RootImage;
 use attest_image::{Cache, ImageError, Kernel, KernelSource};
 use attest_vmm::probe::{KvmProbe, kvm};
 
-pub use image::backdoor;
+pub use image::{backdoor, cards};
 
 /// In the place of the agent: the guest's first program.
 const INIT: &str = include_str!("guest/init.sh");

@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// Ticks of a second in proc_pid_stat(5): `USER_HZ`, which the kernel's interface fixes
 /// (include/asm-generic/param.h).
@@ -15,24 +16,11 @@ pub(crate) fn of_this_process() -> Option<Duration> {
     Some(used.into())
 }
 
-/// What another process has used, without its children; nothing where it has gone.
+/// What another process has used, with all its threads, those that have ended too; without its children. Nothing where it
+/// has gone.
 pub fn of_process(pid: u32) -> Option<Duration> {
-    let words = stat(pid)?;
-    let ticks: u64 = words.get(14 - 3..16 - 3)?.iter().sum();
-    // In ticks, but of all threads there ever were; the other is exact, of those that there are.
-    let all = Duration::from_millis(ticks.saturating_mul(1000) / TICKS);
-    Some(all.max(of_threads(pid).unwrap_or_default()))
-}
-
-/// What the threads that there are have used: the first word of `schedstat`, nanoseconds
-/// (Documentation/scheduler/sched-stats.rst).
-fn of_threads(pid: u32) -> Option<Duration> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let used = threads.flatten().filter_map(|thread| {
-        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    });
-    Some(Duration::from_nanos(used.sum()))
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+    Some(clock_gettime(clock).ok()?.into())
 }
 
 /// The words of proc_pid_stat(5) from the third on; those that are no numbers, or less than 0, as 0.

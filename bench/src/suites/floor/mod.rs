@@ -9,11 +9,12 @@ mod network;
 mod nspawn;
 mod qemu;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use attest::Backend;
 use attest::manifest::MachinePlan;
-use attest_fixture::GuestFile;
+use attest_fixture::{GuestFile, Node};
 use nix::unistd::Uid;
 
 use super::suite::Suite;
@@ -101,13 +102,25 @@ After=multi-user.target
 Environment=HOME=/root
 ExecStart=/floor/run
 ";
-const WANTED: &str = "[Unit]\nWants=floor.service fixture-cards.service\n";
+const WANTED: &str = "[Unit]\nWants=floor.service\n";
 
-/// What a machine does in the suite, as a shell script.
+/// What a machine does in the suite, as a shell script: after what all of them have in common.
 pub(super) fn script(suite: &Suite, machine: &MachinePlan) -> Result<String> {
-    let path = suite.directory.join(format!("floor/{}.sh", machine.name));
-    let read = std::fs::read_to_string(&path);
-    read.map_err(|error| format!("{}: {error}", path.display()).into())
+    let read = |path: &Path| {
+        let read = std::fs::read_to_string(path);
+        read.map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let common = read(&suite.directory.with_file_name("floor.sh"))?;
+    let own = suite.directory.join(format!("floor/{}.sh", machine.name));
+    Ok(format!("{common}\n{}", read(&own)?))
+}
+
+/// All machines, each with its script.
+fn nodes(suite: &Suite) -> Result<Vec<Node>> {
+    let machines = suite.plan.machines.iter();
+    machines
+        .map(|machine| suite.node(machine, files(suite, machine)?))
+        .collect()
 }
 
 /// What a machine has beside its own files: the script, what runs it, and what gives its cards their addresses.
@@ -128,7 +141,6 @@ fn files(suite: &Suite, machine: &MachinePlan) -> Result<Vec<GuestFile>> {
             WANTED,
         ),
     ];
-    let cards = attest_fixture::backdoor().into_iter();
-    files.extend(cards.filter(|file| file.path.contains("cards")));
+    files.extend(attest_fixture::cards());
     Ok(files)
 }

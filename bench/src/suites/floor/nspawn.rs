@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use attest_fixture::Node;
 use nix::sched::CloneFlags;
 
 use super::console::Consoles;
 use super::network::{self, Ends};
-use super::{Ran, files};
+use super::{Ran, nodes};
 use crate::Result;
 use crate::by_hand::apart;
 use crate::by_hand::container::{Container, mount_image, overlay, put};
@@ -16,13 +15,7 @@ use crate::suites::suite::Suite;
 
 pub(super) fn run(suite: &Suite) -> Result<Ran> {
     apart(CloneFlags::CLONE_NEWNET, |place| {
-        let nodes: Result<Vec<Node>> = suite
-            .plan
-            .machines
-            .iter()
-            .map(|machine| suite.node(machine, files(suite, machine)?))
-            .collect();
-        let nodes = nodes?;
+        let nodes = nodes(suite)?;
         let networks: Result<Vec<PathBuf>> = nodes
             .iter()
             .map(|node| network::namespace(place, &node.name))

@@ -4,18 +4,18 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Instant;
 
+use attest::Lab;
 use attest::manifest::{Backend, KernelPlan};
-use attest::{Lab, LabContext, Recorder, SnapshotUse};
 use attest_fixture::Node;
 use nix::sched::CloneFlags;
 
 use super::console::Consoles;
 use super::network::{self, Ends};
-use super::{Ran, files};
-use crate::Result;
+use super::{Ran, nodes};
 use crate::by_hand::apart;
 use crate::by_hand::qemu::Started;
 use crate::suites::suite::Suite;
+use crate::{Result, labs};
 
 /// The command line that attest has for a machine of the suite.
 pub(super) fn attests(suite: &Suite) -> Result<Vec<String>> {
@@ -31,13 +31,7 @@ async fn command_line(suite: &Suite) -> Result<Vec<String>> {
     let first = plan.machines.first().ok_or("a suite without machines")?;
     let name = first.name.clone();
     let output = tempfile::tempdir()?;
-    let context = LabContext {
-        recorder: Recorder::silent(),
-        output: output.path().to_owned(),
-        cache: None,
-        snapshots: SnapshotUse::default(),
-    };
-    let lab = Lab::create(plan, context).await?;
+    let lab = Lab::create(plan, labs::context(output.path())).await?;
     let machine = lab.machine(&name)?;
     machine.start().await?;
     let pid = machine.vmm_pid().await.ok_or("the machine has no VMM")?;
@@ -48,13 +42,7 @@ async fn command_line(suite: &Suite) -> Result<Vec<String>> {
 
 pub(super) fn run(suite: &Suite, attests: &[String]) -> Result<Ran> {
     apart(CloneFlags::CLONE_NEWNET, |place| {
-        let nodes: Result<Vec<Node>> = suite
-            .plan
-            .machines
-            .iter()
-            .map(|machine| suite.node(machine, files(suite, machine)?))
-            .collect();
-        let nodes = nodes?;
+        let nodes = nodes(suite)?;
         network::make(&suite.vlans(), &nodes, Ends::Taps)?;
         let set_up = Instant::now();
         let initrds: Result<Vec<_>> = nodes

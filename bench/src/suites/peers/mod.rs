@@ -20,7 +20,7 @@ use super::floor::console::{Consoles, Said, runner};
 use super::floor::{RUNNER, SCRIPT, script};
 use super::suite::Suite;
 use super::times::{Part, Times};
-use crate::Result;
+use crate::{Result, programs};
 
 pub(crate) const NAMES: [&str; 2] = [virtme::NAME, vmtest::NAME];
 
@@ -55,12 +55,8 @@ pub(crate) fn prepare<'a>(
 
 /// On `PATH`, and what it says its version is; or that it is not there.
 fn found(program: &str) -> std::result::Result<(PathBuf, String), String> {
-    let missing = || format!("there is no `{program}` on PATH");
-    let path = std::env::var_os("PATH").ok_or_else(missing)?;
-    let found = std::env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|program| program.exists());
-    let found = found.ok_or_else(missing)?;
+    let found =
+        programs::on_path(program).ok_or_else(|| format!("there is no `{program}` on PATH"))?;
     let said = Command::new(&found).arg("--version").output();
     let said = said.map_err(|error| format!("{}: {error}", found.display()))?;
     let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();

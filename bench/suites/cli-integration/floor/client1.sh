@@ -1,49 +1,6 @@
-#!/bin/sh
 # The part of client1, without a driver: the machines tell each other how far they are.
-set -eu
 
-# What the others tell comes in here, a word a line.
-mkfifo /tmp/told
-exec 3<> /tmp/told
-nc -dlk 7000 > /tmp/told &
-trap "kill $!" EXIT
-heard=
-
-tell() {
-    until echo "$2" | nc -N "$1" 7000; do sleep 0.05; done
-}
-
-await() {
-    for word in "$@"; do
-        until case " $heard " in *" $word "*) true ;; *) false ;; esac do
-            read -r line <&3
-            heard="$heard $line"
-        done
-    done
-}
-
-soon() {
-    until "$@" > /dev/null 2>&1; do sleep 0.05; done
-}
-
-# Wait until it fails.
-over() {
-    while "$@" > /dev/null 2>&1; do sleep 0.05; done
-}
-
-fails() {
-    if "$@"; then
-        echo "$* succeeded" >&2
-        exit 1
-    fi
-}
-
-is() {
-    if [ "$1" != "$2" ]; then
-        echo "$1, where $2 was expected" >&2
-        exit 1
-    fi
-}
+listen
 
 broker=mqtt://client1:one@server
 

@@ -1,37 +1,4 @@
-#!/bin/sh
 # A database: how it is set up, who may come in, and what it keeps. In the machine itself, as root.
-set -eu
-
-# A command that succeeds, and what its output is like.
-says() {
-    said=$(eval "$1") || { echo "failed: $1" >&2; exit 1; }
-    has "$1" "$2"
-}
-
-# The same of one that fails.
-refuses() {
-    if said=$(eval "$1"); then
-        echo "did not fail: $1" >&2
-        exit 1
-    fi
-    has "$1" "$2"
-}
-
-has() {
-    case $said in
-    *$2*) ;;
-    *)
-        echo "\`$1\` says no \`$2\`, but: $said" >&2
-        exit 1
-        ;;
-    esac
-}
-
-until_succeeds() {
-    until eval "$1" > /dev/null 2>&1; do
-        sleep 0.05
-    done
-}
 
 until_succeeds "systemctl is-active --quiet postgresql@15-main"
 until_succeeds "nc -z localhost 5432"

@@ -1,28 +1,4 @@
-#!/bin/sh
 # A proxy: what it answers itself, and what it says of who is not there. In the machine itself, as root.
-set -eu
-
-# A command that succeeds, and what its output is like.
-says() {
-    said=$(eval "$1") || { echo "failed: $1" >&2; exit 1; }
-    has "$1" "$2"
-}
-
-has() {
-    case $said in
-    *$2*) ;;
-    *)
-        echo "\`$1\` says no \`$2\`, but: $said" >&2
-        exit 1
-        ;;
-    esac
-}
-
-until_succeeds() {
-    until eval "$1" > /dev/null 2>&1; do
-        sleep 0.05
-    done
-}
 
 until_succeeds "systemctl is-active --quiet haproxy"
 until_succeeds "nc -z localhost 8080"

@@ -1,28 +1,4 @@
-#!/bin/sh
 # A web server: what it serves, moves and refuses. In the machine itself, as root.
-set -eu
-
-# A command that succeeds, and what its output is like.
-says() {
-    said=$(eval "$1") || { echo "failed: $1" >&2; exit 1; }
-    has "$1" "$2"
-}
-
-has() {
-    case $said in
-    *$2*) ;;
-    *)
-        echo "\`$1\` says no \`$2\`, but: $said" >&2
-        exit 1
-        ;;
-    esac
-}
-
-until_succeeds() {
-    until eval "$1" > /dev/null 2>&1; do
-        sleep 0.05
-    done
-}
 
 until_succeeds "systemctl is-active --quiet nginx"
 until_succeeds "nc -z localhost 8080"

@@ -7,8 +7,6 @@ mod savings;
 mod show;
 mod units;
 
-use std::io;
-
 use attest_events::{Event, EventKind, Part, ProcessKind, Row, Who};
 use serde::Serialize;
 
@@ -19,7 +17,6 @@ pub use self::savings::Saving;
 use self::savings::Seen;
 pub use self::units::SlowBoot;
 use self::units::Units;
-use crate::Reader;
 
 /// Where the time of a run went. Times are in nanoseconds.
 ///
@@ -241,17 +238,6 @@ impl Profiler {
             percent: (percent * 100.0).round() / 100.0,
             processes,
         }
-    }
-}
-
-impl Reader for Profiler {
-    fn event(&mut self, event: &Event) -> io::Result<()> {
-        self.observe(event);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
