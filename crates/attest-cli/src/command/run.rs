@@ -189,10 +189,12 @@ pub(super) async fn selection(
     let filter = filter.as_deref();
     let loading = Selection::load_with_scripts(&paths, filter, &select.tests, overrides, scripts);
     let mut selection = loading.await?;
-    if selection.labs.is_empty() {
+    // Where tests are named and none is there, it is the names that are wrong.
+    let is_by_name = !select.tests.is_empty();
+    if selection.labs.is_empty() && (filter.is_some() || !is_by_name) {
         return Err(Failure::nothing(nothing_to_run(&paths, filter)));
     }
-    if !select.tests.is_empty() {
+    if is_by_name {
         let kept = selection.keep_tests(&select.tests);
         kept.map_err(|unknown| Failure::usage(format!("error: {unknown}")))?;
     }

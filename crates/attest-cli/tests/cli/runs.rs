@@ -56,6 +56,22 @@ pub(crate) fn sums_up(place: &Place) {
 }
 
 #[test]
+fn a_test_that_is_asked_for_and_is_not_there_is_named() {
+    let place = Place::new(PAIR);
+    for command in ["run", "list", "plan"] {
+        for names in [
+            &["--test", "thrid"][..],
+            &["--test", "first", "--test", "thrid"],
+        ] {
+            let ended = place.run(&[&[command][..], names].concat());
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            let said = "there is no test `thrid`; see `attest list`";
+            assert!(ended.stderr.contains(said), "{ended:?}");
+        }
+    }
+}
+
+#[test]
 fn a_profile_has_every_instant_once_and_all_by_name() {
     let place = Place::new(PAIR);
     let ended = place.run(&["run", "--profile", "--output", "out"]);

@@ -446,6 +446,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rust_test_is_told_what_the_command_line_changes() {
+        let overrides = Overrides {
+            kernel: Some("/boot/vmlinuz".into()),
+            accelerator: Some(Accelerator::Tcg),
+            backend: Some(Backend::Nspawn),
+        };
+        let (_, told) = overrides.variable();
+        assert_eq!(serde_json::from_str::<Overrides>(&told).unwrap(), overrides);
+    }
+
+    #[test]
     fn shards_are_all_tests_and_those_of_one_lab_stay_together() {
         let mut seen = BTreeSet::new();
         for shard in ["1/3", "2/3", "3/3"] {
