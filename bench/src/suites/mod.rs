@@ -22,8 +22,8 @@ use self::attest::{Attest, How};
 use self::floor::Floor;
 use self::header::Header;
 use self::nixos::StartScripts;
-use self::results::{Results, Row, Runs, Skipped};
-use self::suite::Suite;
+use self::results::{Nixos, Results, Row, Runs, Skipped};
+use self::suite::{Image, Suite};
 use self::times::Counted;
 use self::variant::Variant;
 use crate::{Result, programs};
@@ -86,7 +86,8 @@ struct Drivers<'a> {
     program: PathBuf,
     nixos: Option<PathBuf>,
     attest: Attest<'a>,
-    scripts: StartScripts,
+    lean: StartScripts,
+    stock: StartScripts,
     floors: Vec<(Backend, Floor<'a>)>,
     peers: Vec<(&'static str, Peer<'a>)>,
 }
@@ -117,7 +118,8 @@ impl<'a> Drivers<'a> {
             program,
             nixos,
             attest: Attest::new(suite)?,
-            scripts: StartScripts::write(suite)?,
+            lean: StartScripts::write(suite, Image::Lean)?,
+            stock: StartScripts::write(suite, Image::Stock)?,
             floors,
             peers,
         })
@@ -163,7 +165,7 @@ impl<'a> Drivers<'a> {
                 });
             }
         }
-        let nixos = all.iter().find(|runs| runs.variant == Variant::Nixos);
+        let nixos = Nixos::among(&all);
         let rows = all
             .iter()
             .filter_map(|runs| results::row(suite, runs, nixos));
@@ -204,10 +206,10 @@ impl<'a> Drivers<'a> {
     /// Whether it can run here, with what is not as it is with attest; or why not.
     fn ready(&self, variant: &Variant) -> Result<std::result::Result<Vec<&'static str>, String>> {
         Ok(match variant {
-            Variant::Nixos if self.nixos.is_none() => {
+            Variant::Nixos(_) if self.nixos.is_none() => {
                 Err("there is no nixos-test-driver on PATH but attest's".to_owned())
             }
-            Variant::Nixos | Variant::DropIn => Ok(nixos::NOTES.to_vec()),
+            Variant::Nixos(image) | Variant::DropIn(image) => Ok(nixos::notes(*image)),
             Variant::Floor(backend) => match self.floor(*backend) {
                 Some(_) => Ok(Vec::new()),
                 None => Err("nobody starts such machines by hand here".to_owned()),
@@ -230,14 +232,14 @@ impl<'a> Drivers<'a> {
 
     fn run(&self, variant: &Variant) -> Result<times::Times> {
         match variant {
-            Variant::Nixos => {
+            Variant::Nixos(image) => {
                 let nixos = self.nixos.as_ref().ok_or("it is not there")?;
-                self.scripts.run(self.suite, Command::new(nixos))
+                self.scripts(*image).run(self.suite, Command::new(nixos))
             }
-            Variant::DropIn => {
+            Variant::DropIn(image) => {
                 let mut command = Command::new(&self.program);
                 command.arg("nixos-test-driver");
-                self.scripts.run(self.suite, command)
+                self.scripts(*image).run(self.suite, command)
             }
             Variant::Floor(backend) => self.floor(*backend).ok_or("it is not there")?.run(),
             Variant::Peer(name) => self.peer(name)?.run(),
@@ -245,6 +247,13 @@ impl<'a> Drivers<'a> {
                 let how = how(variant).ok_or("it is not attest")?;
                 self.attest.run(how)
             }
+        }
+    }
+
+    fn scripts(&self, image: Image) -> &StartScripts {
+        match image {
+            Image::Lean => &self.lean,
+            Image::Stock => &self.stock,
         }
     }
 

@@ -8,16 +8,21 @@ use std::time::{Duration, Instant};
 
 use attest_fixture::backdoor;
 
-use super::suite::Suite;
+use super::suite::{Image, Suite};
 use super::times::{Part, Times};
 use crate::Result;
 
 /// Of the test that every suite has for this driver.
 const SCRIPT: &str = "test_script.py";
 /// For whoever reads the results.
-pub(crate) const NOTES: [&str; 1] = [
-    "on start scripts in the shape of NixOS's: a PC with `-cpu max` and one processor; the same image, kernel and memory",
-];
+pub(crate) fn notes(image: Image) -> Vec<&'static str> {
+    let machine = "on start scripts in the shape of NixOS's: a PC with `-cpu max` and one processor; the same kernel and memory";
+    let image = match image {
+        Image::Lean => "the same image",
+        Image::Stock => "the same packages, and everything that the distribution starts",
+    };
+    vec![machine, image]
+}
 /// Longer than any suite takes.
 const TIMEOUT: &str = "900";
 /// What both drivers log of themselves, and of where a script waits for a machine.
@@ -32,7 +37,7 @@ pub(crate) struct StartScripts {
 }
 
 impl StartScripts {
-    pub(crate) fn write(suite: &Suite) -> Result<Self> {
+    pub(crate) fn write(suite: &Suite, image: Image) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let scripts: Result<Vec<PathBuf>> = suite
             .plan
@@ -40,7 +45,7 @@ impl StartScripts {
             .iter()
             .map(|machine| {
                 let node = suite.node(machine, backdoor())?;
-                Ok(suite.fixture().write(directory.path(), &node)?)
+                Ok(suite.fixture(image).write(directory.path(), &node)?)
             })
             .collect();
         Ok(Self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::header::Header;
+use super::suite::Image;
 use super::times::{Counted, Own, Part, Times};
 use super::variant::{State, Variant};
 use crate::figure::quantile;
@@ -31,9 +32,12 @@ pub(crate) struct Row {
     pub(crate) total_ms: Spread,
     /// Medians. What is not among them cannot be seen from outside, and counts to the one before it.
     pub(crate) parts_ms: BTreeMap<&'static str, f64>,
-    /// How many times as fast as the NixOS test driver on its start scripts.
+    /// How many times as fast as the NixOS test driver on its start scripts, with the same image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) faster: Option<Spread>,
+    /// The same, with the image that the distribution would start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) faster_than_stock: Option<Spread>,
     /// That this should be at least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<f64>,
@@ -98,13 +102,34 @@ pub(crate) struct Runs {
     pub(crate) broken: Option<String>,
 }
 
-/// The row of one way; `nixos` has what it is compared with.
-pub(crate) fn row(suite: &'static str, runs: &Runs, nixos: Option<&Runs>) -> Option<Row> {
+/// What a way is compared with: the NixOS test driver on these images.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nixos<'a> {
+    pub(crate) lean: Option<&'a Runs>,
+    pub(crate) stock: Option<&'a Runs>,
+}
+
+impl<'a> Nixos<'a> {
+    pub(crate) fn among(all: &'a [Runs]) -> Self {
+        let with = |image| {
+            all.iter()
+                .find(|runs| runs.variant == Variant::Nixos(image))
+        };
+        Self {
+            lean: with(Image::Lean),
+            stock: with(Image::Stock),
+        }
+    }
+}
+
+/// The row of one way.
+pub(crate) fn row(suite: &'static str, runs: &Runs, nixos: Nixos<'_>) -> Option<Row> {
     let times: Vec<&Times> = runs.rounds.values().collect();
     let last = *times.last()?;
     let totals: Vec<f64> = times.iter().map(|times| ms(times.total)).collect();
     let total_ms = Spread::of(&totals);
-    let faster = nixos.and_then(|nixos| faster(runs, nixos));
+    let than = |nixos: Option<&Runs>| nixos.and_then(|nixos| faster(runs, nixos));
+    let faster = than(nixos.lean);
     Some(Row {
         suite,
         variant: runs.variant.to_string(),
@@ -112,6 +137,7 @@ pub(crate) fn row(suite: &'static str, runs: &Runs, nixos: Option<&Runs>) -> Opt
         parts_ms: parts(&times),
         target: faster.and_then(|_| target(suite, &runs.variant)),
         faster,
+        faster_than_stock: than(nixos.stock),
         own: own(&times, total_ms.median),
         counted: last.counted,
         notes: runs.notes.clone(),
@@ -222,6 +248,18 @@ pub(super) mod tests {
         }
     }
 
+    const NOTHING: Nixos<'_> = Nixos {
+        lean: None,
+        stock: None,
+    };
+
+    fn lean(runs: &Runs) -> Nixos<'_> {
+        Nixos {
+            lean: Some(runs),
+            ..NOTHING
+        }
+    }
+
     pub(crate) fn restored() -> Variant {
         Variant::Attest {
             surface: Surface::Python,
@@ -233,10 +271,10 @@ pub(super) mod tests {
 
     #[test]
     fn ratios_are_of_the_same_round() {
-        let nixos = runs(Variant::Nixos, &[20_000, 40_000, 30_000]);
+        let nixos = runs(Variant::Nixos(Image::Lean), &[20_000, 40_000, 30_000]);
         // The second round was a busy one, for both.
         let ours = runs(restored(), &[1000, 2000, 1000]);
-        let row = row("policy-reload", &ours, Some(&nixos)).unwrap();
+        let row = row("policy-reload", &ours, lean(&nixos)).unwrap();
         let faster = row.faster.unwrap();
         assert_eq!((faster.min, faster.median, faster.max), (20.0, 20.0, 30.0));
         assert_eq!(row.target, Some(20.0));
@@ -246,7 +284,7 @@ pub(super) mod tests {
     #[test]
     fn the_own_share_has_the_larger_of_both_budgets() {
         let of = |total| {
-            row("policy-reload", &runs(restored(), &[total]), None)
+            row("policy-reload", &runs(restored(), &[total]), NOTHING)
                 .unwrap()
                 .own
                 .unwrap()
@@ -258,8 +296,8 @@ pub(super) mod tests {
 
     #[test]
     fn nothing_is_compared_with_nothing() {
-        assert!(row("policy-reload", &runs(restored(), &[]), None).is_none());
-        let row = row("policy-reload", &runs(restored(), &[5]), None).unwrap();
+        assert!(row("policy-reload", &runs(restored(), &[]), NOTHING).is_none());
+        let row = row("policy-reload", &runs(restored(), &[5]), NOTHING).unwrap();
         assert!(row.faster.is_none() && row.target.is_none());
     }
 }

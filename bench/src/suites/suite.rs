@@ -24,6 +24,17 @@ pub(crate) struct Suite {
     images: Vec<ReadyImage>,
     pub(crate) kernel: Kernel,
     fixture: Fixture,
+    /// Of the image as it is without attest's choices.
+    stock: Fixture,
+}
+
+/// What guests without attest boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Image {
+    /// attest's own, which is lean.
+    Lean,
+    /// All that the distribution starts.
+    Stock,
 }
 
 impl Suite {
@@ -31,20 +42,30 @@ impl Suite {
     pub(crate) fn load(name: &'static str, cache: &Cache) -> Result<Self> {
         let directory = std::path::absolute(DIRECTORY)?.join(name);
         let plan = Manifest::load(&directory)?.plan()?;
-        let images = images::build(cache, &directory, &[], &mut |step| eprintln!("{step}"))?;
         let kernel = kernel(cache)?;
         let modules = kernel.module_image(cache, &mut |step| eprintln!("{step}"))?;
-        let [image] = &images[..] else {
-            return Err(format!("{name} should have one image").into());
+        let fixture = |images: &[ReadyImage]| {
+            let [image] = images else {
+                return Err(format!("{name} should have one image").into());
+            };
+            let modules = modules.as_deref();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Fixture::of_image(
+                cache,
+                &kernel,
+                &image.path,
+                modules,
+            )?)
         };
-        let fixture = Fixture::of_image(cache, &kernel, &image.path, modules.as_deref())?;
+        let images = build(cache, &directory)?;
+        let stock = fixture(&build(cache, stock(&directory)?.path())?)?;
         Ok(Self {
+            fixture: fixture(&images)?,
+            stock,
             name,
             directory,
             plan,
             images,
             kernel,
-            fixture,
         })
     }
 
@@ -54,8 +75,11 @@ impl Suite {
     }
 
     /// The guest that has no attest.
-    pub(crate) fn fixture(&self) -> &Fixture {
-        &self.fixture
+    pub(crate) fn fixture(&self, image: Image) -> &Fixture {
+        match image {
+            Image::Lean => &self.fixture,
+            Image::Stock => &self.stock,
+        }
     }
 
     /// A machine as a guest without attest, with these files beside its own: on its VLAN by the address that its
@@ -109,6 +133,37 @@ impl Suite {
     pub(crate) fn vlans(&self) -> Vec<u8> {
         (1..).take(self.plan.networks.len()).collect()
     }
+}
+
+fn build(cache: &Cache, manifest: &Path) -> Result<Vec<ReadyImage>> {
+    Ok(images::build(cache, manifest, &[], &mut |step| {
+        eprintln!("{step}");
+    })?)
+}
+
+/// Logins on the lines that its driver speaks over: NixOS's guests for tests have none, either.
+const LOGINS: [&str; 2] = ["serial-getty@hvc0.service", "serial-getty@ttyS0.service"];
+
+/// The suite's image, of which everything starts, and a machine, for a manifest has one.
+fn stock(directory: &Path) -> Result<tempfile::TempDir> {
+    const FILE: &str = "attest.toml";
+    let mut manifest: toml::Table = std::fs::read_to_string(directory.join(FILE))?.parse()?;
+    manifest.remove("tests");
+    let machine = toml::Table::from_iter([("any".to_owned(), toml::Table::new().into())]);
+    manifest.insert("machines".to_owned(), machine.into());
+    let images = manifest.get_mut("images").and_then(|it| it.as_table_mut());
+    for (_, image) in images.into_iter().flatten() {
+        let image = image.as_table_mut().ok_or("an image is no table")?;
+        image.insert("profile".to_owned(), "full".into());
+        let units = image
+            .entry("units")
+            .or_insert_with(|| toml::Table::new().into());
+        let units = units.as_table_mut().ok_or("units are no table")?;
+        units.insert("mask".to_owned(), LOGINS.to_vec().into());
+    }
+    let place = tempfile::tempdir()?;
+    std::fs::write(place.path().join(FILE), manifest.to_string())?;
+    Ok(place)
 }
 
 fn kernel(cache: &Cache) -> Result<Kernel> {

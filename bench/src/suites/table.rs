@@ -35,7 +35,8 @@ fn header(results: &Results) -> String {
     format!(
         "Measured on {}: {}, {} processors, {} MiB, {}. Guests: {}; Linux {}. {}.\n\
          Up to {} runs of each way, in turns; medians, in seconds, with the least and the most. \"×\" is how many times \
-         as fast as the NixOS test driver, pair by pair. \"own\" is attest's own share: the wall time of its own \
+         as fast as the NixOS test driver, pair by pair: on the same image, and on the one that the distribution \
+         would start (\"stock\"). \"own\" is attest's own share: the wall time of its own \
          parts, and what its processes used of the processors meanwhile.\n",
         header.date,
         header.processor,
@@ -61,21 +62,22 @@ fn counts(rows: &[&Row]) -> String {
 }
 
 fn table(rows: &[&Row]) -> String {
-    let mut text = "| | n | total | × |".to_owned();
+    let mut text = "| | n | total | × | × stock |".to_owned();
     for part in Part::ALL {
         let _ = write!(text, " {} |", part.name());
     }
-    text += " own |\n|---|--:|--:|--:|";
+    text += " own |\n|---|--:|--:|--:|--:|";
     text += &"--:|".repeat(Part::ALL.len() + 1);
     text.push('\n');
     for row in rows {
         let _ = write!(
             text,
-            "| {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} |",
             row.variant,
             row.n,
             seconds(row.total_ms),
-            faster(row)
+            faster(row),
+            row.faster_than_stock.map_or_else(none, times)
         );
         for part in Part::ALL {
             let took = row.parts_ms.get(part.name());
@@ -94,7 +96,7 @@ fn seconds(spread: Spread) -> String {
 
 fn faster(row: &Row) -> String {
     let Some(faster) = row.faster else {
-        return "–".to_owned();
+        return none();
     };
     let target = row.target.map_or_else(String::new, |target| {
         let met = if faster.median >= target {
@@ -104,10 +106,16 @@ fn faster(row: &Row) -> String {
         };
         format!(", target {target}: {met}")
     });
-    format!(
-        "{:.1} ({:.1}–{:.1}){target}",
-        faster.median, faster.min, faster.max
-    )
+    format!("{}{target}", times(faster))
+}
+
+fn times(ratio: Spread) -> String {
+    let Spread { median, min, max } = ratio;
+    format!("{median:.1} ({min:.1}–{max:.1})")
+}
+
+fn none() -> String {
+    "–".to_owned()
 }
 
 fn own(row: &Row) -> String {
@@ -141,21 +149,24 @@ fn skipped(results: &Results) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::header::Header;
-    use super::super::results::{Skipped, row, tests as sample};
+    use super::super::results::{Nixos, Skipped, row, tests as sample};
+    use super::super::suite::Image;
     use super::super::times::Counted;
     use super::super::variant::Variant;
     use super::*;
 
     #[test]
     fn a_document_says_all_of_it() {
-        let nixos = sample::runs(Variant::Nixos, &[30_000, 32_000, 31_000]);
+        let nixos = sample::runs(Variant::Nixos(Image::Lean), &[30_000, 32_000, 31_000]);
+        let stock = sample::runs(Variant::Nixos(Image::Stock), &[60_000, 62_000, 61_000]);
         let restored = sample::runs(sample::restored(), &[1000, 1100, 1200]);
-        let mut rows: Vec<Row> = [&nixos, &restored]
-            .into_iter()
-            .filter_map(|runs| row("policy-reload", runs, Some(&nixos)))
+        let all = [nixos, stock, restored];
+        let mut rows: Vec<Row> = all
+            .iter()
+            .filter_map(|runs| row("policy-reload", runs, Nixos::among(&all)))
             .collect();
         rows[0].notes = vec!["on its own start scripts"];
-        rows[1].counted = Some(Counted {
+        rows[2].counted = Some(Counted {
             commands: 70,
             waits: 8,
             copies: 0,

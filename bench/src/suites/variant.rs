@@ -5,6 +5,8 @@ use std::fmt;
 use attest::Backend;
 use serde::Serialize;
 
+use super::suite::Image;
+
 /// One way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Variant {
@@ -16,9 +18,9 @@ pub(crate) enum Variant {
         jobs: u8,
     },
     /// attest in place of the NixOS test driver, on that driver's start scripts.
-    DropIn,
+    DropIn(Image),
     /// The NixOS test driver.
-    Nixos,
+    Nixos(Image),
     /// No driver.
     Floor(Backend),
     /// Another driver of virtual machines, by its name.
@@ -78,10 +80,24 @@ impl State {
     }
 }
 
+impl Image {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Lean => "",
+            Self::Stock => ", stock image",
+        }
+    }
+}
+
 impl Variant {
     /// All that anybody could run, those first that the others are compared with.
     pub(crate) fn all(peers: &[&'static str]) -> Vec<Self> {
-        let mut all = vec![Self::Nixos, Self::DropIn];
+        let mut all = vec![
+            Self::Nixos(Image::Stock),
+            Self::DropIn(Image::Stock),
+            Self::Nixos(Image::Lean),
+            Self::DropIn(Image::Lean),
+        ];
         for backend in [
             Backend::Qemu,
             Backend::Nspawn,
@@ -144,8 +160,14 @@ impl fmt::Display for Variant {
                 let (backend, surface, state) = (backend.name(), surface.name(), state.name());
                 write!(f, "attest, {backend}, {surface}, {state}, -j{jobs}")
             }
-            Self::DropIn => f.write_str("attest in place of the NixOS test driver"),
-            Self::Nixos => f.write_str("NixOS test driver"),
+            Self::DropIn(image) => {
+                write!(
+                    f,
+                    "attest in place of the NixOS test driver{}",
+                    image.words()
+                )
+            }
+            Self::Nixos(image) => write!(f, "NixOS test driver{}", image.words()),
             Self::Floor(backend) => write!(f, "by hand, {}", backend.name()),
             Self::Peer(name) => f.write_str(name),
         }

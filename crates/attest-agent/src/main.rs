@@ -12,7 +12,7 @@ use attest_agent::{
 const USAGE: &str = "usage: attest-agent --socket-fd N | --device PATH | --port PATH | --container N [INIT] | --enter N | --stdio | --check";
 
 fn main() -> ExitCode {
-    if std::process::id() == 1 && std::env::args_os().len() < 2 {
+    if std::process::id() == 1 && !is_told() {
         return first();
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -88,6 +88,13 @@ fn main() -> ExitCode {
         }
         Err(error) => failed(&format!("the stream to the host cannot be opened: {error}")),
     }
+}
+
+/// Whether somebody who knows this program started it. What the kernel gives to its init are words of its command line
+/// that it does not know, as `nokaslr` for one that was unpacked before it began.
+fn is_told() -> bool {
+    let first = std::env::args_os().nth(1);
+    first.is_some_and(|word| word.as_encoded_bytes().starts_with(b"--"))
 }
 
 fn device(path: &str) -> std::io::Result<Stream> {

@@ -16,6 +16,8 @@ pub static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/files.r
 const DIGEST: &str = env!("ATTEST_PYTHON_DIGEST");
 /// In the cache, before the digest.
 const PREFIX: &str = "python-";
+/// What was found out with it, in the cache.
+const KEPT: &str = "outlines";
 /// What CPython is started with. It has to run on every Python, to say which it needs.
 const START: &str = "attest/_runner.py";
 /// Packages of other versions of attest that nobody used for so long are removed.
@@ -27,7 +29,7 @@ const OLD: Duration = Duration::from_hours(30 * 24);
 pub struct Package {
     path: PathBuf,
     /// Removed with it.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl Package {
@@ -41,7 +43,7 @@ impl Package {
         {
             return Ok(Self {
                 path,
-                _temporary: None,
+                temporary: None,
             });
         }
         let failed = |path: &Path| {
@@ -55,8 +57,14 @@ impl Package {
         write(temporary.path()).map_err(failed(temporary.path()))?;
         Ok(Self {
             path: temporary.path().to_owned(),
-            _temporary: Some(temporary),
+            temporary: Some(temporary),
         })
+    }
+
+    /// Where what was found out with this package is kept; nowhere when it is not in a cache.
+    pub(crate) fn kept(&self) -> Option<PathBuf> {
+        let is_cached = self.temporary.is_none();
+        is_cached.then(|| self.path.join(KEPT))
     }
 
     /// What is to be on Python's path.

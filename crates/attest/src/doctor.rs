@@ -139,8 +139,34 @@ fn backends() -> Vec<Finding> {
             false,
         ),
         finding("backends", "nspawn", shown(nspawn::probe()), false),
+        finding("backends", "containers at once", containers(), false),
         finding("backends", "ssh", shown(ssh::probe()), false),
     ]
+}
+
+/// Where the kernel says how many inotify instances a user may have (inotify(7)); 128 unless it is told otherwise.
+const INSTANCES: &str = "/proc/sys/fs/inotify/max_user_instances";
+/// What a container of Debian has of them: its systemd five, its bus, the agent and the journal's reader one each. All
+/// containers count as the same user's.
+const OF_A_CONTAINER: u32 = 8;
+
+/// How many systems in containers run side by side, by what runs out first.
+fn containers() -> Result<String, String> {
+    let text = std::fs::read_to_string(INSTANCES).map_err(|e| format!("{INSTANCES}: {e}"))?;
+    let instances: u32 = text
+        .trim()
+        .parse()
+        .map_err(|e| format!("{INSTANCES}: {e}"))?;
+    containers_of(instances)
+}
+
+fn containers_of(instances: u32) -> Result<String, String> {
+    let containers = instances / OF_A_CONTAINER;
+    let said = format!(
+        "{containers} with systemd ({instances} inotify instances, {OF_A_CONTAINER} each); \
+         `sysctl fs.inotify.max_user_instances=1024` allows more"
+    );
+    if containers == 0 { Err(said) } else { Ok(said) }
 }
 
 /// What networks of labs need, and how QEMU's machines come to them.
@@ -269,4 +295,19 @@ fn copy_on_write() -> Vec<Finding> {
             "dm-snapshot",
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::containers_of;
+
+    #[test]
+    fn what_runs_out_first_is_said_with_what_to_do() {
+        let usual = containers_of(128).unwrap();
+        assert!(
+            usual.starts_with("16 with systemd (128 inotify instances, 8 each); `sysctl "),
+            "{usual}"
+        );
+        assert!(containers_of(7).is_err());
+    }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod device;
 mod handover;
+mod kernel;
 mod options;
 mod root;
 mod switch;
@@ -21,6 +22,7 @@ pub fn from_initramfs(options: &Options) -> String {
     if let Err(error) = root::mount(options).and_then(|root| switch::to(&root)) {
         return error;
     }
+    kernel::prepare();
     Handover {
         stream: None,
         init: options.init.clone(),

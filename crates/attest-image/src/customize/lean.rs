@@ -11,8 +11,14 @@
 //! Of the 92 seconds 90 are a login on a serial line that waits for its device. Of the
 //! others, the updates after an installation (ldconfig, the journal's catalog, users) are worth
 //! 0.3 to 0.4 s each under emulation and 15 to 40 ms in a container; logind 0.7 s under emulation.
-//! Without difference, and so left as they are: mounts of file systems of the kernel, loading of
-//! their modules, the random seed, and the remounting of the root.
+//!
+//! Under emulation each program that a boot starts costs 0.1 s, of which 40 ms are the manager's own, which forks. With
+//! two processors and one guest that hides behind what the boot waits for; with one processor for each guest it does
+//! not. So what starts for nothing is left out too: ten generators, the random seed, utmp, a list of modules and an
+//! `/etc/fstab` without a line.
+
+mod generators;
+mod idle;
 
 use std::collections::BTreeSet;
 
@@ -20,8 +26,10 @@ use super::units::{find, mask, mask_start, with_suffix};
 use super::{CustomizeError, units};
 use crate::tree::{Kind, Tree};
 
+pub use generators::{GENERATORS, Generator};
+
 /// Counts the changes of [`LEAN`], and of what else is done.
-pub(crate) const VERSION: u64 = 2;
+pub(crate) const VERSION: u64 = 3;
 
 /// A unit that the lean profile masks where a system has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +52,7 @@ const INSTALLED: &str = "its work was done when the packages were installed";
 const FIRST_BOOT: &str = "asks or decides at a first boot what the image has decided";
 const ONLINE: &str = "attest sets up the networks before the first unit starts";
 const HARDWARE: &str = "looks for hardware that these machines have not";
+const RECORDS: &str = "keeps for the next boot, or for whoever looks later, what is thrown away";
 
 /// What is masked.
 pub const LEAN: &[Masked] = &[
@@ -103,11 +112,56 @@ pub const LEAN: &[Masked] = &[
         "systemd-journal-flush.service",
         "the journal stays in memory: nobody reads it from a disk that is thrown away",
     ),
+    masked("systemd-random-seed.service", RECORDS),
+    masked("systemd-update-utmp.service", RECORDS),
+    masked("systemd-update-utmp-runlevel.service", RECORDS),
 ];
 
-/// What starts when it is asked for over D-Bus, and not at boot. Both are its name, and what starts
-/// it otherwise.
-const ON_DEMAND: [(&str, &str); 1] = [("systemd-logind.service", "multi-user.target")];
+/// What starts when it is asked for, and not at boot.
+struct OnDemand {
+    unit: &'static str,
+    /// What starts it otherwise.
+    starter: &'static str,
+    asked: Asked,
+}
+
+/// How something is asked for that did not start.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// By the first connection.
+    Socket(&'static str),
+    /// By a call over D-Bus.
+    Logins,
+    /// By its name alone.
+    Name,
+}
+
+const ON_DEMAND: [OnDemand; 4] = [
+    OnDemand {
+        unit: "systemd-logind.service",
+        starter: "multi-user.target",
+        asked: Asked::Logins,
+    },
+    OnDemand {
+        unit: "dbus.service",
+        starter: "multi-user.target",
+        asked: Asked::Socket("dbus.socket"),
+    },
+    // What they show comes with modules, which whoever needs them loads; at boot they load them for themselves.
+    OnDemand {
+        unit: "sys-kernel-config.mount",
+        starter: "sysinit.target",
+        asked: Asked::Name,
+    },
+    OnDemand {
+        unit: "sys-fs-fuse-connections.mount",
+        starter: "sysinit.target",
+        asked: Asked::Name,
+    },
+];
+
+/// The bus that logins are asked for over.
+const BUS: &str = "dbus.socket";
 
 /// Has a file for each user whose manager starts at boot (loginctl(1), enable-linger).
 const LINGER: &str = "var/lib/systemd/linger";
@@ -121,8 +175,8 @@ pub struct Lean {
     pub on_demand: Vec<String>,
 }
 
-/// Mask what the system has of [`LEAN`] and what is not to stay, and let systemd-logind start when
-/// it is asked for.
+/// Mask what the system has of [`LEAN`] and [`GENERATORS`] and what is not to stay, leave out what would find nothing to
+/// do, and let others start when they are asked for.
 ///
 /// # Errors
 /// Paths that lead nowhere.
@@ -141,15 +195,30 @@ pub fn apply(tree: &mut Tree, stay: &[String]) -> Result<Lean, CustomizeError> {
             lean.masked.push((*unit).to_owned());
         }
     }
-    for (unit, starter) in ON_DEMAND {
-        // Who asks does so through D-Bus.
-        let is_asked = find(tree, "dbus.socket").is_some() && !lingers(tree);
-        if is_asked && !kept.contains(unit) && find(tree, unit).is_some() {
+    lean.masked.extend(generators::mask(tree, &kept)?);
+    lean.masked.extend(idle::mask(tree, &kept)?);
+    for OnDemand {
+        unit,
+        starter,
+        asked,
+    } in ON_DEMAND
+    {
+        if asked.can_be(tree) && !kept.contains(unit) && find(tree, unit).is_some() {
             mask_start(tree, unit, starter)?;
             lean.on_demand.push(unit.to_owned());
         }
     }
     Ok(lean)
+}
+
+impl Asked {
+    fn can_be(self, tree: &Tree) -> bool {
+        match self {
+            Self::Socket(socket) => find(tree, socket).is_some(),
+            Self::Logins => find(tree, BUS).is_some() && !lingers(tree),
+            Self::Name => true,
+        }
+    }
 }
 
 /// Whether a user's manager is to start at boot, which only logind does.
@@ -160,8 +229,8 @@ fn lingers(tree: &Tree) -> bool {
 
 /// Whether naming a unit without an `[Install]` section means that it is not masked.
 pub(super) fn may_stay(unit: &str) -> bool {
-    let is_on_demand = ON_DEMAND.iter().any(|(known, _)| *known == unit);
-    is_on_demand || LEAN.iter().any(|masked| covers(masked.unit, unit))
+    let is_on_demand = ON_DEMAND.iter().any(|known| known.unit == unit);
+    is_on_demand || idle::may_stay(unit) || LEAN.iter().any(|masked| covers(masked.unit, unit))
 }
 
 /// Whether a unit of the table is this one, or its template.

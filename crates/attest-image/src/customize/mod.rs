@@ -13,6 +13,6 @@ pub use error::CustomizeError;
 pub use files::add as add_files;
 pub use first_boot::prepare as prepare_first_boot;
 pub(crate) use lean::VERSION as LEAN_VERSION;
-pub use lean::{LEAN, Lean, Masked, apply as make_lean};
+pub use lean::{GENERATORS, Generator, LEAN, Lean, Masked, apply as make_lean};
 pub use units::apply as set_units;
 pub use users::add as add_users;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use attest::events::MachineEnding;
 use attest::{Error, Lab, LabBuilder, Machine, Result};
 
-use crate::support::{LONG, failed, one, one_with_arguments, silent};
+use crate::support::{LONG, failed, one, one_with_arguments, silent, text};
 
 /// Boot a lab that cannot, and give its error and its console.
 async fn refused(builder: LabBuilder) -> (Error, String) {
@@ -41,6 +41,17 @@ async fn an_agent_that_never_starts_is_waited_for_no_longer_than_a_boot_may_take
         "{console}"
     );
     assert_eq!(error.verdict(), attest::events::Verdict::Infrastructure);
+}
+
+/// The kernel gives its init what it does not know itself.
+#[tokio::test]
+async fn words_that_the_kernel_does_not_know_are_not_for_the_agent() {
+    let output = tempfile::tempdir().unwrap();
+    let builder = one_with_arguments(&["nokaslr", "single"]);
+    let lab = builder.context(silent(output.path())).boot().await.unwrap();
+    let said = text(&lab.machine("a").unwrap(), "cat /proc/cmdline").await;
+    assert!(said.unwrap().contains(" nokaslr single"));
+    lab.shutdown().await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use install::Install;
 /// Where links are made.
 const CONFIGURATION: &str = "etc/systemd/system";
 /// What a masked unit is a link to.
-const NOTHING: &str = "/dev/null";
+pub(super) const NOTHING: &str = "/dev/null";
 /// Ends of directories whose links start units, by the key of `[Install]`.
 const DEPENDENCIES: [&str; 3] = ["wants", "requires", "upholds"];
 
