@@ -21,6 +21,9 @@ pub(crate) struct Results {
     pub(crate) header: Header,
     pub(crate) rows: Vec<Row>,
     pub(crate) skipped: Vec<Skipped>,
+    /// Of those, what should have worked.
+    #[serde(skip)]
+    pub(crate) broken: Vec<String>,
 }
 
 /// A way to run a suite, and what it took.

@@ -189,6 +189,7 @@ mod tests {
                 variant: Variant::Peer("vmtest").to_string(),
                 reason: "there is no `vmtest` on PATH".to_owned(),
             }],
+            broken: Vec::new(),
         };
         insta::assert_snapshot!(markdown(&results));
     }

@@ -41,13 +41,15 @@ After=multi-user.target
 [Service]
 ExecStartPre=/floor/ports
 ";
+/// What starts it on the lines that there are, masked in the image.
+const GENERATOR: &str = "etc/systemd/system-generators/systemd-getty-generator";
 /// Its init mounts a new file system over what services have begun to use.
 const COMMAND: &str = "umount /dev/shm /var/log; exec /floor/run";
 const NOTES: [&str; 4] = [
     "its own kernel arguments, and under TCG the board q35 with the processor that it chooses",
     "the root is a directory of the host, shared by virtiofs or 9p, not a disk",
     "it begins when systemd has reached multi-user.target; what its init mounts over /dev/shm and /var/log is unmounted first",
-    "serial-getty@.service, by which it starts the command, is not masked as it is in the image",
+    "serial-getty@.service and its generator, by which it starts the command, are not masked as they are in the image",
 ];
 
 struct Virtme<'a> {
@@ -140,6 +142,7 @@ impl Virtme<'_> {
     /// Of a machine: with its files, and the kernel's modules.
     fn root(&self, place: &Path, lower: &Path, machine: &MachinePlan) -> Result<PathBuf> {
         let root = overlay(place, lower, &machine.name)?;
+        fs::remove_file(root.join(GENERATOR))?;
         put(&root, &self.files(machine)?)?;
         if let Some(modules) = &self.suite.kernel.modules {
             let own = root
