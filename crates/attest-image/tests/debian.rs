@@ -47,7 +47,7 @@ fn a_minimal_system_is_made() {
         "serial-getty@.service",
         "ldconfig.service",
         "systemd-random-seed.service",
-        "systemd-cryptsetup-generator",
+        "systemd-gpt-auto-generator",
         "kmod-static-nodes.service",
     ] {
         assert!(built.facts.masked.contains(&masked.to_owned()), "{masked}");
