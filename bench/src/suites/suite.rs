@@ -44,17 +44,12 @@ impl Suite {
         let plan = Manifest::load(&directory)?.plan()?;
         let kernel = kernel(cache)?;
         let modules = kernel.module_image(cache, &mut |step| eprintln!("{step}"))?;
-        let fixture = |images: &[ReadyImage]| {
+        let fixture = |images: &[ReadyImage]| -> Result<Fixture> {
             let [image] = images else {
                 return Err(format!("{name} should have one image").into());
             };
             let modules = modules.as_deref();
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Fixture::of_image(
-                cache,
-                &kernel,
-                &image.path,
-                modules,
-            )?)
+            Ok(Fixture::of_image(cache, &kernel, &image.path, modules)?)
         };
         let images = build(cache, &directory)?;
         let stock = fixture(&build(cache, stock(&directory)?.path())?)?;

@@ -14,7 +14,7 @@
 //!
 //! Under emulation each program that a boot starts costs 0.1 s, of which 40 ms are the manager's own, which forks. With
 //! two processors and one guest that hides behind what the boot waits for; with one processor for each guest it does
-//! not. So what starts for nothing is left out too: ten generators, the random seed, utmp, a list of modules and an
+//! not. So what starts for nothing is left out too: generators, the random seed, utmp, a list of modules and an
 //! `/etc/fstab` without a line.
 
 mod generators;

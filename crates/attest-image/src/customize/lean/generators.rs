@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::customize::CustomizeError;
-use crate::customize::units::{NOTHING, find};
+use crate::customize::units::{NOTHING, is_known};
 use crate::tree::{Node, Tree};
 
 /// Where those of the system are, and where they are masked.
@@ -115,16 +115,8 @@ fn all_scripts_have_units(tree: &Tree) -> bool {
         .map(|(name, _)| String::from_utf8_lossy(name));
     names.all(|name| {
         let unit = format!("{}.service", name.strip_suffix(".sh").unwrap_or(&name));
-        find(tree, &unit).is_some() || is_masked(tree, &unit)
-    })
-}
-
-/// By the system's own packages too, as Debian masks what systemd does in place of a script.
-fn is_masked(tree: &Tree, unit: &str) -> bool {
-    ["etc", "usr/lib"].into_iter().any(|place| {
-        let place = tree.find(format!("{place}/systemd/system/{unit}"));
-        let node = place.ok().flatten().map(|id| &tree.node(id).kind);
-        matches!(node, Some(crate::tree::Kind::Symlink(target)) if **target == *NOTHING.as_bytes())
+        // Debian masks what systemd does in place of a script.
+        is_known(tree, &unit)
     })
 }
 

@@ -59,6 +59,11 @@ pub(in crate::customize) fn find(tree: &Tree, unit: &str) -> Option<Found> {
     None
 }
 
+/// Whether a system has a unit of this name, or has masked it.
+pub(in crate::customize) fn is_known(tree: &Tree, unit: &str) -> bool {
+    matches!(look(tree, unit), Some(Look::Masked)) || find(tree, unit).is_some()
+}
+
 /// The name of a unit that this name is an alias of; the name itself where it is none.
 pub(in crate::customize) fn real_name(tree: &Tree, unit: &str) -> Option<String> {
     find(tree, unit).map(|found| found.unit)

@@ -11,7 +11,7 @@ use super::error::Near;
 use crate::root::Units;
 use crate::tree::{Kind, Node, Tree};
 
-pub(super) use find::{Found, find, known, real_name, with_suffix};
+pub(super) use find::{Found, find, is_known, known, real_name, with_suffix};
 use install::Install;
 
 /// Where links are made.
