@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::io::unix::AsyncFd;
 
 use crate::async_fd::register;
@@ -24,6 +25,13 @@ thread_local! {
 pub(crate) fn from_program() -> io::Result<(PipeReader, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((PipeReader::new(reader.into())?, writer.into()))
+}
+
+/// A pipe of which the next program that is started inherits the writing end, with its number: our end, and its.
+pub(crate) fn inherited() -> io::Result<(PipeReader, OwnedFd)> {
+    let (reader, end) = from_program()?;
+    fcntl(&end, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok((reader, end))
 }
 
 /// A pipe that a program reads from: its end, and ours.

@@ -112,7 +112,6 @@ async fn serve_stream(agent: &Rc<Agent>, stream: Stream) -> Ended {
         };
         answered = true;
         let opener = link.opener();
-        Shells::refill_when_idle(agent);
         while let Ok((request, channel)) = link.next().await {
             spawn_local(dispatch(Rc::clone(agent), request, channel, opener.clone()));
         }

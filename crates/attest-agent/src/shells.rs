@@ -6,22 +6,30 @@
 //! the very variable where `bash -c` keeps it, and evaluates that. What is left to observe is in
 //! `tests/agent.rs`: the process's own command line (as `ps` shows it), `eval:` in the message of
 //! a syntax error, and that `bash -c` becomes its last program where this one starts a child.
+//!
+//! The first are started after the first command that took a shell, or before the machine is saved,
+//! for those that go on from there. Before that they would stand in the way of the system's boot.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use attest_protocol::message::{Exec, Program, RawBytes};
+use attest_protocol::message::{Exec, Failure, Program, RawBytes};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 
 use crate::exec::Running;
+use crate::failure::os;
+use crate::pipes;
 use crate::session::Agent;
 use crate::spawn::{self, STRICT};
 
 /// How many wait. Two: the next command's is ready while the one after it is started.
 const AHEAD: usize = 2;
-/// After the host's welcome, so that starting them does not slow down what follows a boot.
-const IDLE: Duration = Duration::from_millis(20);
+/// Longest time for them to come to wait before a machine is saved: an emulated guest needs a tenth of it. Those that
+/// do not are saved as they are.
+const STARTING: Duration = Duration::from_secs(2);
 /// Longest command for them: bash reads it byte by byte from a pipe.
 const LONGEST: usize = 4096;
 /// Stdin carries the command, and is what a command without stdin has, afterwards. `SECONDS` and
@@ -33,6 +41,8 @@ const WAITING: &str = r#"IFS= read -r -d "" BASH_EXECUTION_STRING || exit 125; e
 pub(crate) struct Shells {
     waiting: RefCell<Vec<Running>>,
     refilling: Cell<bool>,
+    /// How many of them have not come that far.
+    starting: watch::Sender<usize>,
 }
 
 impl std::fmt::Debug for Shells {
@@ -72,35 +82,53 @@ impl Shells {
 
     /// Start what is missing, in a moment: first comes what the command's end brings.
     pub(crate) fn refill_soon(agent: &Rc<Agent>) {
-        Self::refill_after(agent, Duration::ZERO);
-    }
-
-    /// Start them once the set-up after a boot is over.
-    pub(crate) fn refill_when_idle(agent: &Rc<Agent>) {
-        Self::refill_after(agent, IDLE);
-    }
-
-    fn refill_after(agent: &Rc<Agent>, pause: Duration) {
-        if agent.shells.refilling.replace(true) || !spawn::shell(agent).ends_with("bash") {
+        if agent.shells.refilling.replace(true) {
             return;
         }
         let agent = Rc::clone(agent);
         spawn_local(async move {
-            if pause.is_zero() {
-                tokio::task::yield_now().await;
-            } else {
-                tokio::time::sleep(pause).await;
-            }
+            tokio::task::yield_now().await;
             agent.shells.refilling.set(false);
-            while agent.shells.waiting.borrow().len() < AHEAD {
-                let Ok(spawned) = spawn::spawn(&agent, &waiting_shell(&agent)) else {
-                    return;
-                };
-                let running = Running::adopt(&agent, spawned);
-                agent.shells.waiting.borrow_mut().insert(0, running);
-                tokio::task::yield_now().await;
-            }
+            Self::refill(&agent).await;
         });
+    }
+
+    /// Have all of them wait, for whoever goes on from here.
+    pub(crate) async fn ready(agent: &Rc<Agent>) {
+        Self::refill(agent).await;
+        let mut starting = agent.shells.starting.subscribe();
+        let all = starting.wait_for(|starting| *starting == 0);
+        // Those that take longer are at hand as well, only later.
+        let _ = tokio::time::timeout(STARTING, all).await;
+    }
+
+    async fn refill(agent: &Rc<Agent>) {
+        if !spawn::shell(agent).ends_with("bash") {
+            return;
+        }
+        while agent.shells.waiting.borrow().len() < AHEAD {
+            let Ok(running) = Self::start(agent) else {
+                return;
+            };
+            agent.shells.waiting.borrow_mut().insert(0, running);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn start(agent: &Rc<Agent>) -> Result<Running, Failure> {
+        let failed = |error: std::io::Error| os("a shell cannot be started ahead", &error);
+        let (closed, end) = pipes::inherited().map_err(failed)?;
+        let spawned = spawn::spawn(agent, &waiting_shell(agent, end.as_raw_fd()))?;
+        drop(end);
+        let running = Running::adopt(agent, spawned);
+        agent.shells.starting.send_modify(|starting| *starting += 1);
+        let agent = Rc::clone(agent);
+        spawn_local(async move {
+            // Also when it ends.
+            let _ = closed.read().await;
+            agent.shells.starting.send_modify(|starting| *starting -= 1);
+        });
+        Ok(running)
     }
 }
 
@@ -134,8 +162,10 @@ fn traces(command: &[u8]) -> bool {
         })
 }
 
-fn waiting_shell(agent: &Agent) -> Exec {
-    let argv = [spawn::shell(agent), "-c", WAITING];
+/// What it closes says that it is about to wait.
+fn waiting_shell(agent: &Agent, closes: RawFd) -> Exec {
+    let text = format!("exec {closes}>&-; {WAITING}");
+    let argv = [spawn::shell(agent), "-c", &text];
     Exec {
         program: Program::Argv(
             argv.iter()

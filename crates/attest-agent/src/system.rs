@@ -17,6 +17,7 @@ use nix::time::{ClockId, clock_gettime, clock_settime};
 use crate::failure::{failure, os};
 use crate::mounts;
 use crate::session::Agent;
+use crate::shells::Shells;
 
 /// For the answer to reach the host before the machine ends.
 const FAREWELL: Duration = Duration::from_millis(20);
@@ -66,9 +67,10 @@ pub(crate) async fn sync() -> Result<Response, Failure> {
     Ok(Response::Done)
 }
 
-/// Before the machine is saved. What is on its disks is whole in any case, for they are saved with its memory at
-/// one instant; frozen and written, they also hold all by themselves.
-pub(crate) async fn quiesce(agent: &Agent) -> Result<Response, Failure> {
+/// Before the machine is saved. Those that go on from there have shells at hand. What is on its disks is whole in any
+/// case, for they are saved with its memory at one instant; frozen and written, they also hold all by themselves.
+pub(crate) async fn quiesce(agent: &Rc<Agent>) -> Result<Response, Failure> {
+    Shells::ready(agent).await;
     sync().await?;
     let root = device(OsStr::new("/"));
     let mut tried = Vec::new();

@@ -199,9 +199,10 @@ async fn many_commands_run_at_once_and_leave_nothing(lab: Lab) -> Result<()> {
         a.exec(["true"]).await?;
     }
     let after = a.stats().await?;
+    // Shells that wait have three pipes each.
     assert_eq!(
-        after.agent_fds - after.agent_shells,
-        before.agent_fds - before.agent_shells
+        after.agent_fds - 3 * after.agent_shells,
+        before.agent_fds - 3 * before.agent_shells
     );
     assert_eq!(after.agent_tracked, before.agent_tracked);
     Ok(())
