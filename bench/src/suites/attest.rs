@@ -62,6 +62,8 @@ impl<'a> Attest<'a> {
         let jobs = format!("-j{}", how.jobs);
         let surface = how.surface.name();
         let mut arguments = vec![&*jobs, "--test", surface, "--backend", how.backend.name()];
+        // Compared with a command that is built so.
+        arguments.extend(["--cargo-profile", "release"]);
         if how.backend.is_virtual() {
             arguments.extend(["--kernel", &kernel]);
         }

@@ -104,6 +104,9 @@ pub(crate) struct Select {
     /// Only the test of this very name; may be given several times
     #[arg(long = "test", value_name = "NAME")]
     pub(crate) tests: Vec<String>,
+    /// Build Rust tests with this profile of cargo, such as `release` [default: as `cargo test` does]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cargo_profile: Option<String>,
     /// Form of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     pub(crate) format: Format,

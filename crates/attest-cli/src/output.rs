@@ -38,6 +38,7 @@ impl From<&arguments::Lab> for Overrides {
                 arguments::Backend::Nspawn => attest::Backend::Nspawn,
                 arguments::Backend::Ssh => attest::Backend::Ssh,
             }),
+            ..Self::default()
         }
     }
 }

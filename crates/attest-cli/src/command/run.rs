@@ -187,6 +187,10 @@ pub(super) async fn selection(
 ) -> Result<Selection, Failure> {
     let (paths, filter) = split(&select.paths);
     let filter = filter.as_deref();
+    let overrides = &Overrides {
+        cargo_profile: select.cargo_profile.clone(),
+        ..overrides.clone()
+    };
     let loading = Selection::load_with_scripts(&paths, filter, &select.tests, overrides, scripts);
     let mut selection = loading.await?;
     // Where tests are named and none is there, it is the names that are wrong.

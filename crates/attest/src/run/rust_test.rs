@@ -26,31 +26,33 @@ use crate::snapshot::SNAPSHOTS_VARIABLE;
 /// Bytes of a test's own output that its report shows.
 const SHOWN: usize = 32 * 1024;
 
-/// Find the binary: named, or built by cargo as `cargo test --no-run` does.
-pub(super) fn binary(plan: &RustTestPlan, directory: Option<&Path>) -> Result<PathBuf> {
+/// Find the binary: named, or built by cargo as `cargo test --no-run` does, with this profile.
+pub(super) fn binary(
+    plan: &RustTestPlan,
+    directory: Option<&Path>,
+    profile: Option<&str>,
+) -> Result<PathBuf> {
     match &plan.source {
         RustTestSource::Binary(path) => Ok(path.clone()),
         RustTestSource::Package { package, test } => {
-            build(package, test, directory.unwrap_or(Path::new(".")))
+            let directory = directory.unwrap_or(Path::new("."));
+            build(package, test, directory, profile)
         }
     }
 }
 
-fn build(package: &str, test: &str, directory: &Path) -> Result<PathBuf> {
+fn build(package: &str, test: &str, directory: &Path, profile: Option<&str>) -> Result<PathBuf> {
+    let profile = profile.map(|profile| format!("--profile={profile}"));
+    let words = ["test", "-p", package, "--test", test];
+    let words = words.into_iter().chain(profile.as_deref());
+    let words: Vec<&str> = words.collect();
     let failed = |reason: String| Error::Program {
-        program: format!("cargo test -p {package} --test {test}"),
+        program: format!("cargo {}", words.join(" ")),
         reason,
     };
     let output = Command::new("cargo")
-        .args([
-            "test",
-            "--no-run",
-            "--message-format=json-render-diagnostics",
-            "-p",
-            package,
-            "--test",
-            test,
-        ])
+        .args(&words)
+        .args(["--no-run", "--message-format=json-render-diagnostics"])
         .current_dir(directory)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

@@ -30,6 +30,8 @@ pub struct Overrides {
     pub accelerator: Option<Accelerator>,
     /// Run every machine with this backend.
     pub backend: Option<Backend>,
+    /// Build Rust tests with this profile of cargo; by default with that of `cargo test`.
+    pub cargo_profile: Option<String>,
 }
 
 impl Overrides {
@@ -372,7 +374,8 @@ fn tests(
                 }
             }
             TestKind::Rust(rust) => {
-                let binary = rust_test::binary(rust, plan.directory.as_deref())?;
+                let profile = overrides.cargo_profile.as_deref();
+                let binary = rust_test::binary(rust, plan.directory.as_deref(), profile)?;
                 let filter = rust.filter.as_deref();
                 for name in rust_test::list(&binary)? {
                     if filter.is_none_or(|filter| name.contains(filter)) {
@@ -451,6 +454,7 @@ mod tests {
             kernel: Some("/boot/vmlinuz".into()),
             accelerator: Some(Accelerator::Tcg),
             backend: Some(Backend::Nspawn),
+            cargo_profile: Some("release".to_owned()),
         };
         let (_, told) = overrides.variable();
         assert_eq!(serde_json::from_str::<Overrides>(&told).unwrap(), overrides);
