@@ -5,6 +5,7 @@ mod bundle;
 mod host;
 mod program;
 mod sources;
+mod watch;
 
 use std::path::PathBuf;
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::Tested;
 use super::bundle::{Bundle, lock_file};
 use super::sources::Sources;
+use super::watch;
 
 /// Stores of so many versions of the tested program are kept, and then thrown away.
 const MOST_BUNDLES: usize = 8;
@@ -196,7 +197,7 @@ impl Nix {
     /// # Errors
     /// What it says when it fails.
     pub fn run(&self, words: &[&str]) -> Result<String, Failure> {
-        let output = self.command(words).output().unwrap();
+        let output = watch::output(&mut self.command(words)).unwrap();
         if output.status.success() {
             Ok(String::from_utf8(output.stdout).unwrap())
         } else {
