@@ -146,10 +146,7 @@ impl<'a> Apt<'a> {
                     done: total * percent / 100,
                     total,
                 });
-                progress(Step {
-                    what: format!("fetching {package}"),
-                    bytes,
-                });
+                progress(Step::of_bytes(format!("fetching {package}"), bytes));
             }
         };
         tell(0);

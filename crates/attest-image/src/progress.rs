@@ -13,6 +13,8 @@ pub struct Step {
     pub what: String,
     /// How far it is, where that is known.
     pub bytes: Option<Amount>,
+    /// Another one does it, and this one waits for that.
+    pub is_wait: bool,
 }
 
 /// So many bytes of so many.
@@ -29,6 +31,21 @@ impl Step {
         Self {
             what: what.into(),
             bytes: None,
+            is_wait: false,
+        }
+    }
+
+    pub(crate) fn of_bytes(what: impl Into<String>, bytes: Option<Amount>) -> Self {
+        Self {
+            bytes,
+            ..Self::new(what)
+        }
+    }
+
+    pub(crate) fn wait(what: impl Into<String>) -> Self {
+        Self {
+            is_wait: true,
+            ..Self::new(what)
         }
     }
 }
@@ -135,10 +152,7 @@ impl<'a> Progress<'a> {
                 done,
                 total: self.total,
             });
-            (self.tell)(Step {
-                what: self.what.clone(),
-                bytes,
-            });
+            (self.tell)(Step::of_bytes(self.what.clone(), bytes));
         }
     }
 }
@@ -153,10 +167,7 @@ mod tests {
             done: 13_400_000,
             total: 26_700_001,
         });
-        let step = Step {
-            what: "fetching the kernel".to_owned(),
-            bytes,
-        };
+        let step = Step::of_bytes("fetching the kernel", bytes);
         assert_eq!(step.to_string(), "fetching the kernel (13 of 27 MB)");
         assert_eq!(Step::new("waiting").to_string(), "waiting");
     }
@@ -164,10 +175,7 @@ mod tests {
     #[test]
     fn what_is_left_takes_as_long_as_what_was_done() {
         let start = Instant::now();
-        let step = |what: &str, done| Step {
-            what: what.to_owned(),
-            bytes: Some(Amount { done, total: 100 }),
-        };
+        let step = |what: &str, done| Step::of_bytes(what, Some(Amount { done, total: 100 }));
         let mut pace = Pace::default();
         let mut left = |what, done, seconds| {
             let now = start + Duration::from_secs(seconds);
@@ -188,12 +196,10 @@ mod tests {
     #[test]
     fn the_time_that_is_left_is_said_where_it_is_known() {
         let start = Instant::now();
-        let step = |done: u64| Step {
-            what: "reading root.tar".to_owned(),
-            bytes: Some(Amount {
-                done: done * 1_000_000,
-                total: 100_000_000,
-            }),
+        let step = |done: u64| {
+            let done = done * 1_000_000;
+            let total = 100_000_000;
+            Step::of_bytes("reading root.tar", Some(Amount { done, total }))
         };
         let mut pace = Pace::default();
         let mut text = |done, seconds| pace.text(&step(done), start + Duration::from_secs(seconds));

@@ -54,7 +54,7 @@ impl Cache {
         let lock = if let Some(lock) = Lock::attempt(&path)? {
             lock
         } else {
-            progress(Step::new(format!(
+            progress(Step::wait(format!(
                 "waiting for another attest that builds the {kind}"
             )));
             Lock::wait(&path)?

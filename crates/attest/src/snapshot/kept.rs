@@ -76,8 +76,8 @@ impl FromStr for SnapshotUse {
     }
 }
 
-/// A lab with all machines ready: one that goes on from where an equal one had booted, or one that boots, and is saved
-/// for the next.
+/// A lab with all machines ready: one that goes on from where an equal one had booted, whose agents may not have answered
+/// again, or one that boots, and is saved for the next.
 pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
     let recorder = context.recorder.clone();
     recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
@@ -92,7 +92,7 @@ pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
     let making = match wanted {
         Wanted::Ready(snapshot, _) => {
             return snapshot
-                .fork_in(context, MemoryUse::Private, None, Until::Answers)
+                .fork_in(context, MemoryUse::Private, None, Until::Runs)
                 .await;
         }
         Wanted::Make(making) => Some(making),
@@ -242,7 +242,14 @@ impl Keeper {
                 // One that is in use stays, and is used.
                 let _ = store.discard(key);
             }
-            let wanted = store.want(key, expected, &mut boot::progress(&recorder))?;
+            let mut progress = boot::progress(&recorder);
+            let wanted = store.want(key, expected, &mut |step| {
+                if step.is_wait {
+                    recorder.part(Part::Turn);
+                }
+                progress(step);
+            })?;
+            recorder.part(Part::Lookup);
             for broken in wanted.broken {
                 let message = broken.to_string();
                 recorder.record(EventKind::Warning { message });
