@@ -25,13 +25,31 @@ pub struct Session {
     recorder: Recorder,
     labs: Mutex<BTreeMap<u32, Lab>>,
     snapshots: Snapshots,
-    script_end: watch::Sender<Option<ScriptEnd>>,
+    script: watch::Sender<ScriptState>,
     /// Commands that nobody waits for.
     detached: Mutex<JoinSet<()>>,
     /// Parts of the log that have begun, by the client's numbers.
     parts: Mutex<HashMap<u64, Part>>,
     events: broadcast::Sender<Arc<attest_events::Event>>,
     subscribed: AtomicBool,
+}
+
+/// How far the script is.
+#[derive(Debug, Clone)]
+enum ScriptState {
+    /// Its Python starts.
+    Starts,
+    Runs,
+    Ended(ScriptEnd),
+}
+
+impl ScriptState {
+    fn end(&self) -> Option<&ScriptEnd> {
+        match self {
+            Self::Starts | Self::Runs => None,
+            Self::Ended(end) => Some(end),
+        }
+    }
 }
 
 /// A part of the log that has begun.
@@ -49,7 +67,7 @@ impl Session {
             recorder,
             labs: Mutex::default(),
             snapshots: Snapshots::default(),
-            script_end: watch::Sender::new(None),
+            script: watch::Sender::new(ScriptState::Starts),
             detached: Mutex::default(),
             parts: Mutex::default(),
             events: broadcast::channel(EVENTS).0,
@@ -65,18 +83,24 @@ impl Session {
         number
     }
 
+    /// Wait until its Python has started and was told what to do.
+    pub async fn script_runs(&self) {
+        let mut script = self.script.subscribe();
+        let told = script.wait_for(|script| !matches!(script, ScriptState::Starts));
+        told.await.expect("the sender lives in self");
+    }
+
     /// The script's end, as soon as its runner has told it.
     pub async fn script_ended(&self) -> ScriptEnd {
-        let mut end = self.script_end.subscribe();
-        let told = end.wait_for(Option::is_some).await;
-        told.expect("the sender lives in self")
-            .clone()
-            .expect("waited for")
+        let mut script = self.script.subscribe();
+        let told = script.wait_for(|script| script.end().is_some()).await;
+        let told = told.expect("the sender lives in self");
+        told.end().cloned().expect("waited for")
     }
 
     /// The script's end, if its runner has told it.
     pub fn script_end(&self) -> Option<ScriptEnd> {
-        self.script_end.borrow().clone()
+        self.script.borrow().end().cloned()
     }
 
     /// Pass an event of the run to clients that subscribed.
@@ -111,6 +135,13 @@ impl Session {
         if self.description.script.is_some() {
             // Its Python runs, and begins with it.
             self.recorder.part(Waited::Script);
+            self.script.send_if_modified(|script| {
+                let begins = matches!(script, ScriptState::Starts);
+                if begins {
+                    *script = ScriptState::Runs;
+                }
+                begins
+            });
         }
         let mut description = self.description.clone();
         let first = self.labs.lock().expect("not poisoned").get(&1).cloned();
@@ -137,7 +168,7 @@ impl Session {
 
     pub(crate) fn end_script(&self, end: ScriptEnd) {
         self.recorder.part(Waited::ClientEnd);
-        self.script_end.send_replace(Some(end));
+        self.script.send_replace(ScriptState::Ended(end));
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<attest_events::Event>> {

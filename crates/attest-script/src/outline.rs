@@ -1,5 +1,6 @@
 //! What is in a script.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::process::Stdio;
 
 use attest::events::FailureDetail;
 use attest::run::ScriptOutline;
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use crate::error::ScriptError;
@@ -30,19 +32,47 @@ pub(crate) async fn outline(
         return Ok(Ok(outline));
     }
     let read = read(script, &python, &package).await?;
-    if let (Some(kept), Ok(outline)) = (kept, &read)
+    if let (Some(kept), Ok(found)) = (kept, &read)
         && Kept::of(script, &python, &package).as_ref() == Some(&kept)
     {
-        kept.write(outline);
+        kept.write(found);
     }
-    Ok(read)
+    Ok(read.map(|found| found.outline))
+}
+
+/// What Python found.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Found {
+    #[serde(flatten)]
+    outline: ScriptOutline,
+    /// What was at the places that it depends on, beside the script. `None` where too much was, or what changed just now.
+    places: Option<BTreeMap<PathBuf, String>>,
+}
+
+impl Found {
+    /// Whether it would be found again.
+    fn is_current(&self) -> bool {
+        let is_same = |(place, stamp): (&PathBuf, &String)| *stamp == stamp_of(place);
+        let places = self.places.as_ref();
+        places.is_some_and(|places| places.iter().all(is_same))
+    }
+}
+
+/// What changes with a file or directory, as `Places.add` of `_depends.py` writes it; empty where nothing is.
+fn stamp_of(place: &Path) -> String {
+    let Ok(metadata) = place.metadata() else {
+        return String::new();
+    };
+    let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    let (mode, size, inode) = (metadata.mode(), metadata.size(), metadata.ino());
+    format!("{mode:o} {size} {changed} {inode}")
 }
 
 async fn read(
     script: &Path,
     python: &Python,
     package: &Package,
-) -> Result<Result<ScriptOutline, Box<FailureDetail>>, ScriptError> {
+) -> Result<Result<Found, Box<FailureDetail>>, ScriptError> {
     let output = Command::new(python.program())
         // What is installed beside Python is not needed, and takes longer than all the rest.
         .arg("-S")
@@ -80,8 +110,7 @@ async fn read(
 /// Where the outline of a script is kept, which takes a Python 20 ms to find out.
 ///
 /// It is a file beside the package in the cache, so that another version of attest has others, and all go with it. Its
-/// name says what was read and by which Python. Only outlines without set-ups are kept: those of set-ups say what other
-/// files they depend on.
+/// name says what was read and by which Python, and in it stands what else it depends on.
 #[derive(Debug, PartialEq, Eq)]
 struct Kept(PathBuf);
 
@@ -97,6 +126,10 @@ impl Kept {
             hasher.update(&number.to_le_bytes());
         }
         hasher.update(&metadata.mtime().to_le_bytes());
+        // Other files are beside the script.
+        let place = script.canonicalize().ok()?;
+        hasher.update(place.as_os_str().as_bytes());
+        hasher.update(b"\0");
         hasher.update(&std::fs::read(script).ok()?);
         Some(Self(
             directory.join(format!("{}.json", hasher.finalize().to_hex())),
@@ -104,19 +137,20 @@ impl Kept {
     }
 
     fn read(&self) -> Option<ScriptOutline> {
-        serde_json::from_slice(&std::fs::read(&self.0).ok()?).ok()
+        let found: Found = serde_json::from_slice(&std::fs::read(&self.0).ok()?).ok()?;
+        found.is_current().then_some(found.outline)
     }
 
     /// Whole or not at all; what cannot be kept is found out again.
-    fn write(&self, outline: &ScriptOutline) {
-        if !outline.setups.is_empty() {
+    fn write(&self, found: &Found) {
+        if found.places.is_none() {
             return;
         }
         let write = || {
             let directory = self.0.parent()?;
             std::fs::create_dir_all(directory).ok()?;
             let mut file = tempfile::NamedTempFile::new_in(directory).ok()?;
-            serde_json::to_writer(&mut file, outline).ok()?;
+            serde_json::to_writer(&mut file, found).ok()?;
             file.persist(&self.0).ok()
         };
         let _ = write();
@@ -190,14 +224,51 @@ def test_two(lab): pass
         assert_eq!(first.read(), None);
         let found = read(&script, &python, &package).await.unwrap().unwrap();
         first.write(&found);
-        assert_eq!(first.read(), Some(found));
+        assert_eq!(first.read(), Some(found.outline));
         assert_eq!(kept("def test_two(lab): pass\n").read(), None);
+
         let set_up =
-            kept("import attest\n@attest.setup\ndef base(lab): pass\ndef test_one(lab): pass\n");
+            "import attest, more\n@attest.setup\ndef base(lab): pass\ndef test_one(lab): pass\n";
+        let set_up = kept(set_up);
         let found = read(&script, &python, &package).await.unwrap().unwrap();
-        assert_eq!(found.setups.len(), 1);
+        set_up.write(&found);
+        assert_eq!(set_up.read(), Some(found.outline));
+        // A module that was not there.
+        fs::write(directory.path().join("more.py"), "").unwrap();
+        assert_eq!(set_up.read(), None);
+        // It may change once more at the same time.
+        let found = read(&script, &python, &package).await.unwrap().unwrap();
         set_up.write(&found);
         assert_eq!(set_up.read(), None);
+    }
+
+    #[tokio::test]
+    async fn python_tells_places_as_they_are_looked_at_again() {
+        let Ok(python) = Python::find() else {
+            eprintln!("skipped: there is no Python");
+            return;
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let package = Package::place(Some(directory.path())).unwrap();
+        let script = directory.path().join("script.py");
+        // It is as old as the host.
+        let depth = directory
+            .path()
+            .canonicalize()
+            .unwrap()
+            .components()
+            .count()
+            - 1;
+        let program = format!("{}usr/bin/env", "../".repeat(depth));
+        let text = format!(
+            "import attest\n@attest.setup\ndef a(lab): lab.copy('{program}')\ndef test_b(): pass\n"
+        );
+        fs::write(&script, text).unwrap();
+        let found = read(&script, &python, &package).await.unwrap().unwrap();
+        let places = found.places.as_ref().expect("none of it is new");
+        assert!(places.values().any(String::is_empty), "{places:?}");
+        assert!(!places[Path::new("/usr/bin/env")].is_empty(), "{places:?}");
+        assert!(found.is_current(), "{places:?}");
     }
 
     #[tokio::test]

@@ -64,12 +64,15 @@ impl Scripts {
             *expected = expected.saturating_sub(1);
         }
         let found = ahead.ready.iter().position(|ready| ready.is_for(script));
-        let taken = match found {
-            Some(found) => ahead.ready.swap_remove(found),
-            None => Ready::start(script)?,
-        };
-        ahead.fill(script, 1);
-        Ok(taken)
+        match found {
+            Some(found) => Ok(ahead.ready.swap_remove(found)),
+            None => Ready::start(script),
+        }
+    }
+
+    /// Start the next, now that the last one is no longer waited for.
+    fn start_ahead(&self, script: &Path) {
+        self.ahead.lock().expect("not poisoned").fill(script, 1);
     }
 }
 
@@ -179,6 +182,7 @@ impl Scripts {
         let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
         let serving = socket.serve(Arc::clone(&session));
         let (over, is_over) = oneshot::channel();
+        let (gone, is_gone) = oneshot::channel::<()>();
         let told = Arc::clone(&session);
         let ended = async move {
             // Its end, which follows, takes next to nothing; and then nobody knows any more.
@@ -192,10 +196,19 @@ impl Scripts {
             };
             // It is heard for as long as anybody listens.
             let _ = over.send(());
+            drop(gone);
             ending
         };
         let following = follow(output, is_over, recorder);
-        let (said, served, ending) = tokio::join!(following, serving, ended);
+        let running = Arc::clone(&session);
+        let next = async move {
+            tokio::select! {
+                () = running.script_runs() => self.start_ahead(script),
+                // It ended before that.
+                _ = is_gone => {}
+            }
+        };
+        let (said, served, ending, ()) = tokio::join!(following, serving, ended, next);
         Ok(judge(session.script_end(), &served, ending?, &said))
     }
 }

@@ -161,7 +161,12 @@ impl Lab {
         recorder.enter(phase);
         recorder.part(Part::LabProcess);
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
-        let process = LabProcess::start(attest_embed::LAB, &networks, content(&plan)).await?;
+        let runs = content(&plan);
+        if runs == LabContent::Containers {
+            // Beside all that comes before the first container, which hears of a failure.
+            tokio::task::spawn_blocking(|| boot::plain_agent().map(drop));
+        }
+        let process = LabProcess::start(attest_embed::LAB, &networks, runs).await?;
         recorder.part(Part::Start);
         Ok(Self::of(Shared {
             plan,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import time
 
 # hashlib alone takes longer than all that is done here.
 try:
@@ -24,6 +25,12 @@ _DIGEST = 16
 _LARGE = 16 << 20
 #: A longer string is no name of a file, characters.
 _LONGEST_NAME = 1000
+#: What was looked at is told of so many places at most: asking for them again has to be faster
+#: than reading them.
+_MOST_PLACES = 2000
+#: What changed this short a time ago can change once more without another time of change,
+#: nanoseconds: file systems have coarse clocks, of 10 ms or of 2 s.
+_SETTLED = 2_000_000_000
 
 
 def digest(data: bytes) -> str:
@@ -31,20 +38,57 @@ def digest(data: bytes) -> str:
     return blake2b(data, digest_size=_DIGEST).hexdigest()
 
 
-def depends(code: list[ast.AST], directory: str) -> list[str]:
+class Places:
+    """The places in the file system that were looked at, also those where nothing was.
+
+    Whoever finds all of them unchanged need not look again.
+    """
+
+    def __init__(self) -> None:
+        self._stamps: dict[str, str] = {}
+        self._newest = 0
+
+    def add(self, path: str) -> None:
+        """Remembers a place, before it is looked at."""
+        if path in self._stamps:
+            return
+        try:
+            known = os.stat(path)
+        except (OSError, ValueError):
+            self._stamps[path] = ""
+            return
+        self._newest = max(self._newest, known.st_ctime_ns)
+        self._stamps[path] = f"{known.st_mode:o} {known.st_size} {known.st_ctime_ns} {known.st_ino}"
+
+    def is_file(self, path: str) -> bool:
+        self.add(path)
+        return os.path.isfile(path)
+
+    def told(self) -> dict[str, str] | None:
+        """What is at each: nothing, or what changes with it.
+
+        ``None`` where that cannot be relied on.
+        """
+        settled = self._newest + _SETTLED < time.time_ns()
+        return self._stamps if settled and len(self._stamps) <= _MOST_PLACES else None
+
+
+def depends(code: list[ast.AST], directory: str, places: Places) -> list[str]:
     """All that stands next to a script and that this code of it imports or names, as texts.
 
     Equal texts mean that the code does the same.
     """
-    modules, trees = _modules(code, directory)
-    return [*modules, *_named([*code, *trees], directory)]
+    modules, trees = _modules(code, directory, places)
+    return [*modules, *_named([*code, *trees], directory, places)]
 
 
-def _modules(code: list[ast.AST], directory: str) -> tuple[list[str], list[ast.AST]]:
+def _modules(
+    code: list[ast.AST], directory: str, places: Places
+) -> tuple[list[str], list[ast.AST]]:
     """The modules that this code imports, and those that they import: what is in them."""
     found: dict[str, str] = {}
     trees: list[ast.AST] = []
-    waiting = [file for node in code for file in _imported(node, directory, directory)]
+    waiting = [file for node in code for file in _imported(node, directory, directory, places)]
     while waiting:
         path = waiting.pop()
         if path in found:
@@ -60,11 +104,11 @@ def _modules(code: list[ast.AST], directory: str) -> tuple[list[str], list[ast.A
             continue
         found[path] = f"{place}: {ast.dump(tree)}"
         trees.append(tree)
-        waiting += _imported(tree, directory, os.path.dirname(path))
+        waiting += _imported(tree, directory, os.path.dirname(path), places)
     return [found[path] for path in sorted(found)], trees
 
 
-def _imported(code: ast.AST, directory: str, here: str) -> Iterator[str]:
+def _imported(code: ast.AST, directory: str, here: str, places: Places) -> Iterator[str]:
     """The files that this code may import, of those below the script's directory.
 
     ``here`` is where relative imports begin.
@@ -72,19 +116,20 @@ def _imported(code: ast.AST, directory: str, here: str) -> Iterator[str]:
     for node in ast.walk(code):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _files(directory, alias.name)
+                yield from _files(directory, alias.name, places)
         elif isinstance(node, ast.ImportFrom):
             base = directory
             if node.level:
                 base = os.path.normpath(os.path.join(here, *[".."] * (node.level - 1)))
             module = node.module or ""
-            yield from _files(base, module)
+            yield from _files(base, module, places)
             for alias in node.names:
                 # It may be a module of a package as well as a name in a module.
-                yield from _files(base, f"{module}.{alias.name}".lstrip("."), last_only=True)
+                name = f"{module}.{alias.name}".lstrip(".")
+                yield from _files(base, name, places, last_only=True)
 
 
-def _files(base: str, name: str, last_only: bool = False) -> Iterator[str]:
+def _files(base: str, name: str, places: Places, last_only: bool = False) -> Iterator[str]:
     path = base
     parts = name.split(".") if name else []
     for part in parts:
@@ -92,11 +137,11 @@ def _files(base: str, name: str, last_only: bool = False) -> Iterator[str]:
         if last_only and part is not parts[-1]:
             continue
         for file in (path + ".py", os.path.join(path, "__init__.py")):
-            if os.path.isfile(file):
+            if places.is_file(file):
                 yield file
 
 
-def _named(code: list[ast.AST], directory: str) -> Iterator[str]:
+def _named(code: list[ast.AST], directory: str, places: Places) -> Iterator[str]:
     """What is in the files and directories that strings of this code name.
 
     A set-up copies them into machines, or reads them. Names are relative to the script.
@@ -109,10 +154,10 @@ def _named(code: list[ast.AST], directory: str) -> Iterator[str]:
     }
     for name in sorted(names):
         path = os.path.normpath(os.path.join(directory, name))
-        if os.path.isfile(path):
+        if places.is_file(path):
             yield f"{name}: {_contents(path)}"
         elif os.path.isdir(path) and os.path.commonpath([path, directory]) != path:
-            yield from (f"{name}: {line}" for line in _tree(path))
+            yield from (f"{name}: {line}" for line in _tree(path, places))
 
 
 def _may_name(text: str) -> bool:
@@ -121,12 +166,14 @@ def _may_name(text: str) -> bool:
     return text.isprintable() and not text.isspace()
 
 
-def _tree(top: str) -> Iterator[str]:
+def _tree(top: str, places: Places) -> Iterator[str]:
     for place, directories, files in os.walk(top):
+        places.add(place)
         # What Python writes there itself is no change.
         directories[:] = sorted(name for name in directories if name != "__pycache__")
         for name in sorted(files):
             path = os.path.join(place, name)
+            places.add(path)
             yield f"{os.path.relpath(path, top)}: {_contents(path)}"
 
 

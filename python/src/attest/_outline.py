@@ -11,7 +11,7 @@ import ast
 import os
 import sys
 
-from ._depends import depends, digest
+from ._depends import Places, depends, digest
 from .errors import ScriptError
 
 TYPE_CHECKING = False
@@ -71,12 +71,14 @@ class Outline:
 
     def describe(self, directory: str) -> dict[str, Any]:
         """As attest reads it. Modules of the script are looked for in this directory."""
+        places = Places()
         return {
             "setups": [
-                {"name": part.name, "after": part.after, "key": self.key(part, directory)}
+                {"name": part.name, "after": part.after, "key": self.key(part, directory, places)}
                 for part in self.setups
             ],
             "tests": [{"name": part.name, "setup": part.after} for part in self.tests],
+            "places": places.told(),
         }
 
     def lineage(self, part: Part) -> list[str]:
@@ -87,7 +89,7 @@ class Outline:
             part = self._parts[part.after]
         return names
 
-    def key(self, part: Part, directory: str) -> str:
+    def key(self, part: Part, directory: str, places: Places) -> str:
         """The digest of all code that a set-up's state may depend on.
 
         That is the script without its tests and without the set-ups that do not lead there, and
@@ -100,7 +102,7 @@ class Outline:
             for node in self._tree.body
             if not self._is_part(node) or getattr(node, "name", None) in lineage
         ]
-        texts = [part.name, *map(ast.dump, wanted), *depends(wanted, directory)]
+        texts = [part.name, *map(ast.dump, wanted), *depends(wanted, directory, places)]
         # None of them has a NUL: what is dumped has it as an escape, and files have none in names.
         return digest("\0".join(texts).encode("utf-8", "surrogatepass"))
 

@@ -11,7 +11,7 @@ from .errors import MachineError, RequestedAssertionFailed, RpcError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType
-    from typing import Any
+    from typing import Any, NoReturn
 
     from .nixos.driver import Driver
 
@@ -49,15 +49,16 @@ def run() -> int:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(line_buffering=True)
+    # Before attest answers: it starts this program ahead of what there is to do.
+    from .nixos import aliases
+    from .nixos.driver import Driver
+
     try:
         client = _connect()
         described = client.call("session.describe").result
     except (MachineError, RpcError, ValueError, OSError) as error:
         print(f"attest: {error}", file=sys.stderr)
         return NO_ATTEST
-    from .nixos import aliases
-    from .nixos.driver import Driver
-
     aliases.install()
     driver = Driver(client, described)
     script = Script(driver, described.get("script"), described.get("part"))
@@ -75,6 +76,34 @@ def run() -> int:
     return _end(client, outcome)
 
 
+def leave(code: int) -> NoReturn:
+    """Ends the program as ``sys.exit``, but leaves its memory to the kernel.
+
+    Taking the interpreter apart is most of what an end takes, and a lab ends after it.
+    """
+    import atexit
+
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        others = (thread for thread in threading.enumerate() if not thread.daemon)
+        if any(thread is not threading.current_thread() for thread in others):
+            # These are waited for.
+            sys.exit(code)
+    try:
+        atexit._run_exitfuncs()
+        _flush()
+    finally:
+        os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+
+
 def _connect() -> Client:
     value = os.environ.pop(FD_VARIABLE, None)
     if value is None:
@@ -90,11 +119,7 @@ def _connect() -> Client:
 
 
 def _end(client: Client, outcome: Outcome) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass
+    _flush()
     params: dict[str, Any] = {
         "outcome": outcome.outcome,
         "code": outcome.code,

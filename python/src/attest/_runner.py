@@ -16,9 +16,9 @@ def main():  # type: ignore[no-untyped-def]
         from attest._outline import main as outline
 
         sys.exit(outline(sys.argv[2:]))
-    from attest._run import run
+    from attest._run import leave, run
 
-    sys.exit(run())
+    leave(run())
 
 
 if __name__ == "__main__":

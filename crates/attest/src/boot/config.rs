@@ -22,6 +22,7 @@ use super::{Origin, RootUse, Start};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
+use crate::runtime::blocking;
 use crate::scripts::LabOfScripts;
 
 pub(super) async fn machine(
@@ -71,7 +72,7 @@ fn host(plan: &MachinePlan) -> Result<HostConfig> {
         user,
         identity,
         options,
-        agent: attest_image::bare::plain_agent(attest_embed::AGENT)?.into_owned(),
+        agent: plain_agent()?.to_vec(),
     })
 }
 
@@ -101,7 +102,7 @@ fn script(inner: &Inner, lab: &Shared, allow_reboot: bool) -> Result<ScriptConfi
             .map(LabOfScripts::environment)
             .unwrap_or_default(),
         allow_reboot,
-        agent: plan.pushes_agent.then(agent_to_push).transpose()?,
+        agent: plan.pushes_agent.then(plain_agent).transpose()?,
         connects_within: inner.timeouts.boot,
     })
 }
@@ -111,8 +112,8 @@ fn planned(inner: &Inner) -> &ScriptPlan {
     plan.expect("planned for every script")
 }
 
-/// Unpacked once, for all machines.
-pub(crate) fn agent_to_push() -> Result<Arc<[u8]>> {
+/// The agent, unpacked once for all labs of this process, which takes 8 ms.
+pub(crate) fn plain_agent() -> Result<Arc<[u8]>> {
     // Whoever comes second waits for the first, and does not unpack it again.
     static AGENT: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
     let mut unpacked = AGENT.lock().expect("unpacking does not panic");
@@ -162,7 +163,7 @@ async fn network(plan: &MachinePlan, lab: &Shared) -> Result<PathBuf> {
 /// The agent as a file of the lab, for all of its containers.
 async fn agent(lab: &Shared) -> Result<PathBuf> {
     let failed = || Error::io("the agent cannot be handed to the lab");
-    let plain = attest_image::bare::plain_agent(attest_embed::AGENT)?;
+    let plain = blocking(plain_agent).await?;
     let memory = memfd_create(c"attest-agent", MFdFlags::MFD_CLOEXEC);
     let mut file = File::from(memory.map_err(io::Error::from).map_err(failed())?);
     file.write_all(&plain).map_err(failed())?;

@@ -137,7 +137,15 @@ impl Run {
     fn expect_scripts(&self, jobs: &[Job]) {
         let Some(scripts) = &self.scripts else { return };
         let mut parts: BTreeMap<&Path, usize> = BTreeMap::new();
+        let never_saved = self.options.snapshots == SnapshotUse::Never;
         for case in jobs.iter().flat_map(|job| &job.cases) {
+            let stage = case.test.stage();
+            if never_saved || stage.always_boots() {
+                // Its set-ups are done for it alone.
+                for script in stage.setups.iter().filter_map(StageSetup::script) {
+                    *parts.entry(script).or_default() += 1;
+                }
+            }
             if let TestKind::Script(script) = &case.test.kind {
                 *parts.entry(script).or_default() += 1;
             }

@@ -1,11 +1,11 @@
 //! The state of a lab that a test begins from: which machines, and what was done to them.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use attest_manifest::{LabPlan, SetupKind, SetupPlan, StepPlan};
+use attest_manifest::{Isolation, LabPlan, SetupKind, SetupPlan, StepPlan};
 
 use super::rust_function::RustSetup;
 use super::script_test::{ScriptOutline, ScriptSetup};
@@ -54,7 +54,24 @@ impl fmt::Display for StageSetup {
     }
 }
 
+impl StageSetup {
+    /// The script that does it, wholly or with one of its functions.
+    pub(super) fn script(&self) -> Option<&Path> {
+        match &self.kind {
+            StageKind::Script(script) | StageKind::Function { script, .. } => Some(script),
+            StageKind::Steps(_) | StageKind::Rust(_) => None,
+        }
+    }
+}
+
 impl Stage {
+    /// Whether none of its labs can be saved, as far as that is known before there is one.
+    pub(super) fn always_boots(&self) -> bool {
+        let machines = &self.plan.machines;
+        self.plan.isolation == Isolation::Boot
+            || !machines.iter().all(|machine| machine.backend.is_virtual())
+    }
+
     /// Whether `other`, with only the first so many of its set-ups, is on the way to this one.
     pub(crate) fn begins_with(&self, other: &Self, set_ups: usize) -> bool {
         let reached = other.setups.get(..set_ups);

@@ -155,7 +155,7 @@ impl Lab {
         if plan.agent == AgentUse::Auto {
             // Beside all that follows: it is needed when the first machine starts, which hears of a
             // failure.
-            tokio::task::spawn_blocking(|| boot::agent_to_push().map(drop));
+            tokio::task::spawn_blocking(|| boot::plain_agent().map(drop));
         }
         check(&plan.machines)?;
         cards::check(&plan.machines)?;
