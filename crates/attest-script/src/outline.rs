@@ -162,6 +162,7 @@ mod tests {
     use std::fs;
 
     use attest::run::{ScriptSetup, ScriptTest};
+    use tempfile::TempDir;
 
     use super::*;
 
@@ -207,14 +208,22 @@ def test_two(lab): pass
         assert_eq!(tests, [test("one", Some("more")), test("test_two", None)]);
     }
 
-    #[tokio::test]
-    async fn what_was_read_is_kept_for_as_long_as_it_is_so() {
+    /// With the package in a cache of its own.
+    fn placed() -> Option<(Python, Package, TempDir)> {
         let Ok(python) = Python::find() else {
             eprintln!("skipped: there is no Python");
-            return;
+            return None;
         };
         let directory = tempfile::tempdir().unwrap();
         let package = Package::place(Some(directory.path())).unwrap();
+        Some((python, package, directory))
+    }
+
+    #[tokio::test]
+    async fn what_was_read_is_kept_for_as_long_as_it_is_so() {
+        let Some((python, package, directory)) = placed() else {
+            return;
+        };
         let script = directory.path().join("script.py");
         let kept = |text: &str| {
             fs::write(&script, text).unwrap();
@@ -244,12 +253,9 @@ def test_two(lab): pass
 
     #[tokio::test]
     async fn python_tells_places_as_they_are_looked_at_again() {
-        let Ok(python) = Python::find() else {
-            eprintln!("skipped: there is no Python");
+        let Some((python, package, directory)) = placed() else {
             return;
         };
-        let directory = tempfile::tempdir().unwrap();
-        let package = Package::place(Some(directory.path())).unwrap();
         let script = directory.path().join("script.py");
         // It is as old as the host.
         let depth = directory
