@@ -56,7 +56,8 @@ impl std::fmt::Debug for Shells {
 impl Shells {
     /// How many wait now.
     pub(crate) fn count(&self) -> u64 {
-        self.waiting.borrow().len() as u64
+        let started = self.waiting.borrow().len();
+        started.saturating_sub(*self.starting.borrow()) as u64
     }
 
     /// Forget them: they were started with another environment.

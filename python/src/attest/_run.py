@@ -49,12 +49,14 @@ def run() -> int:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(line_buffering=True)
+    # It is nothing for the script's own environment, which is looked at when these are imported.
+    descriptor = os.environ.pop(FD_VARIABLE, None)
     # Before attest answers: it starts this program ahead of what there is to do.
     from .nixos import aliases
     from .nixos.driver import Driver
 
     try:
-        client = _connect()
+        client = _connect(descriptor)
         described = client.call("session.describe").result
     except (MachineError, RpcError, ValueError, OSError) as error:
         print(f"attest: {error}", file=sys.stderr)
@@ -104,8 +106,7 @@ def _flush() -> None:
             pass
 
 
-def _connect() -> Client:
-    value = os.environ.pop(FD_VARIABLE, None)
+def _connect(value: str | None) -> Client:
     if value is None:
         raise ValueError(f"{FD_VARIABLE} is not set: this program is started by attest")
     try:
