@@ -54,10 +54,15 @@ impl std::fmt::Debug for Shells {
 }
 
 impl Shells {
+    /// How many are there for commands to come, also those that do not wait yet.
+    pub(crate) fn started(&self) -> u64 {
+        self.waiting.borrow().len() as u64
+    }
+
     /// How many wait now.
     pub(crate) fn count(&self) -> u64 {
-        let started = self.waiting.borrow().len();
-        started.saturating_sub(*self.starting.borrow()) as u64
+        self.started()
+            .saturating_sub(*self.starting.borrow() as u64)
     }
 
     /// Forget them: they were started with another environment.

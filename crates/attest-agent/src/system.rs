@@ -231,9 +231,9 @@ pub(crate) fn stats(agent: &Agent) -> Stats {
         agent_rss: kilobytes(&own, "VmRSS").unwrap_or(0) * 1024,
         agent_fds: fs::read_dir("/proc/self/fd")
             .map_or(0, |fds| fds.count().saturating_sub(1) as u64),
-        // Shells that wait are there on purpose, and this request itself is not counted.
+        // Shells that were started ahead are there on purpose, and this request itself is not counted.
         agent_tracked: (agent.tracked.get() - 1)
-            + agent.reaper.count().saturating_sub(agent.shells.count()),
+            + agent.reaper.count().saturating_sub(agent.shells.started()),
         agent_shells: agent.shells.count(),
         clock_ns: now_ns(ClockId::CLOCK_REALTIME),
     }
