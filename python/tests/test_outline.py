@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -253,6 +254,19 @@ def test_places_that_keys_depend_on_are_told(script: Path, monkeypatch: pytest.M
     assert after[str(missing)] != ""
     monkeypatch.setattr("attest._depends._MOST_PLACES", 2)
     assert places() is None
+
+
+def test_places_whose_names_are_no_text_are_not_told(
+    script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = script.parent / "site"
+    site.mkdir()
+    (site / os.fsdecode(b"\xff.html")).write_text("")
+    script.write_text(SCRIPT.replace('"tables"', '"site"'))
+    monkeypatch.setattr("attest._depends._SETTLED", 0)
+    found = Outline(script.read_bytes(), str(script)).describe(str(script.parent))
+    assert found["places"] is None
+    json.dumps(found).encode()
 
 
 def test_names_of_what_is_no_file_do_not_count(tmp_path: Path) -> None:

@@ -79,29 +79,15 @@ impl Drop for Running {
     }
 }
 
-/// What became of a request.
-struct Started {
-    running: Running,
-    /// More like it are to be expected, so what ends brings the next shells.
-    took_shell: bool,
-}
-
 /// Start it: without a shell, or from one that waits for its command, where that cannot be observed.
-fn start(agent: &Rc<Agent>, exec: &Exec) -> Result<Started, Failure> {
+fn start(agent: &Rc<Agent>, exec: &Exec) -> Result<Running, Failure> {
     if let Some(spawned) = spawn::without_shell(agent, exec) {
-        return Ok(Started {
-            running: Running::adopt(agent, spawned),
-            took_shell: false,
-        });
+        return Ok(Running::adopt(agent, spawned));
     }
-    let running = match Shells::take(agent, exec) {
-        Some(running) => running,
-        None => Running::adopt(agent, spawn::spawn(agent, exec)?),
-    };
-    Ok(Started {
-        running,
-        took_shell: matches!(exec.program, Program::Shell(_)),
-    })
+    match Shells::take(agent, exec) {
+        Some(running) => Ok(running),
+        None => spawn::spawn(agent, exec).map(|spawned| Running::adopt(agent, spawned)),
+    }
 }
 
 pub(crate) async fn serve(
@@ -111,10 +97,7 @@ pub(crate) async fn serve(
 ) -> Result<Response, Failure> {
     let Channel { sender, receiver } = channel;
     let began = Instant::now();
-    let Started {
-        mut running,
-        took_shell,
-    } = start(agent, exec)?;
+    let mut running = start(agent, exec)?;
     let _ = sender.notice(&Notice::Started(running.spawned.pid));
     let mailbox = Mailbox::new(receiver, running.take_stdin());
     let (stdout, stderr) = (running.spawned.stdout.take(), running.spawned.stderr.take());
@@ -129,9 +112,7 @@ pub(crate) async fn serve(
         (ending, began.elapsed())
     };
     let ((ending, duration), mut holders, more) = tokio::join!(ending, out, err);
-    if took_shell {
-        Shells::refill_soon(agent);
-    }
+    Shells::refill_soon(agent);
     let (status, timed_out) = ending?;
     holders.extend(more);
     holders.sort();
@@ -235,10 +216,7 @@ async fn pump<F: Future<Output = ()>>(
 
 /// Run a command to its end, keeping the end of its output. Dropping the future kills it.
 pub(crate) async fn run_captured(agent: &Rc<Agent>, exec: &Exec) -> Result<CommandSeen, Failure> {
-    let Started {
-        mut running,
-        took_shell,
-    } = start(agent, exec)?;
+    let mut running = start(agent, exec)?;
     drop(running.take_stdin());
     let (stdout, stderr) = (running.spawned.stdout.take(), running.spawned.stderr.take());
     let (exited, told) = watch::channel(false);
@@ -266,9 +244,7 @@ pub(crate) async fn run_captured(agent: &Rc<Agent>, exec: &Exec) -> Result<Comma
         status
     };
     let (status, _, _) = tokio::join!(ending, out_pump, err_pump);
-    if took_shell {
-        Shells::refill_soon(agent);
-    }
+    Shells::refill_soon(agent);
     Ok(CommandSeen {
         status: as_shell(exec, status),
         stdout: RawBytes::from(out),

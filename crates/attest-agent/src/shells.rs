@@ -41,6 +41,8 @@ const WAITING: &str = r#"IFS= read -r -d "" BASH_EXECUTION_STRING || exit 125; e
 pub(crate) struct Shells {
     waiting: RefCell<Vec<Running>>,
     refilling: Cell<bool>,
+    /// Whether a command has taken a shell: more like it are to be expected.
+    are_used: Cell<bool>,
     /// How many of them have not come that far.
     starting: watch::Sender<usize>,
 }
@@ -72,6 +74,9 @@ impl Shells {
 
     /// A waiting shell that has been given this command, if one can take it unobserved.
     pub(crate) fn take(agent: &Rc<Agent>, exec: &Exec) -> Option<Running> {
+        if let Program::Shell(_) = exec.program {
+            agent.shells.are_used.set(true);
+        }
         let command = fitting(exec)?;
         loop {
             let mut running = agent.shells.waiting.borrow_mut().pop()?;
@@ -88,7 +93,7 @@ impl Shells {
 
     /// Start what is missing, in a moment: first comes what the command's end brings.
     pub(crate) fn refill_soon(agent: &Rc<Agent>) {
-        if agent.shells.refilling.replace(true) {
+        if !agent.shells.are_used.get() || agent.shells.refilling.replace(true) {
             return;
         }
         let agent = Rc::clone(agent);

@@ -58,7 +58,7 @@ impl Found {
     }
 }
 
-/// What changes with a file or directory, as `Places.add` of `_depends.py` writes it; empty where nothing is.
+/// What changes with a file or directory, as `_stamp` of `_depends.py` writes it; empty where nothing is.
 fn stamp_of(place: &Path) -> String {
     let Ok(metadata) = place.metadata() else {
         return String::new();

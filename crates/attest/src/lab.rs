@@ -163,8 +163,7 @@ impl Lab {
         let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
         let runs = content(&plan);
         if runs == LabContent::Containers {
-            // Beside all that comes before the first container, which hears of a failure.
-            tokio::task::spawn_blocking(|| boot::plain_agent().map(drop));
+            boot::unpack_agent();
         }
         let process = LabProcess::start(attest_embed::LAB, &networks, runs).await?;
         recorder.part(Part::Start);

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import stat
 import time
 
 # hashlib alone takes longer than all that is done here.
@@ -45,32 +46,52 @@ class Places:
     """
 
     def __init__(self) -> None:
-        self._stamps: dict[str, str] = {}
-        self._newest = 0
+        self._known: dict[str, os.stat_result | None] = {}
 
-    def add(self, path: str) -> None:
-        """Remembers a place, before it is looked at."""
-        if path in self._stamps:
-            return
-        try:
-            known = os.stat(path)
-        except (OSError, ValueError):
-            self._stamps[path] = ""
-            return
-        self._newest = max(self._newest, known.st_ctime_ns)
-        self._stamps[path] = f"{known.st_mode:o} {known.st_size} {known.st_ctime_ns} {known.st_ino}"
+    def look(self, path: str) -> os.stat_result | None:
+        """What is at a place, which is remembered: before it is read, a change makes it another."""
+        if path not in self._known:
+            try:
+                self._known[path] = os.stat(path)
+            except (OSError, ValueError):
+                self._known[path] = None
+        return self._known[path]
 
     def is_file(self, path: str) -> bool:
-        self.add(path)
-        return os.path.isfile(path)
+        known = self.look(path)
+        return known is not None and stat.S_ISREG(known.st_mode)
+
+    def is_directory(self, path: str) -> bool:
+        known = self.look(path)
+        return known is not None and stat.S_ISDIR(known.st_mode)
 
     def told(self) -> dict[str, str] | None:
         """What is at each: nothing, or what changes with it.
 
-        ``None`` where that cannot be relied on.
+        ``None`` where that cannot be relied on, or not be told.
         """
-        settled = self._newest + _SETTLED < time.time_ns()
-        return self._stamps if settled and len(self._stamps) <= _MOST_PLACES else None
+        there = [known for known in self._known.values() if known is not None]
+        newest = max((known.st_ctime_ns for known in there), default=0)
+        settled = newest + _SETTLED < time.time_ns()
+        # As JSON they are UTF-8.
+        written = all(map(_is_text, self._known))
+        if not settled or not written or len(self._known) > _MOST_PLACES:
+            return None
+        return {path: _stamp(known) for path, known in self._known.items()}
+
+
+def _stamp(known: os.stat_result | None) -> str:
+    if known is None:
+        return ""
+    return f"{known.st_mode:o} {known.st_size} {known.st_ctime_ns} {known.st_ino}"
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def depends(code: list[ast.AST], directory: str, places: Places) -> list[str]:
@@ -156,7 +177,7 @@ def _named(code: list[ast.AST], directory: str, places: Places) -> Iterator[str]
         path = os.path.normpath(os.path.join(directory, name))
         if places.is_file(path):
             yield f"{name}: {_contents(path)}"
-        elif os.path.isdir(path) and os.path.commonpath([path, directory]) != path:
+        elif places.is_directory(path) and os.path.commonpath([path, directory]) != path:
             yield from (f"{name}: {line}" for line in _tree(path, places))
 
 
@@ -168,12 +189,12 @@ def _may_name(text: str) -> bool:
 
 def _tree(top: str, places: Places) -> Iterator[str]:
     for place, directories, files in os.walk(top):
-        places.add(place)
+        places.look(place)
         # What Python writes there itself is no change.
         directories[:] = sorted(name for name in directories if name != "__pycache__")
         for name in sorted(files):
             path = os.path.join(place, name)
-            places.add(path)
+            places.look(path)
             yield f"{os.path.relpath(path, top)}: {_contents(path)}"
 
 

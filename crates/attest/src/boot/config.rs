@@ -112,8 +112,13 @@ fn planned(inner: &Inner) -> &ScriptPlan {
     plan.expect("planned for every script")
 }
 
+/// Unpack the agent beside what comes before the first machine that needs it, which hears of a failure.
+pub(crate) fn unpack_agent() {
+    tokio::task::spawn_blocking(|| plain_agent().map(drop));
+}
+
 /// The agent, unpacked once for all labs of this process, which takes 8 ms.
-pub(crate) fn plain_agent() -> Result<Arc<[u8]>> {
+fn plain_agent() -> Result<Arc<[u8]>> {
     // Whoever comes second waits for the first, and does not unpack it again.
     static AGENT: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
     let mut unpacked = AGENT.lock().expect("unpacking does not panic");

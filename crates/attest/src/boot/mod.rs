@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::backends::{Backends, accelerator};
 pub(crate) use self::cards::{Cards, Way};
-pub(crate) use self::config::plain_agent;
+pub(crate) use self::config::unpack_agent;
 pub(crate) use self::disks::{Layer, WrittenDisk};
 pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};

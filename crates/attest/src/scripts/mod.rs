@@ -153,9 +153,7 @@ impl Lab {
         let recorder = context.recorder;
         recorder.lab_started(plan.machines.iter().map(|machine| &machine.name));
         if plan.agent == AgentUse::Auto {
-            // Beside all that follows: it is needed when the first machine starts, which hears of a
-            // failure.
-            tokio::task::spawn_blocking(|| boot::plain_agent().map(drop));
+            boot::unpack_agent();
         }
         check(&plan.machines)?;
         cards::check(&plan.machines)?;
