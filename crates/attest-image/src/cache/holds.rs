@@ -24,9 +24,10 @@ impl Holds {
     }
 
     /// Runs wait for a snapshot, so that it must not wait for a disk.
-    pub(super) fn seal(self) -> Seal {
+    pub(super) fn seal(self, is_in_memory: bool) -> Seal {
         match self {
             Self::Images => Seal::Durable,
+            Self::Snapshots if is_in_memory => Seal::InMemory,
             Self::Snapshots => Seal::Volatile,
         }
     }

@@ -45,6 +45,11 @@ impl Identity {
         }
     }
 
+    /// Whether a file that is at least as large need not be read to be known again.
+    pub(super) fn suffices(&self, large: u64) -> bool {
+        self.settled && self.length >= large
+    }
+
     /// Whether a file that had this identity when it was read is the same still.
     fn holds_for(&self, now: &Self) -> bool {
         let seen = Self {
@@ -111,5 +116,23 @@ impl Identities {
         file.write_all(&serde_json::to_vec(self)?)?;
         file.persist(path).map_err(|error| error.error)?;
         directory.set_modified(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_files_and_those_that_may_change_without_a_sign_are_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(8).unwrap();
+        let of = |settled| Identity {
+            settled,
+            ..Identity::of(&file.metadata().unwrap())
+        };
+        assert!(of(true).suffices(8));
+        assert!(!of(true).suffices(9));
+        assert!(!of(false).suffices(8));
     }
 }

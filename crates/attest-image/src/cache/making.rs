@@ -63,7 +63,7 @@ impl Cache {
         if let Some(lease) = Lease::take(&entry)? {
             return Ok(Wanted::Ready(lease));
         }
-        Unfinished::begin(entry, self.holds.seal(), lock).map(Wanted::Make)
+        Unfinished::begin(entry, self.seal, lock).map(Wanted::Make)
     }
 
     /// The entry of this kind under this key, where it is there.
@@ -135,7 +135,7 @@ impl Unfinished {
             .map_err(ImageError::file(&self.entry, "it cannot be put in place"))?;
         match self.seal {
             Seal::Durable => sync(self.entry.parent().unwrap_or(&self.entry)),
-            Seal::Volatile => Ok(()),
+            Seal::Volatile | Seal::InMemory => Ok(()),
         }
     }
 }

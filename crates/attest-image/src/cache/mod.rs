@@ -28,7 +28,8 @@ pub use verify::{Damage, Damaged};
 use crate::error::ImageError;
 use crate::progress::Step;
 use lock::Lock;
-use seal::DIGESTS;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use seal::{DIGESTS, Seal};
 
 /// Names the cache directory.
 pub const CACHE_VARIABLE: &str = "ATTEST_CACHE";
@@ -43,6 +44,7 @@ const LOCK: &str = "lock";
 pub struct Cache {
     directory: PathBuf,
     holds: Holds,
+    seal: Seal,
 }
 
 impl Cache {
@@ -90,7 +92,12 @@ impl Cache {
         if metadata.mode() & 0o022 != 0 || (user != 0 && metadata.uid() != user) {
             return Err(ImageError::SharedCache { path: directory });
         }
-        let cache = Self { directory, holds };
+        let file_system = statfs(&directory).map_err(|errno| unusable()(errno.into()))?;
+        let cache = Self {
+            directory,
+            holds,
+            seal: holds.seal(file_system.filesystem_type() == TMPFS_MAGIC),
+        };
         cache.sweep()?;
         Ok(cache)
     }
@@ -98,6 +105,11 @@ impl Cache {
     /// What is in it.
     pub fn holds(&self) -> Holds {
         self.holds
+    }
+
+    /// Whether it is in a file system in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.seal == Seal::InMemory
     }
 
     /// The directory.

@@ -13,9 +13,15 @@ use crate::error::ImageError;
 /// modification is when the entry was last used, and who uses the entry holds a lock on it.
 ///
 /// A digest is BLAKE3's of the file in hexadecimal digits; `sparse:` stands before that of a file
-/// with holes (see [`Form`]). The last line of a volatile entry is the digest of all lines before
-/// it, under this file's own name: a power cut may leave a part of them.
+/// with holes (see [`Form`]), and [`NONE`] in the place of one that is not made. The last line of
+/// an entry that is not durable is the digest of all lines before it, under this file's own name:
+/// a power cut may leave a part of them.
 pub(super) const DIGESTS: &str = "DIGESTS";
+
+/// Stands for the digest of a file that has none.
+const NONE: &str = "-";
+/// Files in memory that are as large have no digest, bytes: smaller ones are read in a millisecond.
+const LARGE: u64 = 1 << 20;
 
 /// How safely entries are put in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,9 @@ pub(super) enum Seal {
     Durable,
     /// Without waiting for a disk. A power cut may damage it, which its digests show.
     Volatile,
+    /// In a file system in memory, of which a power cut leaves nothing. Only a program damages it,
+    /// and what one touches is another file than before: what is large needs no digest.
+    InMemory,
 }
 
 /// A file of an entry.
@@ -32,8 +41,9 @@ pub struct SealedFile {
     /// Below the entry.
     pub name: String,
     /// Of its contents, in hexadecimal digits (BLAKE3); of a file with holes `sparse:` and one of
-    /// its data and where it lies.
-    pub digest: String,
+    /// its data and where it lies. None for what is large and lies in memory: it is believed as
+    /// long as nothing touches it.
+    pub digest: Option<String>,
     /// Its length.
     pub bytes: u64,
 }
@@ -48,7 +58,7 @@ pub(super) fn seal(entry: &Path, seal: Seal) -> Result<(), ImageError> {
     };
     sealing.below(entry)?;
     let mut text = sealing.digests;
-    if seal == Seal::Volatile {
+    if seal != Seal::Durable {
         let digest = blake3::hash(text.as_bytes()).to_hex();
         text.extend([&*digest, "  ", DIGESTS, "\n"]);
     }
@@ -60,7 +70,7 @@ pub(super) fn seal(entry: &Path, seal: Seal) -> Result<(), ImageError> {
             sync(&path)?;
             sync(entry)
         }
-        Seal::Volatile => sealing.identities.write(entry),
+        Seal::Volatile | Seal::InMemory => sealing.identities.write(entry),
     }
 }
 
@@ -92,7 +102,11 @@ impl Sealing<'_> {
             let file = File::open(path)?;
             // Before it is read: a change meanwhile makes it another.
             let identity = Identity::of(&file.metadata()?);
-            let digest = Form::of_file(&file)?.digest(&file, &mut |_| {})?;
+            let digest = if self.seal == Seal::InMemory && identity.suffices(LARGE) {
+                NONE.to_owned()
+            } else {
+                Form::of_file(&file)?.digest(&file, &mut |_| {})?
+            };
             io::Result::Ok((digest, identity))
         };
         let (digest, identity) = read().map_err(ImageError::file(path, "it cannot be read"))?;
@@ -107,7 +121,7 @@ impl Sealing<'_> {
     fn settle(&self, path: &Path) -> Result<(), ImageError> {
         match self.seal {
             Seal::Durable => sync(path),
-            Seal::Volatile => Ok(()),
+            Seal::Volatile | Seal::InMemory => Ok(()),
         }
     }
 }
@@ -135,7 +149,7 @@ impl Sealed {
                 }
                 Some((digest, name)) => files.push(SealedFile {
                     name: name.to_owned(),
-                    digest: digest.to_owned(),
+                    digest: (digest != NONE).then(|| digest.to_owned()),
                     // Nothing of what is missing.
                     bytes: fs::metadata(entry.join(name)).map_or(0, |metadata| metadata.len()),
                 }),

@@ -117,6 +117,8 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use std::time::{Duration, SystemTime};
 
+    use super::super::identity::Identity;
+    use super::super::seal::Seal;
     use super::super::tests::{all, key, names};
     use super::super::{CacheEntry, Damage, Holds, Keep, Wanted};
     use super::*;
@@ -126,7 +128,9 @@ mod tests {
     fn cache() -> (tempfile::TempDir, Cache) {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open_for(Holds::Snapshots, directory.path()).unwrap();
-        (directory, cache)
+        // Also where temporary files are in memory.
+        let seal = Seal::Volatile;
+        (directory, Cache { seal, ..cache })
     }
 
     /// An entry with a file of a block, a hole and a byte; made when it is not there.
@@ -138,6 +142,8 @@ mod tests {
                 memory.set_len(8 << 20).unwrap();
                 memory.write_all_at(&[7; 4096], 0).unwrap();
                 memory.write_all_at(&[7], (8 << 20) - 1).unwrap();
+                // As what machines write before they are saved.
+                while !Identity::of(&memory.metadata().unwrap()).suffices(0) {}
                 unfinished.finish("a test").unwrap()
             }
         }
@@ -200,6 +206,34 @@ mod tests {
         assert!(read >= 8 << 20, "{read}");
         settle(&cache);
         assert_eq!(listed(&cache)[0].created, before[0].created);
+    }
+
+    #[test]
+    fn what_is_large_and_in_memory_has_no_digest() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let cache = Cache::open_for(Holds::Snapshots, directory.path()).unwrap();
+        let lease = entry(&cache);
+        let digests = |cache: &Cache| {
+            let (_, files) = all(cache).inspect("snapshot").unwrap();
+            let digests = files.into_iter().map(|file| (file.name, file.digest));
+            digests.collect::<Vec<_>>()
+        };
+        let about = Some(key("a test\n").to_string());
+        let wanted = [("about".to_owned(), about), (MEMORY.to_owned(), None)];
+        assert_eq!(digests(&cache), wanted);
+        let (trust, read) = trusted(&cache, lease.clone());
+        assert!(matches!(trust, Trust::Whole(_)), "{trust:?}");
+        assert!(read < 8 << 20, "{read}");
+        assert_eq!(
+            all(&cache).verify(&listed(&cache), &mut |_| {}).unwrap(),
+            []
+        );
+        // There is nothing to compare it with.
+        let memory = File::open(lease.entry().join(MEMORY)).unwrap();
+        memory.set_modified(SystemTime::now()).unwrap();
+        let found = broken(&cache);
+        assert_eq!(damage(&found), [(MEMORY, Damage::Changed)]);
+        assert_whole(&cache);
     }
 
     #[test]

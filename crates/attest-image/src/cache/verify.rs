@@ -71,8 +71,9 @@ impl fmt::Display for Damaged {
 }
 
 impl Caches {
-    /// Compare every file of these entries with its digest. What was removed since it was listed
-    /// is left out; nothing counts as used by it. `progress` hears how far it is.
+    /// Compare every file of these entries with its digest; of one that has none, whether anything
+    /// touched it. What was removed since it was listed is left out; nothing counts as used by it.
+    /// `progress` hears how far it is.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -161,16 +162,20 @@ impl Check<'_> {
             let opened = File::open(&path)?;
             // Before it is read: a change meanwhile makes it another.
             let identity = Identity::of(&opened.metadata()?);
-            if self.reading == Reading::Unknown && known.vouch_for(&file.name, &identity) {
+            let is_believed = self.reading == Reading::Unknown || file.digest.is_none();
+            if is_believed && known.vouch_for(&file.name, &identity) {
                 return io::Result::Ok(Found::Known(identity));
             }
             let length = opened.metadata()?.len();
             if let Some(of) = known.length(&file.name).filter(|of| *of > length) {
                 return Ok(Found::Damaged(Damage::Truncated { bytes: length, of }));
             }
-            let form = Form::of_digest(&file.digest);
+            let Some(before) = &file.digest else {
+                return Ok(Found::Damaged(Damage::Changed));
+            };
+            let form = Form::of_digest(before);
             let digest = form.digest(&opened, &mut |at| (self.at)(done + at))?;
-            Ok(if digest == file.digest {
+            Ok(if digest == *before {
                 Found::Whole(identity)
             } else {
                 Found::Damaged(Damage::Changed)

@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::geteuid;
 
 use super::SnapshotError;
@@ -26,24 +25,18 @@ pub(super) struct Place {
     pub(super) cache: Cache,
     /// Bytes that they may take in all.
     pub(super) limit: u64,
-    is_memory: bool,
 }
 
 impl Place {
     /// This directory, made when missing.
     pub(super) fn open(directory: &Path, limit: Option<u64>) -> Result<Self, SnapshotError> {
         let cache = Cache::open_for(Holds::Snapshots, directory)?;
-        let is_memory = is_memory(cache.directory())?;
         let usual = || match Memory::now() {
-            Some(memory) if is_memory => memory.total / PART_OF_MEMORY,
+            Some(memory) if cache.is_in_memory() => memory.total / PART_OF_MEMORY,
             _ => DISK_LIMIT,
         };
         let limit = limit.unwrap_or_else(usual);
-        Ok(Self {
-            cache,
-            limit,
-            is_memory,
-        })
+        Ok(Self { cache, limit })
     }
 
     /// The place in memory that is the user's own. It lies where others may write: what is there
@@ -61,7 +54,7 @@ impl Place {
             make_own(path, user.as_raw())?;
         }
         let place = Self::open(&directory, limit)?;
-        if place.is_memory {
+        if place.cache.is_in_memory() {
             Ok(place)
         } else {
             Err(SnapshotError::NotInMemory { path: directory })
@@ -71,7 +64,7 @@ impl Place {
     /// What is free now.
     pub(super) fn room(&self) -> Result<Room, SnapshotError> {
         let free = free(self.cache.directory())?;
-        Ok(match Memory::now().filter(|_| self.is_memory) {
+        Ok(match Memory::now().filter(|_| self.cache.is_in_memory()) {
             // Files there take memory that others may have taken.
             Some(memory) => Room {
                 free: free.min(memory.available),
@@ -147,11 +140,6 @@ impl Memory {
             available: value("MemAvailable:")?,
         })
     }
-}
-
-fn is_memory(directory: &Path) -> Result<bool, SnapshotError> {
-    let file_system = statfs(directory).map_err(|error| unknown(directory, error.into()))?;
-    Ok(file_system.filesystem_type() == TMPFS_MAGIC)
 }
 
 /// Bytes that are free for the user.

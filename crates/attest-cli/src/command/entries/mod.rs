@@ -266,10 +266,11 @@ fn inspected(entry: &CacheEntry, files: &[SealedFile], more: &[(String, String)]
     for (what, value) in lines {
         let _ = writeln!(text, "{what:<11}{}", sanitize(&value));
     }
-    let digits = files.iter().map(|file| file.digest.chars().count());
+    let digest = |file: &SealedFile| sanitize(file.digest.as_deref().unwrap_or("-"));
+    let digits = files.iter().map(|file| digest(file).chars().count());
     let digits = digits.max().unwrap_or_default();
     for file in files {
-        let (name, digest) = (sanitize(&file.name), sanitize(&file.digest));
+        let (name, digest) = (sanitize(&file.name), digest(file));
         let _ = writeln!(text, "  {digest:<digits$}  {:>7}  {name}", size(file.bytes));
     }
     for (what, value) in more {
