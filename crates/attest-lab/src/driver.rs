@@ -40,7 +40,7 @@ impl LabProcess {
     /// Start the program (the bytes of the static `attest-lab`), with its networks made. One for
     /// containers has a control group of its own on the host, as long as it lives; that needs root.
     pub async fn start(
-        program: &[u8],
+        program: &'static [u8],
         networks: &[NetworkSpec],
         content: LabContent,
     ) -> Result<Self, LabError> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -39,7 +39,7 @@ pub(crate) struct Gone {
 }
 
 /// Run the bytes of the static `attest-lab`.
-pub(crate) fn launch(program: &[u8], content: LabContent) -> Result<Launched, LabError> {
+pub(crate) fn launch(program: &'static [u8], content: LabContent) -> Result<Launched, LabError> {
     let step = |what| {
         move |errno: Errno| LabError::Start {
             what,
@@ -143,12 +143,13 @@ fn reap(
 }
 
 fn start(
-    program: &[u8],
+    program: &'static [u8],
     words: &[String],
     control: &OwnedFd,
     stderr: &OwnedFd,
 ) -> Result<Child, LabError> {
-    let from_memory = in_memory(program).and_then(|file| execute(&file, words, control, stderr));
+    let from_memory =
+        kept_in_memory(program).and_then(|file| execute(&file, words, control, stderr));
     match from_memory {
         // vm.memfd_noexec=2 or a security module forbids it.
         Err(refused) if refused.kind() == io::ErrorKind::PermissionDenied => {
@@ -177,6 +178,20 @@ fn execute(
         .stdout(Stdio::null())
         .stderr(stderr.as_fd().try_clone_to_owned()?)
         .spawn()
+}
+
+/// The same sealed file for all labs of this process: to write it takes as long as to start it.
+fn kept_in_memory(program: &'static [u8]) -> io::Result<Arc<OwnedFd>> {
+    static KEPT: Mutex<Option<(&[u8], Arc<OwnedFd>)>> = Mutex::new(None);
+    let mut kept = KEPT.lock().expect("nobody panics with it");
+    if let Some((of, file)) = &*kept
+        && std::ptr::eq(*of, program)
+    {
+        return Ok(Arc::clone(file));
+    }
+    let file = Arc::new(in_memory(program)?);
+    *kept = Some((program, Arc::clone(&file)));
+    Ok(file)
 }
 
 /// A sealed file in memory.

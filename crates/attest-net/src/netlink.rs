@@ -8,8 +8,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, LinkAttribute, LinkFlags,
-    LinkMessage, State,
+    AfSpecInet6, AfSpecUnspec, BridgeStpState, In6AddrGenMode, InfoData, InfoKind, InfoVeth,
+    LinkAttribute, LinkFlags, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
 use rtnetlink::{
@@ -39,8 +39,6 @@ pub struct VirtualCard<'a> {
     pub mtu: u32,
     /// The network namespace that it is for.
     pub namespace: BorrowedFd<'a>,
-    /// Its name until it is there, unique in the namespace of its port.
-    pub passing: &'a str,
 }
 
 /// A network interface, as the kernel described it when asked.
@@ -139,21 +137,16 @@ impl Netlink {
         Ok(Link { up: true, ..link })
     }
 
-    /// Make a pair of virtual cards: `port`, and one that is moved into another network namespace,
-    /// where it has this name, hardware address and MTU (bytes); the port takes that of its bridge.
-    pub async fn veth_add(&self, port: &str, card: &VirtualCard<'_>) -> Result<(), NetError> {
-        let link = self.pair_add(card.passing, port).await?;
-        let message = select(&link)
+    /// Make a pair of virtual cards: `port`, and one in another network namespace, which is made there: to be moved
+    /// there costs it 20 ms, in which the kernel waits until none of its processors looks at it any more.
+    pub async fn veth_add(&self, port: &str, card: &VirtualCard<'_>) -> Result<Link, NetError> {
+        let other = LinkMessageBuilder::<LinkUnspec>::new()
+            .name(card.name)
             .address(card.mac.to_vec())
             .mtu(card.mtu)
-            .build();
-        self.set(message, "set the hardware address of", &link)
-            .await?;
-        let message = select(&link)
-            .name(card.name.to_owned())
             .setns_by_fd(card.namespace.as_raw_fd())
             .build();
-        self.set(message, "move into its namespace", &link).await
+        self.pair_add(port, other).await
     }
 
     /// Make `port` a port of `bridge` without a TAP: one of a pair of virtual cards, of which the other, of this name,
@@ -164,7 +157,8 @@ impl Netlink {
         card: &str,
         bridge: &Link,
     ) -> Result<(Relay, OwnedFd), NetError> {
-        let card = self.pair_add(card, port).await?;
+        let other = LinkMessageBuilder::<LinkUnspec>::new().name(port).build();
+        let card = self.pair_add(card, other).await?;
         let made = self.relay_over(&card, port, bridge).await;
         if made.is_err() {
             let _ = self.remove(&card).await;
@@ -212,13 +206,18 @@ impl Netlink {
         Ok(())
     }
 
-    async fn pair_add(&self, card: &str, port: &str) -> Result<Link, NetError> {
-        let request = self.handle.link().add(LinkVeth::new(card, port).build());
+    /// A pair of virtual cards: one of this name here, and the other.
+    async fn pair_add(&self, name: &str, other: LinkMessage) -> Result<Link, NetError> {
+        let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(name)
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(other)))
+            .build();
+        let request = self.handle.link().add(message);
         request
             .execute()
             .await
-            .map_err(|error| NetError::from_netlink("make the virtual card", card, error))?;
-        self.link_by_name(card).await
+            .map_err(|error| NetError::from_netlink("make the virtual card", name, error))?;
+        self.link_by_name(name).await
     }
 
     /// Remove an interface, and what it is a pair with.

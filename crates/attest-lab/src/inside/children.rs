@@ -25,15 +25,15 @@ pub(super) struct Children {
     requests: HashMap<Pid, u32>,
     /// Whether the host's network is another than ours.
     has_way_out: bool,
-    /// Whether we have a control group of our own.
-    has_group: bool,
+    /// The name of the lab's control group, if it has one.
+    group: Option<String>,
 }
 
 impl Children {
     pub(super) fn new(words: &Words) -> Self {
         Self {
             has_way_out: words.has_containers_of_scripts(),
-            has_group: words.group.is_some(),
+            group: words.group.clone(),
             ..Self::default()
         }
     }
@@ -78,8 +78,11 @@ impl Children {
         fds: usize,
     ) -> Result<(CString, Vec<CString>), Failure> {
         let mut words = Vec::new();
-        if program.own_group && self.has_group {
-            words.extend([wrapped::IN_GROUP.to_owned(), format!("program-{id}")]);
+        if let Some(group) = self.group.as_ref().filter(|_| program.own_group) {
+            words.extend([
+                wrapped::IN_GROUP.to_owned(),
+                format!("{group}/program-{id}"),
+            ]);
         }
         if program.listens {
             let passed = fds.saturating_sub(own_descriptors(program));

@@ -60,20 +60,19 @@ pub fn main() -> ExitCode {
         Err((control, failure)) => (Stage::Outer, refuse(&control, failure)),
     };
     if let (Stage::Outer, Some(group)) = (stage, group) {
-        group.leave();
         group.remove();
     }
     code
 }
 
-/// Be in the control group of this name from here on.
+/// The control group of this name, for what is started in one of its own.
 fn group(name: &str) -> Result<Group, Failure> {
-    let entered = Group::named(name).and_then(|group| {
+    let made = Group::named(name).and_then(|group| {
         group.sweep();
-        group.enter()?;
+        group.make()?;
         Ok(group)
     });
-    entered.map_err(|error| Failure {
+    made.map_err(|error| Failure {
         what: "make its control group, which containers need; /sys/fs/cgroup must be writable"
             .into(),
         errno: error.raw_os_error().unwrap_or(0),

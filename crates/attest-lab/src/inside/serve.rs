@@ -335,8 +335,7 @@ impl Lab {
     async fn veth(&mut self, network: &str, mac: [u8; 6], namespace: &str) -> Result<(), Failure> {
         let failed = |error: NetError| Failure::from_error(&error);
         let bridge = self.bridge(network)?;
-        let number = self.card();
-        let (name, passing) = (tap_name(network, number), card_name(network, number));
+        let name = tap_name(network, self.card());
         let namespace = self.namespaces.get(namespace).ok_or_else(|| Failure {
             what: "the lab has no such network namespace".into(),
             errno: 0,
@@ -346,11 +345,9 @@ impl Lab {
             mac,
             mtu: bridge.mtu,
             namespace: namespace.file(),
-            passing: &passing,
         };
         let net = own(self.net.as_ref())?;
-        net.veth_add(&name, &card).await.map_err(failed)?;
-        let port = net.link_by_name(&name).await.map_err(failed)?;
+        let port = net.veth_add(&name, &card).await.map_err(failed)?;
         net.port_up(&port, &bridge).await.map_err(failed)?;
         namespace.ports.push(name);
         Ok(())

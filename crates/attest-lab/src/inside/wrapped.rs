@@ -10,8 +10,8 @@ use crate::cgroup::Group;
 
 /// This program, from within.
 pub(super) const SELF: &str = "/proc/self/exe";
-/// As the first argument: enter a new control group of the name after it, below our own, and become the program after
-/// that, by way of us if it says so.
+/// As the first argument: enter a new control group of the name after it, below that of the lab, and become the program
+/// after that, by way of us if it says so.
 pub(super) const IN_GROUP: &str = "--in-group";
 
 /// `None` where these words are not of this kind.

@@ -6,13 +6,17 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use attest_lab::{LabContent, LabError, LabProcess, NetworkSpec, ProcessExit, Spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-pub(crate) fn program() -> Vec<u8> {
-    std::fs::read(env!("CARGO_BIN_EXE_attest-lab")).expect("the built lab process")
+pub(crate) fn program() -> &'static [u8] {
+    static PROGRAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        std::fs::read(env!("CARGO_BIN_EXE_attest-lab")).expect("the built lab process")
+    });
+    &PROGRAM
 }
 
 pub(crate) fn network(name: &str) -> NetworkSpec {
@@ -25,7 +29,7 @@ pub(crate) fn network(name: &str) -> NetworkSpec {
 
 /// A lab, or a printed reason why this host has none.
 pub(crate) async fn lab(networks: &[NetworkSpec]) -> Option<LabProcess> {
-    match LabProcess::start(&program(), networks, LabContent::Programs).await {
+    match LabProcess::start(program(), networks, LabContent::Programs).await {
         Ok(lab) => Some(lab),
         Err(LabError::Setup {
             what,

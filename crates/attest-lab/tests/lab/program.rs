@@ -243,7 +243,7 @@ async fn a_network_twice_is_refused() {
     probe.end().await;
     let networks = [network("lan"), network("lan")];
     let refused =
-        attest_lab::LabProcess::start(&crate::common::program(), &networks, LabContent::Programs)
+        attest_lab::LabProcess::start(crate::common::program(), &networks, LabContent::Programs)
             .await
             .unwrap_err();
     assert_eq!(
@@ -318,8 +318,7 @@ async fn cards_of_containers_have_names_whatever_the_networks_name() {
 
 #[tokio::test]
 async fn a_program_may_have_a_control_group_of_its_own() {
-    let program = crate::common::program();
-    let started = LabProcess::start(&program, &[], LabContent::Containers).await;
+    let started = LabProcess::start(crate::common::program(), &[], LabContent::Containers).await;
     let lab = match started {
         Ok(lab) => lab,
         Err(LabError::Setup {
@@ -351,7 +350,8 @@ async fn a_program_may_have_a_control_group_of_its_own() {
     let groups = [&one, &other].map(|told| group(told).unwrap());
     assert_ne!(groups[0], groups[1]);
     for own in groups {
-        assert!(own.starts_with(&format!("{common}/")), "{own} in {common}");
+        let of_lab = format!("{}/attest-", common.trim_end_matches('/'));
+        assert!(own.starts_with(&of_lab), "{own} in {common}");
     }
     assert!(one.ends_with("none\n") && other.ends_with("0\n"), "{other}");
     lab.end().await;

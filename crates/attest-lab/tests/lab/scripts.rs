@@ -9,7 +9,7 @@ async fn scripts(networks: &[attest_lab::NetworkSpec]) -> Result<LabProcess, Lab
         containers: false,
         without_kvm: true,
     });
-    LabProcess::start(&program(), networks, content).await
+    LabProcess::start(program(), networks, content).await
 }
 
 /// A lab, unless the host has none.
@@ -70,7 +70,7 @@ async fn containers_have_a_network_of_the_labs_and_others_the_hosts() {
         containers: true,
         without_kvm: false,
     });
-    let lab = match LabProcess::start(&program(), &[], content).await {
+    let lab = match LabProcess::start(program(), &[], content).await {
         Ok(lab) => lab,
         Err(LabError::Setup { what, source }) => {
             eprintln!("skipped: cannot {what}: {source:?}");
