@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -423,6 +424,33 @@ def test_without_attest() -> None:
         assert done.returncode == 3
         assert done.stderr.startswith("attest: ATTEST_RPC_FD is ")
         assert done.stderr.count("\n") == 1
+
+
+def test_the_package_is_compiled_once_whatever_is_said_of_scripts(tmp_path: Path) -> None:
+    package = tmp_path / "attest"
+    shutil.copytree(SOURCE / "attest", package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def outline(**more: str) -> None:
+        (tmp_path / "helper.py").write_text("HELP = 1\n")
+        (tmp_path / "script.py").write_text("import helper\n")
+        done = subprocess.run(
+            [sys.executable, str(package / "_runner.py"), "outline", "script.py"],
+            cwd=tmp_path,
+            env={**os.environ, **more},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def compiled() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("__pycache__/*.pyc")}
+
+    outline(PYTHONDONTWRITEBYTECODE="1")
+    first = compiled()
+    sources = {path.stem for path in package.rglob("*.py")}
+    assert {path.name.split(".")[0] for path in first} == sources
+    outline(PYTHONDONTWRITEBYTECODE="1")
+    assert compiled() == first
 
 
 def old_pythons() -> list[Path]:
