@@ -207,6 +207,17 @@ impl Session {
         }
     }
 
+    /// It runs, and must not be used any more, for this.
+    pub(crate) fn breaks(&self, why: Error) {
+        self.state.send_if_modified(|state| {
+            let is_ready = matches!(state, State::Ready(_));
+            if is_ready {
+                *state = State::Broken(Arc::new(why));
+            }
+            is_ready
+        });
+    }
+
     /// The agent's failure as our error.
     pub(crate) fn failure(
         &self,

@@ -8,7 +8,7 @@ use attest_protocol::link::{Channel, HostLink};
 use attest_protocol::message::{Request, Setup};
 use tokio::time::Instant;
 
-use super::follow::{request_of, result_of};
+use super::follow::{begin, result_of};
 use crate::error::Error;
 use crate::session::Session;
 use crate::setup;
@@ -19,15 +19,19 @@ const CLOCK_ERROR: Duration = Duration::from_millis(20);
 const CLOCK_TRIES: usize = 8;
 
 /// New randomness, and the time. `Err(None)` when the link broke.
-pub(super) async fn up(link: &HostLink, session: &Arc<Session>) -> Result<(), Option<Error>> {
-    // The first request takes long, for an emulated guest has none of its code at hand: so this one, which may.
+///
+/// The agent does both before it begins what it is asked next, so nobody waits for its answers: an emulated guest has none
+/// of its code at hand, and takes 20 ms for the first.
+pub(super) fn up(link: &HostLink, session: &Arc<Session>) -> Result<(), Option<Error>> {
     let fresh = setup::freshen(Setup::default());
     let reseed = Request::Reseed(fresh.entropy.unwrap_or_else(|| Vec::new().into()));
-    request_of(session, link, &reseed).await?;
-    // The agent begins what it is asked in the order in which it is: whatever comes next finds the clock set.
+    let reseeding = begin(link, &reseed)?;
     let (asked, setting) = set_clock(link)?;
     let (link, session) = (link.clone(), Arc::clone(session));
     tokio::spawn(async move {
+        if let Err(Some(error)) = result_of(&session, reseeding).await {
+            session.breaks(error);
+        }
         // A link that breaks tells why by itself.
         let _ = correct_clock(&link, &session, asked, setting).await;
     });
@@ -36,8 +40,8 @@ pub(super) async fn up(link: &HostLink, session: &Arc<Session>) -> Result<(), Op
 
 fn set_clock(link: &HostLink) -> Result<(Instant, Channel), Option<Error>> {
     let asked = Instant::now();
-    let channel = link.open(&Request::SetClock(setup::wall_clock_ns()));
-    Ok((asked, channel.map_err(|_| None)?))
+    let channel = begin(link, &Request::SetClock(setup::wall_clock_ns()))?;
+    Ok((asked, channel))
 }
 
 /// A clock that is set is behind by no more than the request took.
