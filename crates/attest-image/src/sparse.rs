@@ -3,8 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::iter;
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
@@ -72,16 +75,45 @@ impl<'a> Chunks<'a> {
     }
 }
 
-/// Write all of a file that is not zeros to the same places of another, which is zeros there.
+/// More processors than this share one memory.
+const MOST_AT_ONCE: usize = 4;
+
+/// Write all of a file that is not zeros to the same places of another, which is zeros there; what is large by several
+/// threads.
 ///
 /// # Errors
 /// One cannot be read, or the other not be written.
 pub fn copy(from: &File, to: &File) -> io::Result<()> {
-    let mut chunks = Chunks::of(from);
-    while let Some((at, bytes)) = chunks.next()? {
-        write_all_but_zeros(bytes, to, at)?;
+    let mut pieces = Vec::new();
+    for range in data(from) {
+        let range = range?;
+        let starts = range.clone().step_by(CHUNK);
+        pieces.extend(starts.map(|start| start..range.end.min(start + CHUNK as u64)));
     }
-    Ok(())
+    let next = AtomicUsize::new(0);
+    let copy_pieces = || {
+        let mut room = vec![0; CHUNK];
+        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let length = usize::try_from(piece.end - piece.start).unwrap_or(CHUNK);
+            from.read_exact_at(&mut room[..length], piece.start)?;
+            write_all_but_zeros(&room[..length], to, piece.start)?;
+        }
+        io::Result::Ok(())
+    };
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let others = at_once
+        .min(MOST_AT_ONCE)
+        .min(pieces.len())
+        .saturating_sub(1);
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(copy_pieces)).collect();
+        let own = copy_pieces();
+        let joined = others.into_iter().map(|other| {
+            let joined = other.join();
+            joined.unwrap_or_else(|_| Err(io::Error::other("a thread that copies panicked")))
+        });
+        joined.fold(own, Result::and)
+    })
 }
 
 /// In runs of blocks: to a place that is zeros.

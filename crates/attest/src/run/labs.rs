@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
 use crate::limit::Limit;
 use crate::schedule::Usage;
-use crate::snapshot::{FailedLabs, MemoryUse, SnapshotUse, Until};
+use crate::snapshot::{Afterwards, FailedLabs, MemoryUse, SnapshotUse, Until};
 
 /// Makes labs for tests.
 #[derive(Debug)]
@@ -129,7 +129,15 @@ impl Labs {
 
     async fn forked(&self, stage: &Stage, context: LabContext) -> Result<Provided> {
         let mut made = None;
-        let level = levels::level(self, stage, stage.setups.len(), &context, &mut made).await?;
+        let level = levels::level(
+            self,
+            stage,
+            stage.setups.len(),
+            &context,
+            Afterwards::GoOn,
+            &mut made,
+        )
+        .await?;
         match made {
             Some(lab) => Ok(Provided {
                 lab,
@@ -175,6 +183,13 @@ impl Labs {
             value = done.map_err(|error| (Some(place), error))?;
         }
         Ok(value)
+    }
+
+    /// This set-up is going to be done: what runs it may begin with what needs no lab.
+    pub(super) fn expect(&self, setup: &StageSetup) {
+        if let (Some(scripts), Some(script)) = (&self.scripts, setup.script()) {
+            scripts.expect(script, 1, 1);
+        }
     }
 
     /// Do what a set-up does, with what the one before it returned; gives what it returns itself.

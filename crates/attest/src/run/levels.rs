@@ -17,7 +17,7 @@ use crate::boot::{self, Prepared};
 use crate::error::Result;
 use crate::lab::{Lab, LabContext};
 use crate::snapshot::{
-    Fields, Keeper, Making, MemoryUse, SetupKey, Snapshot, SnapshotUse, Until, Wanted,
+    Afterwards, Fields, Keeper, Making, MemoryUse, SetupKey, Snapshot, SnapshotUse, Until, Wanted,
 };
 
 /// What all labs of a plan share.
@@ -145,12 +145,14 @@ pub(super) async fn found(ground: &Ground, stage: &Stage, context: &LabContext) 
     }
 }
 
-/// The state after so many set-ups of a stage. Who makes it also gets the lab that was saved.
+/// The state after so many set-ups of a stage. Who makes it also gets the lab that was saved, of which this becomes
+/// afterwards.
 pub(super) fn level<'a>(
     labs: &'a Labs,
     stage: &'a Stage,
     depth: usize,
     context: &'a LabContext,
+    afterwards: Afterwards,
     made: &'a mut Option<Lab>,
 ) -> BoxFuture<'a, Result<Arc<Level>>> {
     Box::pin(async move {
@@ -171,6 +173,7 @@ pub(super) fn level<'a>(
                 stage,
                 depth,
                 context,
+                afterwards,
             };
             Ok(Arc::new(maker.make(made).await?))
         });
@@ -183,6 +186,7 @@ struct Maker<'a> {
     stage: &'a Stage,
     depth: usize,
     context: &'a LabContext,
+    afterwards: Afterwards,
 }
 
 impl Maker<'_> {
@@ -224,9 +228,11 @@ impl Maker<'_> {
             return self.booted(ground, making).await;
         };
         let mut before = None;
-        let level = level(labs, self.stage, last, self.context, &mut before).await?;
+        labs.expect(&self.stage.setups[last]);
+        // Its memory is its own; one that is to be saved has it in a file.
+        let then = Afterwards::End;
+        let level = level(labs, self.stage, last, self.context, then, &mut before).await?;
         if let Some(before) = before {
-            // Its memory is its own; one that is to be saved has it in a file.
             before.end().await;
         }
         let recorder = &self.context.recorder;
@@ -243,7 +249,9 @@ impl Maker<'_> {
         let done = async {
             let value = labs.run(&lab, setup, level.value.clone()).await?;
             recorder.enter(Phase::Snapshot);
-            let snapshot = labs.unless_interrupted(lab.snapshot()).await?;
+            recorder.part(Part::Save);
+            let saved = lab.snapshot_in(None, self.afterwards);
+            let snapshot = labs.unless_interrupted(saved).await?;
             Ok(Level { snapshot, value })
         };
         match done.await {
@@ -262,7 +270,9 @@ impl Maker<'_> {
             .await
             .map_err(not_up)?;
         let directory = making.map(Making::directory);
-        let booted = self.labs.unless_interrupted(lab.boot_and_save(directory));
+        let booted = self
+            .labs
+            .unless_interrupted(lab.boot_and_save(directory, self.afterwards));
         match booted.await {
             Ok(snapshot) => {
                 let value = Value::Null;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::kept::Making;
-use super::{Fields, Inner, SavedMachine, Snapshot, files};
+use super::{Afterwards, Fields, Inner, SavedMachine, Snapshot, files};
 use crate::boot;
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
@@ -122,7 +122,7 @@ impl FailedLabs {
         let plan = lab.shared.plan.clone();
         let (cache, memory) = (self.cache.clone(), memory_of(&plan));
         let place = blocking(move || Place::make(cache.as_deref(), memory)).await?;
-        let saving = lab.snapshot_in(Some(place.unfinished.directory()));
+        let saving = lab.snapshot_in(Some(place.unfinished.directory()), Afterwards::GoOn);
         let saved = tokio::time::timeout(LIMIT, saving).await;
         let snapshot = saved.map_err(|_| Error::Io {
             action: format!("the lab was not saved within {} s", LIMIT.as_secs()),

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::files::{self, Title};
-use super::{Fields, Inner, MemoryUse, Snapshot, Until};
+use super::{Afterwards, Fields, Inner, MemoryUse, Snapshot, Until};
 use crate::boot::{self, Prepared};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
@@ -101,7 +101,8 @@ pub(crate) async fn booted(plan: LabPlan, context: LabContext) -> Result<Lab> {
     let lab = Lab::create_prepared(plan, context, prepared, Phase::Spawn).await?;
     let booted = match making {
         Some(making) => {
-            let saved = lab.boot_and_save(Some(making.directory())).await;
+            let directory = Some(making.directory());
+            let saved = lab.boot_and_save(directory, Afterwards::GoOn).await;
             saved.map(|snapshot| making.keep(&lab, &snapshot, "ready", Value::Null))
         }
         None => lab.start_all().await,
@@ -388,7 +389,11 @@ impl Kept {
 impl Lab {
     /// Boot a lab whose machines are off, wait until their systems are up, and save it; what is in their memory is in
     /// this directory then.
-    pub(crate) async fn boot_and_save(&self, directory: Option<&Path>) -> Result<Snapshot> {
+    pub(crate) async fn boot_and_save(
+        &self,
+        directory: Option<&Path>,
+        afterwards: Afterwards,
+    ) -> Result<Snapshot> {
         if let Some(directory) = directory {
             self.keep_memory(directory)?;
         }
@@ -399,7 +404,8 @@ impl Lab {
         self.recorder().part(Part::System);
         systems_up(self).await;
         self.recorder().enter(Phase::Snapshot);
-        self.snapshot().await
+        self.recorder().part(Part::Save);
+        self.snapshot_in(None, afterwards).await
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) use self::files::memory_in;
 pub(crate) use self::go_on::{MemoryUse, Until};
 pub(crate) use self::kept::{Keeper, Kept, Making, SNAPSHOTS_VARIABLE, Wanted, booted};
 pub use self::kept::{SnapshotUse, SnapshotUseError};
+pub(crate) use self::save::Afterwards;
 use attest_events::{Part, Phase};
 use attest_image::Lease;
 use attest_manifest::LabPlan;
@@ -105,12 +106,16 @@ impl Lab {
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let _aside = self.recorder().aside();
         self.recorder().part(Part::Save);
-        self.snapshot_in(None).await
+        self.snapshot_in(None, Afterwards::GoOn).await
     }
 
     /// The same; memory that is in no file comes into one of its machine's name in this directory.
-    async fn snapshot_in(&self, directory: Option<&Path>) -> Result<Snapshot> {
-        let machines = save::save(self.machines(), &self.shared, directory).await?;
+    pub(crate) async fn snapshot_in(
+        &self,
+        directory: Option<&Path>,
+        afterwards: Afterwards,
+    ) -> Result<Snapshot> {
+        let machines = save::save(self.machines(), &self.shared, directory, afterwards).await?;
         Ok(self.snapshot_of(machines))
     }
 
@@ -171,7 +176,8 @@ impl Machine {
         let lab = self.lab()?;
         let _aside = lab.recorder.aside();
         lab.recorder.part(Part::Save);
-        let saved = save::save(std::slice::from_ref(self), &lab, None).await?;
+        let this = std::slice::from_ref(self);
+        let saved = save::save(this, &lab, None, Afterwards::GoOn).await?;
         if saved.is_empty() {
             return Err(self.off());
         }

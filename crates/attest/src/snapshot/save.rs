@@ -23,9 +23,17 @@ use crate::runtime::{blocking, wait_all};
 use crate::session::State;
 use crate::systemd::observe;
 
-/// Save these machines at one instant. They go on themselves, as the first of those that go on from it: what was
-/// under way has ended. Those that are off stay so, and are not saved. Memory that is in no file comes into one in this
-/// directory, or into one of the host's memory.
+/// What becomes of machines once they are saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    /// They go on, as the first of those that go on from it.
+    GoOn,
+    /// Nothing, for their lab is ended next: they may stay paused.
+    End,
+}
+
+/// Save these machines at one instant: what was under way has ended. Those that are off stay so, and are not saved.
+/// Memory that is in no file comes into one in this directory, or into one of the host's memory.
 ///
 /// # Errors
 /// One cannot be saved, or has ended. Then all go on as they were.
@@ -33,10 +41,11 @@ pub(super) async fn save(
     machines: &[Machine],
     lab: &Arc<Shared>,
     directory: Option<&Path>,
+    afterwards: Afterwards,
 ) -> Result<Vec<SavedMachine>> {
     let preparing = machines
         .iter()
-        .map(|machine| Saving::prepare(machine, lab, directory));
+        .map(|machine| Saving::prepare(machine, lab, directory, afterwards));
     let (prepared, mut refused) = begun(wait_all(preparing.collect::<Vec<_>>()).await);
     // Those that are off are not saved.
     let mut saving: Vec<_> = prepared.into_iter().flatten().collect();
@@ -114,6 +123,8 @@ struct Saving {
 enum Then {
     /// It does so itself.
     Same,
+    /// Nothing does.
+    Nothing,
     /// Another.
     Next {
         /// Started ahead, so that the pause is short.
@@ -129,6 +140,7 @@ impl Saving {
         machine: &Machine,
         lab: &Arc<Shared>,
         directory: Option<&Path>,
+        afterwards: Afterwards,
     ) -> Result<Option<Self>> {
         machine.needs(Ability::Snapshots)?;
         let live = Arc::clone(&machine.inner.live).lock_owned().await;
@@ -147,6 +159,8 @@ impl Saving {
             let memory = now.memory.as_ref().map(open_again).transpose()?;
             // Those it goes on writing to.
             (memory, Vec::new(), Then::Same)
+        } else if let (Afterwards::End, Some(memory)) = (afterwards, &now.memory) {
+            (Some(open_again(memory)?), again(now)?, Then::Nothing)
         } else {
             let (memory, disks, then) = replaced(machine, lab, now, directory).await?;
             (Some(memory), disks, then)
@@ -200,6 +214,7 @@ impl Saving {
                 self.disks = apart(&now.written, &self.lab).await?;
                 return Ok(());
             }
+            Then::Nothing => return Ok(own.save(devices, Saved::Devices).await.map(drop)?),
             Then::Next {
                 carrier: None,
                 next,
@@ -238,6 +253,7 @@ impl Saving {
                 machine: self.machine,
                 live: self.live,
             }),
+            Then::Nothing => {}
             Then::Next { next, .. } => {
                 let was = self.live.take().expect("only those that run are saved");
                 after.retired.push(self.machine.replace(was));
@@ -277,6 +293,12 @@ async fn apart(written: &[WrittenDisk], lab: &Arc<Shared>) -> Result<Vec<Written
     blocking(move || written.iter().map(|disk| disk.apart(&lab)).collect()).await
 }
 
+/// The disks that a machine has written to.
+fn again(now: &Live) -> Result<Vec<WrittenDisk>> {
+    let written = now.written.iter().map(|disk| disk.again(false));
+    written.collect()
+}
+
 /// Where the memory of a machine is, what it wrote, and what takes its place.
 async fn replaced(
     machine: &Machine,
@@ -297,8 +319,7 @@ async fn replaced(
         (None, None, Some(directory)) => memory_in(directory, machine)?,
         (None, None, None) => memory_file(machine, machine.plan().memory)?,
     };
-    let disks = now.written.iter().map(|disk| disk.again(false));
-    let disks = disks.collect::<Result<Vec<_>>>()?;
+    let disks = again(now)?;
     let inner = &machine.inner;
     let carrier = if is_in_file {
         None
