@@ -3,11 +3,8 @@
 mod nested;
 
 use std::env;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use nested::{Nested, put, read, variable};
 
 /// Names a directory that holds the programs already built, for distributors.
@@ -36,7 +33,7 @@ fn main() {
     };
     let out = PathBuf::from(variable("OUT_DIR"));
     let [agent, lab] = PROGRAMS.map(|program| read(&built.join(program)));
-    put(&gzip(&agent), &out.join("attest-agent.gz"));
+    put(&lz4(&agent), &out.join("attest-agent.lz4"));
     put(&lab, &out.join("attest-lab"));
 }
 
@@ -61,11 +58,10 @@ fn prebuilt(directory: &Path) -> PathBuf {
     directory.to_owned()
 }
 
-/// Equal programs become equal bytes: the header has no time and no name in it.
-fn gzip(program: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder
-        .write_all(program)
-        .and_then(|()| encoder.finish())
-        .expect("a vector takes all")
+/// In the legacy format, which kernels use: a magic number, and the packed size before the only block.
+fn lz4(program: &[u8]) -> Vec<u8> {
+    const MAGIC: u32 = 0x184c_2102;
+    let block = lz4_flex::block::compress(program);
+    let size = u32::try_from(block.len()).expect("a program of a few megabytes");
+    [&MAGIC.to_le_bytes()[..], &size.to_le_bytes(), &block].concat()
 }

@@ -196,7 +196,7 @@ fn add_file(tree: &mut Tree, file: &GuestFile) -> Result<(), ImageError> {
     Ok(())
 }
 
-/// The agent's plain bytes, of what may be compressed with gzip, xz or zstd.
+/// The agent's plain bytes, of what may be compressed with gzip, LZ4, xz or zstd.
 ///
 /// # Errors
 /// It does not decompress.

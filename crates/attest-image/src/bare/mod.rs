@@ -31,7 +31,7 @@ pub const OPTIONAL_MODULES: [&str; 2] = ["vmw_vsock_virtio_transport", "virtio_b
 /// What goes into the guest.
 #[derive(Debug, Clone)]
 pub struct BareOptions<'a> {
-    /// The static agent, as it is or compressed with gzip, xz or zstd.
+    /// The static agent, as it is or compressed with gzip, LZ4, xz or zstd.
     pub agent: &'a [u8],
     /// Names of modules; what they need comes by itself. `-` and `_` are the same.
     pub modules: &'a [&'a str],
