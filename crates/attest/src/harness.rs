@@ -203,6 +203,7 @@ async fn run_async(
         }
         Err(error) => not_begun(&error),
     };
+    recorder.part(Part::ClientEnd);
     recorder.own_cpu_used();
     recorder.record(EventKind::TestEnded {
         verdict: judged.verdict,

@@ -8,6 +8,7 @@ mod labs;
 mod levels;
 mod options;
 mod output;
+mod program;
 mod rust_function;
 mod rust_test;
 mod script_test;

@@ -2,15 +2,13 @@
 
 use std::any::Any;
 use std::error::Error as StdError;
-use std::fs::File;
 use std::panic::AssertUnwindSafe;
-use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use attest_vmm::BoxFuture;
 use futures_util::FutureExt;
 use serde_json::Value;
 
+use super::program;
 use crate::error::{Error, Result};
 use crate::lab::Lab;
 use crate::snapshot::SetupKey;
@@ -42,24 +40,9 @@ impl RustSetup {
     pub(super) fn key(name: &str) -> SetupKey {
         SetupKey {
             name: name.to_owned(),
-            code: program().to_owned(),
+            code: program::digest().to_owned(),
         }
     }
-}
-
-/// The digest of this program's file.
-fn program() -> &'static str {
-    static DIGEST: OnceLock<String> = OnceLock::new();
-    DIGEST.get_or_init(|| {
-        let digest = || {
-            let mut hasher = blake3::Hasher::new();
-            // What runs, also where there is another file in its place by now.
-            hasher.update_reader(File::open("/proc/self/exe")?)?;
-            Ok::<_, std::io::Error>(hasher.finalize().to_hex()[..32].to_owned())
-        };
-        // One that may not be read is like no other.
-        digest().unwrap_or_else(|_| format!("{} {:?}", std::process::id(), SystemTime::now()))
-    })
 }
 
 /// Wait for it; a panic of it is an error like any other.
