@@ -106,6 +106,7 @@ fn times(ran: &Ran) -> Times {
         counted: Some(counted(&ran.events)),
         own: Some(Own {
             share: Duration::from_nanos(profile.own.ns),
+            waited: Duration::from_nanos(profile.own.wall_ns),
             parts: own,
         }),
     }

@@ -52,17 +52,35 @@ pub(crate) struct Wanted<'a> {
     pub(crate) only: Option<&'a str>,
 }
 
+impl Wanted<'_> {
+    /// How a suite is to be run.
+    fn variants(&self, suite: &str) -> Vec<Variant> {
+        let is_wanted = |variant: &Variant| {
+            let name = format!("{suite}, {variant}");
+            self.only.is_none_or(|only| name.contains(only))
+        };
+        let all = Variant::all(&peers::NAMES).into_iter();
+        all.filter(is_wanted).collect()
+    }
+}
+
 pub(crate) fn run(wanted: &Wanted<'_>) -> Result<()> {
     let cache = crate::debian::cache()?;
     let attest = programs::attest()?;
     let nixos = programs::nixos_test_driver(&attest);
-    let suites: Result<Vec<Suite>> = suite::NAMES
-        .into_iter()
-        .map(|name| Suite::load(name, &cache))
-        .collect();
-    let suites = suites?;
+    let mut suites = Vec::new();
+    for name in suite::NAMES {
+        let variants = wanted.variants(name);
+        if !variants.is_empty() {
+            let suite = Suite::load(name, &cache, variants.iter().any(Variant::boots_stock))?;
+            suites.push((suite, variants));
+        }
+    }
+    let Some((first, _)) = suites.first() else {
+        return Err("no suite, and no way to run one, has that in its name".into());
+    };
     let mut results = Results {
-        header: Header::of_this_host(&suites[0].kernel.release, wanted.rounds)?,
+        header: Header::of_this_host(&first.kernel.release, wanted.rounds)?,
         rows: Vec::new(),
         skipped: Vec::new(),
         broken: Vec::new(),
@@ -71,9 +89,9 @@ pub(crate) fn run(wanted: &Wanted<'_>) -> Result<()> {
         let generation = header::generation(nixos);
         results.header.add("NixOS test driver", &generation);
     }
-    for suite in &suites {
+    for (suite, variants) in &suites {
         let drivers = Drivers::prepare(suite, attest.clone(), nixos.clone(), &mut results.header)?;
-        drivers.measure(wanted, &mut results)?;
+        drivers.measure(variants, wanted, &mut results)?;
         // Each suite takes long, and may be the last that works.
         write(wanted, &results)?;
     }
@@ -94,7 +112,8 @@ struct Drivers<'a> {
     nixos: Option<PathBuf>,
     attest: Attest<'a>,
     lean: StartScripts,
-    stock: StartScripts,
+    /// Where anybody wants it.
+    stock: Option<StartScripts>,
     floors: Vec<(Backend, Floor<'a>)>,
     peers: Vec<(&'static str, Peer<'a>)>,
 }
@@ -125,25 +144,30 @@ impl<'a> Drivers<'a> {
             program,
             nixos,
             attest: Attest::new(suite)?,
-            lean: StartScripts::write(suite, Image::Lean)?,
-            stock: StartScripts::write(suite, Image::Stock)?,
+            lean: StartScripts::write(suite, &suite.fixture)?,
+            stock: suite
+                .stock
+                .as_ref()
+                .map(|stock| StartScripts::write(suite, stock))
+                .transpose()?,
             floors,
             peers,
         })
     }
 
     /// All ways in turns, round by round.
-    fn measure(&self, wanted: &Wanted<'_>, results: &mut Results) -> Result<()> {
+    fn measure(
+        &self,
+        variants: &[Variant],
+        wanted: &Wanted<'_>,
+        results: &mut Results,
+    ) -> Result<()> {
         let suite = self.suite.name;
         let mut all: Vec<Runs> = Vec::new();
-        for variant in Variant::all(&peers::NAMES) {
-            let name = format!("{suite}, {variant}");
-            if wanted.only.is_some_and(|only| !name.contains(only)) {
-                continue;
-            }
-            match self.ready(&variant)? {
+        for variant in variants {
+            match self.ready(variant)? {
                 Ok(notes) => all.push(Runs {
-                    variant,
+                    variant: variant.clone(),
                     rounds: BTreeMap::new(),
                     notes,
                     broken: None,
@@ -237,12 +261,12 @@ impl<'a> Drivers<'a> {
         match variant {
             Variant::Nixos(image) => {
                 let nixos = self.nixos.as_ref().ok_or("it is not there")?;
-                self.scripts(*image).run(self.suite, Command::new(nixos))
+                self.scripts(*image)?.run(self.suite, Command::new(nixos))
             }
             Variant::DropIn(image) => {
                 let mut command = Command::new(&self.program);
                 command.arg("nixos-test-driver");
-                self.scripts(*image).run(self.suite, command)
+                self.scripts(*image)?.run(self.suite, command)
             }
             Variant::Floor(backend) => self.floor(*backend).ok_or("it is not there")?.run(),
             Variant::Peer(name) => self.peer(name)?.run(),
@@ -253,10 +277,10 @@ impl<'a> Drivers<'a> {
         }
     }
 
-    fn scripts(&self, image: Image) -> &StartScripts {
+    fn scripts(&self, image: Image) -> Result<&StartScripts> {
         match image {
-            Image::Lean => &self.lean,
-            Image::Stock => &self.stock,
+            Image::Lean => Ok(&self.lean),
+            Image::Stock => Ok(self.stock.as_ref().ok_or("it is not there")?),
         }
     }
 

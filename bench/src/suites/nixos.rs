@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use attest_fixture::backdoor;
+use attest_fixture::{Fixture, backdoor};
 
 use super::suite::{Image, Suite};
 use super::times::{Part, Times};
@@ -37,7 +37,7 @@ pub(crate) struct StartScripts {
 }
 
 impl StartScripts {
-    pub(crate) fn write(suite: &Suite, image: Image) -> Result<Self> {
+    pub(crate) fn write(suite: &Suite, fixture: &Fixture) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let scripts: Result<Vec<PathBuf>> = suite
             .plan
@@ -45,7 +45,7 @@ impl StartScripts {
             .iter()
             .map(|machine| {
                 let node = suite.node(machine, backdoor())?;
-                Ok(suite.fixture(image).write(directory.path(), &node)?)
+                Ok(fixture.write(directory.path(), &node)?)
             })
             .collect();
         Ok(Self {

@@ -73,6 +73,8 @@ pub(crate) struct Spread {
 #[derive(Debug, Serialize)]
 pub(crate) struct OwnShare {
     pub(crate) ms: f64,
+    /// What the run waits for; the rest are processors that are used beside the guests.
+    pub(crate) waited_ms: f64,
     pub(crate) percent: f64,
     pub(crate) budget_ms: f64,
     /// By name, the largest first.
@@ -198,6 +200,7 @@ fn own(times: &[&Times], total: f64) -> Option<OwnShare> {
         return None;
     }
     let shares: Vec<f64> = all.iter().map(|own| ms(own.share)).collect();
+    let waited: Vec<f64> = all.iter().map(|own| ms(own.waited)).collect();
     let mut by_name: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (name, took) in all.iter().flat_map(|own| &own.parts) {
         by_name.entry(name).or_default().push(ms(*took));
@@ -210,6 +213,7 @@ fn own(times: &[&Times], total: f64) -> Option<OwnShare> {
     let ms = quantile(&shares, 0.5);
     Some(OwnShare {
         ms,
+        waited_ms: quantile(&waited, 0.5),
         percent: 100.0 * ms / total,
         budget_ms: OWN_MS.max(OWN_PART * total),
         parts_ms,
@@ -238,7 +242,8 @@ pub(super) mod tests {
             if matches!(variant, Variant::Attest { .. }) {
                 times.own = Some(Own {
                     share: Duration::from_millis(60),
-                    parts: vec![("plan".to_owned(), Duration::from_millis(60))],
+                    waited: Duration::from_millis(40),
+                    parts: vec![("plan".to_owned(), Duration::from_millis(40))],
                 });
             }
             (round, times)

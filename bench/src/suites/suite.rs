@@ -23,9 +23,10 @@ pub(crate) struct Suite {
     pub(crate) plan: LabPlan,
     images: Vec<ReadyImage>,
     pub(crate) kernel: Kernel,
-    fixture: Fixture,
-    /// Of the image as it is without attest's choices.
-    stock: Fixture,
+    /// The guest that has no attest.
+    pub(crate) fixture: Fixture,
+    /// The same of the image as it is without attest's choices, where anybody wants it.
+    pub(crate) stock: Option<Fixture>,
 }
 
 /// What guests without attest boot.
@@ -38,8 +39,8 @@ pub(crate) enum Image {
 }
 
 impl Suite {
-    /// Its image is built where the cache has it not.
-    pub(crate) fn load(name: &'static str, cache: &Cache) -> Result<Self> {
+    /// Its images are built where the cache has them not.
+    pub(crate) fn load(name: &'static str, cache: &Cache, with_stock: bool) -> Result<Self> {
         let directory = std::path::absolute(DIRECTORY)?.join(name);
         let plan = Manifest::load(&directory)?.plan()?;
         let kernel = kernel(cache)?;
@@ -52,7 +53,8 @@ impl Suite {
             Ok(Fixture::of_image(cache, &kernel, &image.path, modules)?)
         };
         let images = build(cache, &directory)?;
-        let stock = fixture(&build(cache, stock(&directory)?.path())?)?;
+        let stock = || fixture(&build(cache, stock(&directory)?.path())?);
+        let stock = with_stock.then(stock).transpose()?;
         Ok(Self {
             fixture: fixture(&images)?,
             stock,
@@ -67,14 +69,6 @@ impl Suite {
     /// The root of all its machines: an erofs.
     pub(crate) fn image(&self) -> &Path {
         &self.images[0].path
-    }
-
-    /// The guest that has no attest.
-    pub(crate) fn fixture(&self, image: Image) -> &Fixture {
-        match image {
-            Image::Lean => &self.fixture,
-            Image::Stock => &self.stock,
-        }
     }
 
     /// A machine as a guest without attest, with these files beside its own: on its VLAN by the address that its

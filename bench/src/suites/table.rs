@@ -123,7 +123,8 @@ fn own(row: &Row) -> String {
         return "–".to_owned();
     };
     let met = if own.is_met() { "" } else { ", over" };
-    format!("{:.0} ms ({:.1} %{met})", own.ms, own.percent)
+    let (ms, waited, percent) = (own.ms, own.waited_ms, own.percent);
+    format!("{ms:.0} ms, {waited:.0} waited for ({percent:.1} %{met})")
 }
 
 fn notes(rows: &[&Row]) -> String {

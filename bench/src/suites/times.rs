@@ -71,6 +71,8 @@ pub(crate) struct Counted {
 pub(crate) struct Own {
     /// Its wall time and, beside the guests, its CPU time.
     pub(crate) share: Duration,
+    /// Its wall time alone: what the run waits for.
+    pub(crate) waited: Duration,
     /// By name, the largest first.
     pub(crate) parts: Vec<(String, Duration)>,
 }

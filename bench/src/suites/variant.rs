@@ -113,6 +113,11 @@ impl Variant {
         all
     }
 
+    /// Whether its guests boot all that the distribution starts.
+    pub(crate) fn boots_stock(&self) -> bool {
+        matches!(self, Self::Nixos(Image::Stock) | Self::DropIn(Image::Stock))
+    }
+
     fn of_attest(backend: Backend) -> impl Iterator<Item = Self> {
         // Containers cannot be saved, and what is cold is so whatever tests are written in.
         let states: &[State] = if backend == Backend::Nspawn {

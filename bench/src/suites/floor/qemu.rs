@@ -14,7 +14,7 @@ use super::network::{self, Ends};
 use super::{Ran, nodes};
 use crate::by_hand::apart;
 use crate::by_hand::qemu::Started;
-use crate::suites::suite::{Image, Suite};
+use crate::suites::suite::Suite;
 use crate::{Result, labs};
 
 /// The command line that attest has for a machine of the suite.
@@ -47,7 +47,7 @@ pub(super) fn run(suite: &Suite, attests: &[String]) -> Result<Ran> {
         let set_up = Instant::now();
         let initrds: Result<Vec<_>> = nodes
             .iter()
-            .map(|node| Ok(suite.fixture(Image::Lean).write_initrd(place, node)?))
+            .map(|node| Ok(suite.fixture.write_initrd(place, node)?))
             .collect();
         let initrds = initrds?;
         let root = Instant::now();
@@ -69,13 +69,13 @@ pub(super) fn run(suite: &Suite, attests: &[String]) -> Result<Ran> {
 }
 
 fn start(suite: &Suite, attests: &[String], node: &Node, initrd: &Path) -> Result<Running> {
-    let (disks, _) = suite.fixture(Image::Lean).disks_of_image();
+    let (disks, _) = suite.fixture.disks_of_image();
     let disks: Vec<&Path> = disks.iter().map(AsRef::as_ref).collect();
     let name = &node.name;
     let words = format!("fixture.name={name} {}", node.kernel_arguments.join(" "));
     let started = Started {
         attests,
-        kernel: Some(suite.fixture(Image::Lean).kernel()),
+        kernel: Some(suite.fixture.kernel()),
         initrd,
         words: &words,
         disks: &disks,

@@ -15,7 +15,7 @@ use attest_image::source;
 use super::{Peer, Running, file, files, found, knows_9p, runs_on_kvm, times};
 use crate::Result;
 use crate::suites::floor::RUNNER;
-use crate::suites::suite::{Image, Suite};
+use crate::suites::suite::Suite;
 use crate::suites::times::{Part, Times};
 
 pub(super) const NAME: &str = "vmtest";
@@ -163,7 +163,7 @@ impl Vmtest<'_> {
     fn command(&self, place: &Path, machine: &MachinePlan) -> Result<Command> {
         let own = place.join(&machine.name);
         fs::create_dir(&own)?;
-        let (disks, _) = self.suite.fixture(Image::Lean).disks_of_image();
+        let (disks, _) = self.suite.fixture.disks_of_image();
         let [image, more @ ..] = disks else {
             return Err("the guest has no disk".into());
         };
@@ -172,17 +172,13 @@ impl Vmtest<'_> {
         let node = self
             .suite
             .node(machine, agent(self.suite, machine, letter)?)?;
-        let initrd = self.suite.fixture(Image::Lean).write_initrd(&own, &node)?;
+        let initrd = self.suite.fixture.write_initrd(&own, &node)?;
         let words = node.kernel_arguments.join(" ");
         let mut arguments = vec![
             // What the guest writes to its disks goes with it.
             "-snapshot".to_owned(),
             "-kernel".to_owned(),
-            self.suite
-                .fixture(Image::Lean)
-                .kernel()
-                .display()
-                .to_string(),
+            self.suite.fixture.kernel().display().to_string(),
             "-initrd".to_owned(),
             initrd.display().to_string(),
             "-append".to_owned(),
