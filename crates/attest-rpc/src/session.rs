@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use attest::events::Part as Waited;
@@ -30,7 +30,8 @@ pub struct Session {
     detached: Mutex<JoinSet<()>>,
     /// Parts of the log that have begun, by the client's numbers.
     parts: Mutex<HashMap<u64, Part>>,
-    events: broadcast::Sender<Arc<attest_events::Event>>,
+    /// From the first who listens on: the room for what waits takes a millisecond to make.
+    events: OnceLock<broadcast::Sender<Arc<attest_events::Event>>>,
     subscribed: AtomicBool,
 }
 
@@ -70,7 +71,7 @@ impl Session {
             script: watch::Sender::new(ScriptState::Starts),
             detached: Mutex::default(),
             parts: Mutex::default(),
-            events: broadcast::channel(EVENTS).0,
+            events: OnceLock::new(),
             subscribed: AtomicBool::new(false),
         }
     }
@@ -105,9 +106,11 @@ impl Session {
 
     /// Pass an event of the run to clients that subscribed.
     pub fn publish(&self, event: &attest_events::Event) {
-        if self.subscribed.load(Ordering::Relaxed) {
+        if self.subscribed.load(Ordering::Relaxed)
+            && let Some(events) = self.events.get()
+        {
             // Nobody may be reading.
-            let _ = self.events.send(Arc::new(event.clone()));
+            let _ = events.send(Arc::new(event.clone()));
         }
     }
 
@@ -172,7 +175,8 @@ impl Session {
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<attest_events::Event>> {
-        self.events.subscribe()
+        let events = self.events.get_or_init(|| broadcast::channel(EVENTS).0);
+        events.subscribe()
     }
 
     /// Whether events were not subscribed to yet; from now on they are.
