@@ -13,6 +13,7 @@ use super::levels::{self, Level, Levels};
 use super::options::Keep;
 use super::script_test::{self, ScriptPart, ScriptRunner};
 use super::stage::{Stage, StageKind, StageSetup};
+use super::usage::Count;
 use super::{steps, usage};
 use crate::error::{Error, Result};
 use crate::lab::{Lab, LabContext};
@@ -258,7 +259,14 @@ pub(super) async fn is_true(flag: &mut watch::Receiver<bool>) {
 pub(super) async fn end(lab: &Lab) -> Usage {
     lab.recorder().enter(Phase::Shutdown);
     lab.recorder().part(Part::Usage);
-    let (used, cpu) = usage::of_processes(lab.pid());
+    let machines = &lab.shared.plan.machines;
+    let are_virtual = machines.iter().all(|machine| machine.backend.is_virtual());
+    let count = if are_virtual {
+        Count::Whole
+    } else {
+        Count::Parts
+    };
+    let (used, cpu) = usage::of_processes(lab.pid(), count);
     lab.recorder()
         .cpu_used(ProcessKind::Machines, cpu, Duration::ZERO);
     lab.shutdown().await;

@@ -8,10 +8,20 @@ use std::time::Duration;
 use crate::cpu::{TICKS, stat};
 use crate::schedule::Usage;
 
-/// What the processes below this one, and itself, have used until now. Memory that several of them
-/// share, also with other labs, is each one's part of it (proc_pid_smaps(5), `Pss`). What a guest
-/// has touched stays its own, so that the end is about the most. And how much that is of a processor's time.
-pub(super) fn of_processes(pid: u32) -> (Usage, Option<Duration>) {
+/// How the memory of processes is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Count {
+    /// Of what several share, also with other labs, each one's part (proc_pid_smaps(5), `Pss`): for containers, whose
+    /// many programs share most of what they are.
+    Parts,
+    /// All that is no file's (proc_pid_status(5)), which the kernel knows: for virtual machines, of which there are few,
+    /// and whose pages it walks for milliseconds to find out who shares them.
+    Whole,
+}
+
+/// What the processes below this one, and itself, have used until now. What a guest has touched stays its own, so that
+/// the end is about the most. And how much that is of a processor's time.
+pub(super) fn of_processes(pid: u32, count: Count) -> (Usage, Option<Duration>) {
     let mut cpu_ms = None;
     let mut pids = vec![pid];
     let mut asked = 0;
@@ -20,7 +30,7 @@ pub(super) fn of_processes(pid: u32) -> (Usage, Option<Duration>) {
         pids.extend(children(pid));
         cpu_ms = sum(cpu_ms, cpu_ms_of(pid));
     }
-    let memory = memory_of_all(&pids);
+    let memory = memory_of_all(&pids, count);
     let usage = Usage {
         memory,
         cpu: share(cpu_ms, age_ms(pid)),
@@ -58,12 +68,15 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Bytes, side by side: the kernel walks the pages of a virtual machine for milliseconds.
-fn memory_of_all(pids: &[u32]) -> Option<u64> {
+/// Bytes, side by side.
+fn memory_of_all(pids: &[u32], count: Count) -> Option<u64> {
     let at_once = thread::available_parallelism().map_or(1, NonZero::get);
     let each = pids.len().div_ceil(at_once).max(1);
     thread::scope(|scope| {
-        let ask = |pids: &[u32]| pids.iter().map(|pid| memory_of(*pid)).fold(None, sum);
+        let ask = move |pids: &[u32]| {
+            let each = pids.iter().map(|pid| memory_of(*pid, count));
+            each.fold(None, sum)
+        };
         let others: Vec<_> = pids
             .chunks(each)
             .skip(1)
@@ -78,11 +91,18 @@ fn memory_of_all(pids: &[u32]) -> Option<u64> {
 }
 
 /// Bytes.
-fn memory_of(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(kib.saturating_mul(1024))
+fn memory_of(pid: u32, count: Count) -> Option<u64> {
+    let (file, names) = match count {
+        Count::Parts => ("smaps_rollup", &["Pss:"][..]),
+        Count::Whole => ("status", &["RssAnon:", "RssShmem:"][..]),
+    };
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let value = |name: &&str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(*name))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    let kib: Option<u64> = names.iter().map(value).sum();
+    Some(kib?.saturating_mul(1024))
 }
 
 /// CPU time of the process and of its children that were waited for, milliseconds: the words 14 to 17.
@@ -121,21 +141,24 @@ mod tests {
         let mut said = BufReader::new(shell.stdout.take().unwrap());
         said.read_line(&mut line).unwrap();
         let below = children(shell.id());
-        let (usage, cpu) = of_processes(shell.id());
-        let alone = below
-            .iter()
-            .map(|pid| memory_of(*pid).unwrap())
-            .sum::<u64>();
+        let used = [Count::Parts, Count::Whole].map(|count| {
+            let memory_of = |pid: &u32| memory_of(*pid, count).unwrap();
+            let alone = below.iter().map(memory_of).sum::<u64>();
+            (of_processes(shell.id(), count), alone)
+        });
         for pid in below.iter().copied().chain([shell.id()]) {
             let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         }
         shell.wait().unwrap();
         assert_eq!(below.len(), 1);
-        assert!(alone > 0 && usage.memory > Some(alone), "{usage:?}");
-        assert!(cpu > Some(Duration::ZERO), "{cpu:?}");
-        assert!(usage.cpu > Some(0) && usage.cpu < Some(2000), "{usage:?}");
-        assert_eq!(of_processes(shell.id()), (Usage::default(), None));
+        for ((usage, cpu), alone) in used {
+            assert!(alone > 0 && usage.memory > Some(alone), "{usage:?}");
+            assert!(cpu > Some(Duration::ZERO), "{cpu:?}");
+            assert!(usage.cpu > Some(0) && usage.cpu < Some(2000), "{usage:?}");
+        }
+        let gone = of_processes(shell.id(), Count::Parts);
+        assert_eq!(gone, (Usage::default(), None));
     }
     #[test]
     fn cpu_is_a_share_of_the_time() {
