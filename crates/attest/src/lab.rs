@@ -7,8 +7,8 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use attest_events::{EventKind, Part, Phase, ProcessKind, nanoseconds};
-use attest_lab::{LabContent, LabProcess, NetworkSpec};
-use attest_manifest::{Backend, LabPlan, Manifest, ManifestFile, NetworkPlan};
+use attest_lab::LabProcess;
+use attest_manifest::{LabPlan, Manifest, ManifestFile, NetworkPlan};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -42,8 +42,14 @@ pub(crate) struct Shared {
     pub(crate) process: Arc<LabProcess>,
     /// What its process had used when the last of its machines was about to start: until then, all waited for it.
     pub(crate) waited_ns: AtomicU64,
+    /// What it had used before anybody waited for it.
+    pub(crate) used_ahead: Duration,
+    /// Of machines that have not started yet.
+    pub(crate) wires: boot::Wires,
     pub(crate) images: Arc<boot::Images>,
     pub(crate) backends: Arc<boot::Backends>,
+    /// Starts processes for labs of the same plan.
+    pub(crate) ahead: Arc<boot::Ahead>,
     pub(crate) agent: tokio::sync::OnceCell<PathBuf>,
     /// Only in labs of start scripts.
     pub(crate) scripts: Option<LabOfScripts>,
@@ -59,7 +65,8 @@ impl Shared {
         if matches!(self.recorder.phase(), Some(Phase::Spawn | Phase::Restore))
             && let Some(used) = crate::cpu_of_process(self.process.pid())
         {
-            self.waited_ns.fetch_max(nanoseconds(used), Relaxed);
+            let waited = used.saturating_sub(self.used_ahead);
+            self.waited_ns.fetch_max(nanoseconds(waited), Relaxed);
         }
     }
 
@@ -67,6 +74,7 @@ impl Shared {
         boot::Prepared {
             images: Arc::clone(&self.images),
             backends: Arc::clone(&self.backends),
+            ahead: Arc::clone(&self.ahead),
         }
     }
 }
@@ -160,25 +168,34 @@ impl Lab {
         let recorder = context.recorder;
         recorder.enter(phase);
         recorder.part(Part::LabProcess);
-        let networks: Vec<NetworkSpec> = plan.networks.iter().map(network_spec).collect();
-        let runs = content(&plan);
-        if runs == LabContent::Containers {
-            boot::unpack_agent();
-        }
-        let process = LabProcess::start(attest_embed::LAB, &networks, runs).await?;
+        let taken = prepared.ahead.take(&plan).await?;
         recorder.part(Part::Start);
         Ok(Self::of(Shared {
             plan,
-            process: Arc::new(process),
+            process: Arc::new(taken.process),
             waited_ns: AtomicU64::new(0),
+            used_ahead: taken.used_ahead,
+            wires: taken.wires,
             images: prepared.images,
             backends: prepared.backends,
+            ahead: prepared.ahead,
             agent: tokio::sync::OnceCell::new(),
             scripts: None,
             recorder,
             output: context.output,
             kept: std::sync::Mutex::new(None),
         }))
+    }
+
+    /// What is done with this lab takes its time: where another of its plan is expected, its process starts meanwhile.
+    pub(crate) fn start_ahead(&self) {
+        let Shared {
+            ahead,
+            plan,
+            backends,
+            ..
+        } = &*self.shared;
+        ahead.fill(plan, backends);
     }
 
     /// Let the memory of each machine's next start be in a file of its name in this directory.
@@ -332,23 +349,6 @@ impl Lab {
                 Err(error)
             }
         }
-    }
-}
-
-fn content(plan: &LabPlan) -> LabContent {
-    let is_container = |machine: &attest_manifest::MachinePlan| machine.backend == Backend::Nspawn;
-    if plan.machines.iter().any(is_container) {
-        LabContent::Containers
-    } else {
-        LabContent::Programs
-    }
-}
-
-fn network_spec(plan: &NetworkPlan) -> NetworkSpec {
-    NetworkSpec {
-        name: plan.name.clone(),
-        mtu: plan.mtu,
-        addresses: Vec::new(),
     }
 }
 

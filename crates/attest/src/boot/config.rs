@@ -10,15 +10,14 @@ use attest_events::Part;
 use attest_manifest::{Backend, MachinePlan, RatePlan, ScriptPlan, SshPlan};
 use attest_vmm::{
     Body, Card, ContainerConfig, ContainerScriptConfig, HostConfig, MachineConfig, Names,
-    QemuOptions, Rate, Reach, ScriptConfig, Told, VirtualConfig, Wire,
+    QemuOptions, Rate, Reach, ScriptConfig, Told, VirtualConfig,
 };
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio::sync::mpsc;
 
 use super::backends::accelerator;
-use super::cards::Way;
 use super::disks::{self, Before, Disks, WrittenDisk};
-use super::{Origin, RootUse, Start};
+use super::{Origin, RootUse, Start, wires};
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
@@ -139,9 +138,13 @@ async fn container(inner: &Inner, lab: &Shared, root: RootUse) -> Result<Contain
     *inner.root.lock().expect("nobody panics with it") = Some(root.clone());
     let agent = lab.agent.get_or_try_init(|| agent(lab)).await?;
     inner.recorder.machine_part(&inner.plan.name, Part::Cards);
+    let network = match lab.wires.take_container(&inner.plan.name) {
+        Some(network) => network,
+        None => wires::of_container(&lab.process, &inner.plan).await?,
+    };
     Ok(ContainerConfig {
         root,
-        network: network(&inner.plan, lab).await?,
+        network,
         agent: agent.clone(),
         init: init.map(str::to_owned),
     })
@@ -152,17 +155,6 @@ async fn fresh_root(plan: &MachinePlan, image: &Path, lab: &Shared) -> Result<Pa
     let (image, upper) = disks::of_container(plan, image, &lab.images)?;
     let upper = upper.as_ref().map(AsFd::as_fd);
     Ok(lab.process.root(&plan.name, image.as_fd(), upper).await?)
-}
-
-/// With new cards, as after every reset; a path in the lab.
-async fn network(plan: &MachinePlan, lab: &Shared) -> Result<PathBuf> {
-    let network = lab.process.namespace(&plan.name).await?;
-    for card in &plan.cards {
-        lab.process
-            .veth(&card.network, card.mac, &plan.name)
-            .await?;
-    }
-    Ok(network)
 }
 
 /// The agent as a file of the lab, for all of its containers.
@@ -220,22 +212,18 @@ async fn virtual_machine(
 
 /// What is the machine's on the host, in the form that its backend takes it.
 async fn reach(plan: &MachinePlan, lab: &Shared) -> Result<Reach> {
-    let networks = plan.cards.iter().map(|card| &card.network);
     if plan.backend == Backend::Qemu {
-        let way = lab.backends.way_of(plan)?.unwrap_or(Way::Taps);
-        let mut wires = Vec::with_capacity(plan.cards.len());
-        for network in networks {
-            wires.push(match way {
-                Way::Taps => Wire::Tap(lab.process.tap(network).await?),
-                Way::Frames => Wire::Frames(lab.process.relay(network).await?),
-            });
-        }
-        return Ok(Reach::Inherits(wires));
+        let way = lab.backends.way_of(plan)?;
+        return Ok(Reach::Inherits(match lab.wires.take_qemu(&plan.name) {
+            Some(wires) => wires,
+            None => wires::of_qemu(&lab.process, plan, way).await?,
+        }));
     }
     let jailed_as = lab.backends.jailed_as(plan)?;
     let mut taps = Vec::with_capacity(plan.cards.len());
-    for network in networks {
-        taps.push(lab.process.lasting_tap(network, jailed_as).await?);
+    for card in &plan.cards {
+        let tap = lab.process.lasting_tap(&card.network, jailed_as);
+        taps.push(tap.await?);
     }
     Ok(Reach::Names(Names {
         // The jail's user owns a directory below it.

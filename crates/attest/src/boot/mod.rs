@@ -1,5 +1,6 @@
 //! From a plan, or from what was saved, to running machines: images, lab process, VMMs, agents.
 
+mod ahead;
 mod backends;
 mod cards;
 mod config;
@@ -10,6 +11,7 @@ mod ports;
 mod spec;
 mod strategy;
 mod wake;
+mod wires;
 
 use std::fs::File;
 use std::path::Path;
@@ -22,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub(crate) use self::ahead::Ahead;
 pub(crate) use self::backends::{Backends, accelerator};
 pub(crate) use self::cards::{Cards, Way};
 pub(crate) use self::config::unpack_agent;
@@ -30,6 +33,7 @@ pub(crate) use self::follow::Begin;
 use self::follow::{Follower, follow_ending};
 pub(crate) use self::images::{Images, Root, first_steps, progress};
 use self::ports::Ports;
+pub(crate) use self::wires::Wires;
 use crate::error::{Error, Result};
 use crate::lab::Shared;
 use crate::machine::Inner;
@@ -43,6 +47,7 @@ use crate::setup;
 pub(crate) struct Prepared {
     pub(crate) images: Arc<Images>,
     pub(crate) backends: Arc<Backends>,
+    pub(crate) ahead: Arc<Ahead>,
 }
 
 /// A machine that was started, and the tasks that follow it.
@@ -157,6 +162,7 @@ pub(crate) async fn prepare(
     Ok(Prepared {
         images: Arc::new(images),
         backends: Arc::new(backends),
+        ahead: Arc::default(),
     })
 }
 
@@ -165,6 +171,7 @@ pub(crate) fn nothing_to_prepare(output: &Path) -> Prepared {
     Prepared {
         images: Arc::new(Images::none()),
         backends: Arc::new(Backends::new(output)),
+        ahead: Arc::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use attest_vmm::BoxFuture;
 use serde_json::Value;
 
 use super::engine::{Attempt, Bench};
+use super::job::Job;
 use super::judge::Judged;
 use super::labs::{self, Labs, Provided};
 use super::script_test::{self, ScriptPart};
@@ -128,6 +129,21 @@ impl Bench for LabBench {
 }
 
 impl LabBench {
+    /// These jobs are going to be run: each has a lab of its own, but Rust tests make theirs themselves.
+    pub(super) fn expect(&self, jobs: &[Job]) {
+        let first = jobs.iter().filter_map(|job| job.cases.first());
+        for test in first.map(|case| &case.test) {
+            if !matches!(test.kind, TestKind::Rust(_)) {
+                self.labs.levels().ahead(&test.stage().plan).expect(1);
+            }
+        }
+    }
+
+    /// Nothing more is run.
+    pub(super) async fn end(&self) {
+        self.labs.levels().end().await;
+    }
+
     pub(super) fn new(
         labs: Labs,
         cache: Option<PathBuf>,
@@ -159,6 +175,7 @@ impl LabBench {
         }
         let value = self.at_its_stage(attempt, place).await?;
         let lab = &place.as_ref().expect("it is there now").lab;
+        lab.start_ahead();
         attempt.recorder.enter(Phase::Test);
         let work = lab.lend(ran.start(), self.on_lab(lab, test, value));
         self.labs.unless_interrupted(work).await??;

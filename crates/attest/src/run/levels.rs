@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use super::labs::{Labs, not_up};
 use super::rust_function::RustSetup;
 use super::stage::{Stage, StageKind, StageSetup};
-use crate::boot::{self, Prepared};
+use crate::boot::{self, Ahead, Prepared};
 use crate::error::Result;
 use crate::lab::{Lab, LabContext};
 use crate::snapshot::{
@@ -41,7 +41,8 @@ pub(super) struct Level {
 #[derive(Debug, Default)]
 pub(super) struct Levels {
     grounds: Known<Arc<LabPlan>, Ground>,
-    levels: Known<Stage, Level>,
+    made: Known<Stage, Level>,
+    ahead: Mutex<Vec<(Arc<LabPlan>, Arc<Ahead>)>>,
 }
 
 /// What is made once for each key.
@@ -85,6 +86,25 @@ impl Ground {
 }
 
 impl Levels {
+    /// What starts the processes of a plan's labs.
+    pub(super) fn ahead(&self, plan: &Arc<LabPlan>) -> Arc<Ahead> {
+        let mut known = self.ahead.lock().expect("not poisoned");
+        if let Some((_, ahead)) = known.iter().find(|(known, _)| known == plan) {
+            return Arc::clone(ahead);
+        }
+        let ahead = Arc::new(Ahead::default());
+        known.push((Arc::clone(plan), Arc::clone(&ahead)));
+        ahead
+    }
+
+    /// No more labs are made.
+    pub(super) async fn end(&self) {
+        let known = std::mem::take(&mut *self.ahead.lock().expect("not poisoned"));
+        for (_, ahead) in known {
+            ahead.end().await;
+        }
+    }
+
     /// The images of a plan, and whether its labs are saved.
     pub(super) async fn ground(
         &self,
@@ -95,6 +115,10 @@ impl Levels {
         let cell = self.grounds.cell(Arc::clone(plan));
         let ground = cell.made.get_or_try_init(|| async {
             let prepared = boot::prepare(plan, recorder, context.cache.as_deref()).await?;
+            let prepared = Prepared {
+                ahead: self.ahead(plan),
+                ..prepared
+            };
             recorder.part(Part::Lookup);
             let forks = match plan.isolation {
                 Isolation::Auto | Isolation::Fork | Isolation::Shared => context.snapshots,
@@ -160,7 +184,7 @@ pub(super) fn level<'a>(
             plan: Arc::clone(&stage.plan),
             setups: stage.setups[..depth].to_vec(),
         };
-        let cell = labs.levels().levels.cell(key);
+        let cell = labs.levels().made.cell(key);
         let is_begun = cell.is_begun.swap(true, Ordering::Relaxed);
         if is_begun && !cell.made.initialized() {
             // Another test makes it, and this one waits for that.
@@ -205,6 +229,7 @@ impl Maker<'_> {
         match self.labs.unless_interrupted(wanted).await? {
             Wanted::Ready(snapshot, value) => Ok(Level { snapshot, value }),
             Wanted::Make(making) => {
+                self.expect_one_more(&ground);
                 let (lab, level) = self.lab(&ground, Some(&making)).await?;
                 let point = setups
                     .last()
@@ -214,10 +239,18 @@ impl Maker<'_> {
                 Ok(level)
             }
             Wanted::None => {
+                self.expect_one_more(&ground);
                 let (lab, level) = self.lab(&ground, None).await?;
                 *made = Some(lab);
                 Ok(level)
             }
+        }
+    }
+
+    /// The last that is made is a test's own; before that, there is one for each state on the way.
+    fn expect_one_more(&self, ground: &Ground) {
+        if self.afterwards == Afterwards::End {
+            ground.prepared.ahead.expect(1);
         }
     }
 
@@ -244,6 +277,7 @@ impl Maker<'_> {
             Until::Runs,
         );
         let lab = labs.unless_interrupted(fork).await.map_err(not_up)?;
+        lab.start_ahead();
         recorder.enter(Phase::Test);
         let setup = &self.stage.setups[last];
         let done = async {
@@ -269,6 +303,7 @@ impl Maker<'_> {
             .unless_interrupted(created)
             .await
             .map_err(not_up)?;
+        lab.start_ahead();
         let directory = making.map(Making::directory);
         let booted = self
             .labs

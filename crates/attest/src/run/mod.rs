@@ -96,6 +96,7 @@ impl Run {
             round_order(order, next).sort(&mut planned, |job| job.expected);
             let named = planned.iter().map(names).collect::<Vec<_>>();
             self.expect_scripts(&planned);
+            engine.bench.expect(&planned);
             for ended in engine.run(planned, &mut summary).await {
                 learn(&mut took, &named, &ended);
             }
@@ -107,6 +108,7 @@ impl Run {
             planned = rounds.flat_map(|round| jobs.round(round)).collect();
         }
         self.recorder.part(Part::End);
+        engine.bench.end().await;
         // What was broken off distorts what ran beside it.
         if summary.interrupted == 0 && took != History::default() {
             self.remember(&took);
