@@ -176,7 +176,11 @@ def test_an_attest_that_ends_at_once(monkeypatch: pytest.MonkeyPatch, manifest: 
         attest.lab(manifest)
 
 
-def test_a_lab_whose_attest_dies_can_be_closed(manifest: Path) -> None:
+def test_a_lab_whose_attest_dies_can_be_closed(
+    monkeypatch: pytest.MonkeyPatch, manifest: Path, tmp_path: Path
+) -> None:
+    # What is killed leaves its directory.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     lab = attest.lab(manifest)
     assert lab._session is not None
     lab._session._process.kill()

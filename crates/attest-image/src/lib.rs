@@ -30,8 +30,8 @@ mod unpacking;
 mod vmlinux;
 
 pub use cache::{
-    Broken, CACHE_VARIABLE, Cache, CacheEntry, Caches, Damage, Damaged, Holds, Keep, Lease,
-    SealedFile, Trust, Unfinished, Wanted,
+    Broken, CACHE_VARIABLE, Cache, CacheEntry, Caches, Damage, Damaged, Holds, Identity, Keep,
+    Lease, SealedFile, Trust, Unfinished, Wanted,
 };
 pub use error::ImageError;
 pub use kernel::{Kernel, KernelSource};

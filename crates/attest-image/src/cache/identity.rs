@@ -16,9 +16,9 @@ pub(super) const IDENTITIES: &str = "IDENTITIES";
 /// Names the time since the host was started (proc_sys_kernel(5)).
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Which file it is, and since when.
+/// Which file it is, and since when: what tells that one which was read is the same still.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub struct Identity {
     device: u64,
     inode: u64,
     length: u64,
@@ -31,7 +31,8 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    /// Of a file. Whoever reads it asks for this before, so that a change meanwhile makes it another.
+    pub fn of(metadata: &Metadata) -> Self {
         let changed = (metadata.ctime(), metadata.ctime_nsec());
         // The clock that time stamps are taken from.
         let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE);
@@ -50,8 +51,8 @@ impl Identity {
         self.settled && self.length >= large
     }
 
-    /// Whether a file that had this identity when it was read is the same still.
-    fn holds_for(&self, now: &Self) -> bool {
+    /// Whether a file that had this identity when it was read is the same still, by the one that it has now.
+    pub fn holds_for(&self, now: &Self) -> bool {
         let seen = Self {
             settled: now.settled,
             ..self.clone()

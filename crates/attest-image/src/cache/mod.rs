@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use entries::ABOUT;
 pub use entries::{CacheEntry, Caches, Keep};
 pub use holds::Holds;
+pub use identity::Identity;
 pub use lease::Lease;
 pub use making::{Unfinished, Wanted};
 pub use seal::SealedFile;

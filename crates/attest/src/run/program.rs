@@ -3,11 +3,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use attest_image::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::images::default_place;
@@ -16,19 +16,11 @@ use crate::images::default_place;
 const MEMO: &str = "programs.json";
 /// Of so many: those of a workspace's tests, and of a few builds of them.
 const MOST: usize = 64;
-/// What was changed later than this may change once more without another time: file systems have coarse clocks, the
-/// coarsest of two seconds.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// A file as it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Known {
-    device: u64,
-    inode: u64,
-    length: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    changed: (i64, i64),
+    identity: Identity,
     digest: String,
 }
 
@@ -43,20 +35,12 @@ pub(super) fn digest() -> &'static str {
 }
 
 fn find(file: &File, directory: Option<impl AsRef<Path>>) -> io::Result<String> {
-    let metadata = file.metadata()?;
-    let with = |digest: String| Known {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        length: metadata.len(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-        digest,
-    };
+    let identity = Identity::of(&file.metadata()?);
     let known = directory.as_ref().map(|directory| read(directory.as_ref()));
     let known = known.unwrap_or_default();
     let same = known
         .iter()
-        .find(|known| **known == with(known.digest.clone()));
+        .find(|known| known.identity.holds_for(&identity));
     if let Some(same) = same {
         return Ok(same.digest.clone());
     }
@@ -64,19 +48,18 @@ fn find(file: &File, directory: Option<impl AsRef<Path>>) -> io::Result<String> 
     hasher.update_reader(file)?;
     let digest = hasher.finalize().to_hex()[..32].to_owned();
     if let Some(directory) = directory
-        && is_settled(&metadata)
+        // One of which a change would not show is read again.
+        && identity.holds_for(&identity)
     {
-        let all = [with(digest.clone())].into_iter().chain(known);
+        let new = Known {
+            identity,
+            digest: digest.clone(),
+        };
+        let all = [new].into_iter().chain(known);
         // Without a memo it is only read again; and so is one that two write at once.
         let _ = write(directory.as_ref(), &all.take(MOST).collect::<Vec<_>>());
     }
     Ok(digest)
-}
-
-fn is_settled(metadata: &fs::Metadata) -> bool {
-    let modified = metadata.modified().ok();
-    let age = modified.and_then(|modified| modified.elapsed().ok());
-    age.is_some_and(|age| age > SETTLED)
 }
 
 fn read(directory: &Path) -> Vec<Known> {
@@ -97,12 +80,17 @@ fn write(directory: &Path, known: &[Known]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn program(directory: &Path, contents: &str, age: Duration) -> File {
+    fn program(directory: &Path, contents: &str) -> File {
         let path = directory.join("program");
         fs::write(&path, contents).unwrap();
         let file = File::open(path).unwrap();
-        file.set_modified(SystemTime::now() - age).unwrap();
-        file
+        // The clock of time stamps ticks; until it has, a change does not show.
+        loop {
+            let identity = Identity::of(&file.metadata().unwrap());
+            if identity.holds_for(&identity) {
+                return file;
+            }
+        }
     }
 
     fn of(contents: &str) -> String {
@@ -113,23 +101,20 @@ mod tests {
     fn a_file_is_read_until_it_is_known() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
-        let hour = Duration::from_hours(1);
-        let one = program(directory, "one", hour);
-        assert_eq!(find(&one, Some(directory)).unwrap(), of("one"));
+        let found = |file: &File| find(file, Some(directory)).unwrap();
+        let one = program(directory, "one");
+        assert_eq!(found(&one), of("one"));
         // It is what the memo says that is told.
         let mut known = read(directory);
         known[0].digest = "remembered".to_owned();
         write(directory, &known).unwrap();
-        let found = |file: &File| find(file, Some(directory)).unwrap();
         assert_eq!(found(&one), "remembered");
-        let two = program(directory, "two", 2 * hour);
-        assert_eq!(found(&two), of("two"));
-        assert_eq!(read(directory).len(), 2);
-        // One that may still change is not remembered.
-        let three = program(directory, "three", Duration::ZERO);
-        assert_eq!(found(&three), of("three"));
+        assert_eq!(found(&program(directory, "two")), of("two"));
         assert_eq!(read(directory).len(), 2);
         fs::write(directory.join(MEMO), "{").unwrap();
-        assert_eq!(found(&program(directory, "four", hour)), of("four"));
+        assert_eq!(found(&program(directory, "three")), of("three"));
+        assert_eq!(read(directory).len(), 1);
+        let nowhere = find(&program(directory, "four"), None::<&Path>);
+        assert_eq!(nowhere.unwrap(), of("four"));
     }
 }

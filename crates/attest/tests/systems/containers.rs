@@ -1,5 +1,6 @@
 //! The backend `nspawn`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use attest::events::MachineEnding;
@@ -188,14 +189,25 @@ fn nothing_is_left_of_containers() {
     }
 }
 
-/// Control groups of the processes of a lab.
+/// The control groups of a lab, in each hierarchy: those of its programs are below them.
 fn groups_of(pid: u32) -> Vec<std::path::PathBuf> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let path = path.map(|path| Path::new("/sys/fs/cgroup").join(path.trim_start_matches('/')));
-    path.into_iter()
-        .filter(|path| path.to_string_lossy().contains("attest"))
-        .collect()
+    let read = |path: String| std::fs::read_to_string(path).unwrap_or_default();
+    let programs = read(format!("/proc/{pid}/task/{pid}/children"));
+    let told = programs.split_whitespace();
+    let told = told.map(|program| read(format!("/proc/{program}/cgroup")));
+    let told: String = told.collect();
+    let named = told.lines().filter_map(|line| {
+        let (before, after) = line.split_once("/attest-")?;
+        let (_, parent) = before.split_once(":/").unwrap_or((before, ""));
+        let own = after.split('/').next().unwrap_or(after);
+        Some(Path::new(parent).join(format!("attest-{own}")))
+    });
+    let named: BTreeSet<_> = named.collect();
+    let hierarchies = ["", "unified", "systemd"].map(|name| Path::new("/sys/fs/cgroup").join(name));
+    let places = hierarchies
+        .iter()
+        .flat_map(|hierarchy| named.iter().map(|name| hierarchy.join(name)));
+    places.filter(|place| place.exists()).collect()
 }
 
 #[test]
