@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from support import CorpusScript, corpus, run
@@ -11,6 +13,8 @@ from support import CorpusScript, corpus, run
 def test_passes(script: CorpusScript) -> None:
     if script.path.stem.startswith("real_"):
         pytest.skip("needs the services that it tests: it is type-checked only")
+    if {"nc", "netcat-openbsd"} & set(script.words("needs")) and shutil.which("nc") is None:
+        pytest.skip("this host has no nc")
     stdin = (script.line("stdin") or "").encode().decode("unicode_escape")
     ran = run(
         script.text,

@@ -84,7 +84,7 @@ enum When {
 }
 
 /// All that the demo, the tests and the benchmarks use.
-pub(crate) const NEEDS: [Need; 16] = [
+pub(crate) const NEEDS: [Need; 17] = [
     Need {
         what: "QEMU for x86-64",
         when: When::Always,
@@ -247,6 +247,17 @@ pub(crate) const NEEDS: [Need; 16] = [
         ],
         present: |path| in_path("mkfs.btrfs", path),
     },
+    Need {
+        what: "nc, which scripts of the Python package's tests call",
+        when: When::InCi,
+        packages: [
+            Some("netcat-openbsd"),
+            Some("netcat"),
+            Some("openbsd-netcat"),
+            Some("nixpkgs#netcat-openbsd"),
+        ],
+        present: |path| in_path("nc", path),
+    },
     // Only some releases of Fedora have it.
     Need {
         what: "Nix, for tests inside of its sandbox",
@@ -373,14 +384,15 @@ mod tests {
             Some(
                 "sudo apt-get install --no-install-recommends qemu-system-x86 busybox-static bash-static libc6-dev \
                  mmdebstrap systemd-container kmod e2fsprogs openssh-client python3-venv vde2 tesseract-ocr \
-                 openssh-server qemu-utils btrfs-progs nix-bin"
+                 openssh-server qemu-utils btrfs-progs netcat-openbsd nix-bin"
             )
         );
         assert_eq!(
             Distribution::Fedora.command(&needs).as_deref(),
             Some(
                 "sudo dnf install qemu-system-x86-core busybox glibc-static mmdebstrap systemd-container \
-                 kmod e2fsprogs openssh-clients python3 vde2 tesseract openssh-server qemu-img btrfs-progs"
+                 kmod e2fsprogs openssh-clients python3 vde2 tesseract openssh-server qemu-img btrfs-progs \
+                 netcat"
             )
         );
         assert_eq!(Distribution::Arch.command(&[&NEEDS[2]]), None);

@@ -25,8 +25,9 @@ def main():  # type: ignore[no-untyped-def]
 def keep_compiled(package):  # type: ignore[no-untyped-def]
     """Compiles attest's own modules once, where Python is told not to keep what it compiles.
 
-    Many images of containers say so (PYTHONDONTWRITEBYTECODE), and mean their own files: attest's are in its cache, and
-    each start would compile all of them again, which takes longer than all else that it does.
+    Many images of containers say so (PYTHONDONTWRITEBYTECODE), and mean their own files: attest's
+    are in its cache, and each start would compile all of them again, which takes longer than all
+    else that it does.
     """
     if not sys.dont_write_bytecode or getattr(sys, "pycache_prefix", None):
         return

@@ -1,6 +1,5 @@
 //! Starts a guest as the contract has it, with sockets in a directory.
 
-use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,11 +142,8 @@ impl Guest {
 }
 
 pub(crate) fn agent() -> Arc<[u8]> {
-    let mut agent = Vec::new();
-    flate2::read::GzDecoder::new(attest_embed::AGENT)
-        .read_to_end(&mut agent)
-        .unwrap();
-    agent.into()
+    let agent = attest_image::bare::plain_agent(attest_embed::AGENT).unwrap();
+    agent.into_owned().into()
 }
 
 pub(crate) fn file(path: &str) -> RawBytes {

@@ -166,12 +166,37 @@ fn bind_to_parent(alive: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
+/// What is mounted in here is seen nowhere else.
+fn private() -> Result<(), Errno> {
+    const NONE: Option<&str> = None;
+    let make =
+        |path: &str, more| mount(NONE, path, NONE, MsFlags::MS_PRIVATE | more, NONE).map(drop);
+    match make("/", MsFlags::MS_REC) {
+        // In a chroot, as `nix run` makes one where the host has no store, `/` is no mount. A user namespace gives nothing
+        // back to that which it had its mounts from (mount_namespaces(7)): those that it made itself are left.
+        Err(Errno::EINVAL) if is_in_user_namespace() => {
+            let all = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            for point in all.lines().filter_map(|line| line.split(' ').nth(4)) {
+                // One below another that is hidden is out of reach.
+                let _ = make(point, MsFlags::empty());
+            }
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Whether its users are not all of the host's (user_namespaces(7)).
+fn is_in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// What needs no network: mounts, host name.
 fn furnish(words: &Words, host: Option<&File>) -> Result<(), Failure> {
     let _ = nix::sys::prctl::set_name(c"attest-lab-init");
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(|errno| Failure::new("make its mounts private", errno))?;
+    private().map_err(|errno| Failure::new("make its mounts private", errno))?;
     let safe = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     // Where a container hides parts of /proc the kernel refuses a fresh one. The old one does
     // for what runs in here: /proc/self is right, the numbers are the host's.

@@ -192,6 +192,7 @@ mod tests {
             let starting = ahead.next().starting.take().unwrap();
             let waiting = starting.await.unwrap().unwrap();
             waiting.process.end().await;
+            waiting.process.ended().await;
             waiting
         };
         let pid = ended.process.pid();
