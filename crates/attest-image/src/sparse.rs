@@ -35,11 +35,35 @@ const BLOCK: usize = 4096;
 /// Bytes that are read at once: large enough for what is done with them, and no matter to hold.
 pub(crate) const CHUNK: usize = 256 * BLOCK;
 
+/// Where a file has data, in pieces of a chunk at most.
+fn pieces(file: &File) -> impl Iterator<Item = io::Result<Range<u64>>> {
+    let mut ranges = data(file);
+    let mut now = 0..0;
+    iter::from_fn(move || {
+        if now.is_empty() {
+            match ranges.next()? {
+                Ok(range) => now = range,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let start = now.start;
+        now.start = now.end.min(start + CHUNK as u64);
+        Some(Ok(start..now.start))
+    })
+}
+
+/// Read a piece, into the beginning of the room of a chunk.
+fn read<'a>(file: &File, piece: &Range<u64>, room: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let length = usize::try_from(piece.end - piece.start).unwrap_or(CHUNK);
+    let bytes = &mut room[..length];
+    file.read_exact_at(bytes, piece.start)?;
+    Ok(bytes)
+}
+
 /// What of a file is not zeros, in chunks.
 pub(crate) struct Chunks<'a> {
     file: &'a File,
-    ranges: Box<dyn Iterator<Item = io::Result<Range<u64>>> + 'a>,
-    now: Range<u64>,
+    pieces: Box<dyn Iterator<Item = io::Result<Range<u64>>> + 'a>,
     room: Vec<u8>,
 }
 
@@ -47,31 +71,21 @@ impl<'a> Chunks<'a> {
     pub(crate) fn of(file: &'a File) -> Self {
         Self {
             file,
-            ranges: Box::new(data(file)),
-            now: 0..0,
+            pieces: Box::new(pieces(file)),
             room: vec![0; CHUNK],
         }
     }
 
     /// The next one, and where it is.
     pub(crate) fn next(&mut self) -> io::Result<Option<(u64, &[u8])>> {
-        loop {
-            if self.now.is_empty() {
-                match self.ranges.next().transpose()? {
-                    Some(range) => self.now = range,
-                    None => return Ok(None),
-                }
-            }
-            let at = self.now.start;
-            let length = usize::try_from(self.now.end - at)
-                .unwrap_or(CHUNK)
-                .min(CHUNK);
-            self.file.read_exact_at(&mut self.room[..length], at)?;
-            self.now.start += length as u64;
-            if self.room[..length].iter().any(|byte| *byte != 0) {
-                return Ok(Some((at, &self.room[..length])));
+        while let Some(piece) = self.pieces.next().transpose()? {
+            let bytes = read(self.file, &piece, &mut self.room)?;
+            if bytes.iter().any(|byte| *byte != 0) {
+                let length = bytes.len();
+                return Ok(Some((piece.start, &self.room[..length])));
             }
         }
+        Ok(None)
     }
 }
 
@@ -84,19 +98,12 @@ const MOST_AT_ONCE: usize = 4;
 /// # Errors
 /// One cannot be read, or the other not be written.
 pub fn copy(from: &File, to: &File) -> io::Result<()> {
-    let mut pieces = Vec::new();
-    for range in data(from) {
-        let range = range?;
-        let starts = range.clone().step_by(CHUNK);
-        pieces.extend(starts.map(|start| start..range.end.min(start + CHUNK as u64)));
-    }
+    let pieces: Vec<_> = pieces(from).collect::<io::Result<_>>()?;
     let next = AtomicUsize::new(0);
     let copy_pieces = || {
         let mut room = vec![0; CHUNK];
         while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let length = usize::try_from(piece.end - piece.start).unwrap_or(CHUNK);
-            from.read_exact_at(&mut room[..length], piece.start)?;
-            write_all_but_zeros(&room[..length], to, piece.start)?;
+            write_all_but_zeros(read(from, piece, &mut room)?, to, piece.start)?;
         }
         io::Result::Ok(())
     };

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use attest_events::Event;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinSet;
 
 use crate::GENERATION;
@@ -86,8 +87,10 @@ impl Client {
             self.answers.error(Some(call.id), &RpcError::Stranger).await;
             return;
         }
-        if call.method == "events.subscribe" && self.session.subscribes_first() {
-            self.tell_events();
+        if call.method == "events.subscribe"
+            && let Some(events) = self.session.subscribe()
+        {
+            self.tell(events);
         }
         let (give_up, cancelled) = oneshot::channel();
         let id = call.id;
@@ -156,8 +159,7 @@ impl Client {
         }
     }
 
-    fn tell_events(&mut self) {
-        let mut events = self.session.subscribe();
+    fn tell(&mut self, mut events: broadcast::Receiver<Arc<Event>>) {
         let answers = self.answers.clone();
         self.calls.spawn(async move {
             loop {
@@ -168,8 +170,8 @@ impl Client {
                             return;
                         }
                     }
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return,
                 }
             }
         });

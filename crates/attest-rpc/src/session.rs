@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
@@ -30,9 +29,8 @@ pub struct Session {
     detached: Mutex<JoinSet<()>>,
     /// Parts of the log that have begun, by the client's numbers.
     parts: Mutex<HashMap<u64, Part>>,
-    /// From the first who listens on: the room for what waits takes a millisecond to make.
+    /// Once they are subscribed to: the room for what waits takes a millisecond to make.
     events: OnceLock<broadcast::Sender<Arc<attest_events::Event>>>,
-    subscribed: AtomicBool,
 }
 
 /// How far the script is.
@@ -72,7 +70,6 @@ impl Session {
             detached: Mutex::default(),
             parts: Mutex::default(),
             events: OnceLock::new(),
-            subscribed: AtomicBool::new(false),
         }
     }
 
@@ -106,9 +103,7 @@ impl Session {
 
     /// Pass an event of the run to clients that subscribed.
     pub fn publish(&self, event: &attest_events::Event) {
-        if self.subscribed.load(Ordering::Relaxed)
-            && let Some(events) = self.events.get()
-        {
+        if let Some(events) = self.events.get() {
             // Nobody may be reading.
             let _ = events.send(Arc::new(event.clone()));
         }
@@ -174,14 +169,13 @@ impl Session {
         self.script.send_replace(ScriptState::Ended(end));
     }
 
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<attest_events::Event>> {
-        let events = self.events.get_or_init(|| broadcast::channel(EVENTS).0);
-        events.subscribe()
-    }
-
-    /// Whether events were not subscribed to yet; from now on they are.
-    pub(crate) fn subscribes_first(&self) -> bool {
-        !self.subscribed.swap(true, Ordering::Relaxed)
+    /// The events from now on; none where they were subscribed to before.
+    pub(crate) fn subscribe(&self) -> Option<broadcast::Receiver<Arc<attest_events::Event>>> {
+        if self.events.get().is_some() {
+            return None;
+        }
+        let (events, receiver) = broadcast::channel(EVENTS);
+        self.events.set(events).ok().map(|()| receiver)
     }
 
     pub(crate) fn detach(&self, work: impl Future<Output = ()> + Send + 'static) {

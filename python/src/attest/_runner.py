@@ -38,9 +38,12 @@ def keep_compiled(package):  # type: ignore[no-untyped-def]
         return
     import compileall
 
-    # What cannot be compiled is not this function's to tell.
+    # What cannot be compiled, or be kept, is not this function's to tell.
     compileall.compile_dir(package, quiet=2)
-    with open(done, "w"):
+    try:
+        with open(done, "w"):
+            pass
+    except OSError:
         pass
 
 

@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{nspawn, serve};
+use crate::probe;
 use crate::wire::Failure;
 use crate::words::Words;
 
@@ -174,7 +175,7 @@ fn private() -> Result<(), Errno> {
     match make("/", MsFlags::MS_REC) {
         // In a chroot, as `nix run` makes one where the host has no store, `/` is no mount. A user namespace gives nothing
         // back to that which it had its mounts from (mount_namespaces(7)): those that it made itself are left.
-        Err(Errno::EINVAL) if is_in_user_namespace() => {
+        Err(Errno::EINVAL) if probe::is_in_user_namespace() => {
             let all = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
             for point in all.lines().filter_map(|line| line.split(' ').nth(4)) {
                 // One below another that is hidden is out of reach.
@@ -184,12 +185,6 @@ fn private() -> Result<(), Errno> {
         }
         done => done,
     }
-}
-
-/// Whether its users are not all of the host's (user_namespaces(7)).
-fn is_in_user_namespace() -> bool {
-    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// What needs no network: mounts, host name.

@@ -1,6 +1,6 @@
 //! Firecracker's command line, in a jail or not, and what must be there before it runs.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -80,7 +80,7 @@ pub(super) fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
         return Some("only root can make a jail".to_owned());
     }
     // Root of a user namespace makes no devices, which a jail has.
-    if !fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| is_whole(&map)) {
+    if attest_lab::probe::is_in_user_namespace() {
         return Some(
             "this root is one of a user namespace only, which can make no jail".to_owned(),
         );
@@ -97,11 +97,6 @@ pub(super) fn why_no_jail(program: &Path, jailer: &Path) -> Option<String> {
         }
     }
     None
-}
-
-/// Whether a namespace has all users, as the first one has (user_namespaces(7)).
-fn is_whole(uid_map: &str) -> bool {
-    uid_map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Where it finds everything.
@@ -183,17 +178,4 @@ fn null() -> OwnedFd {
         .open("/dev/null")
         .expect("every Linux has /dev/null")
         .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_of_a_namespace_are_told_from_all() {
-        assert!(is_whole("         0          0 4294967295\n"));
-        assert!(!is_whole("         0       1000          1\n"));
-        assert!(!is_whole("         0     100000      65536\n"));
-        assert!(!is_whole(""));
-    }
 }

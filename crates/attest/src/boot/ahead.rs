@@ -19,14 +19,7 @@ pub(crate) struct Ahead(Mutex<Next>);
 struct Next {
     /// How many more labs are going to be made.
     expected: usize,
-    starting: Option<JoinHandle<Result<Waiting, LabError>>>,
-}
-
-/// One that was started ahead.
-#[derive(Debug)]
-struct Waiting {
-    process: LabProcess,
-    wires: Wires,
+    starting: Option<JoinHandle<Result<Taken, LabError>>>,
 }
 
 /// The process of a lab.
@@ -51,9 +44,9 @@ impl Ahead {
         if next.expected > 0 && next.starting.is_none() {
             let (plan, backends) = (plan.clone(), Arc::clone(backends));
             next.starting = Some(tokio::spawn(async move {
-                let process = start(&plan).await?;
-                let wires = Wires::of(&process, &plan, &backends).await?;
-                Ok(Waiting { process, wires })
+                let mut taken = start(&plan).await?;
+                taken.wires = Wires::of(&taken.process, &plan, &backends).await?;
+                Ok(taken)
             }));
         }
     }
@@ -73,21 +66,14 @@ impl Ahead {
         };
         if let Some(starting) = starting
             // Why one does not start, or has ended, is told when that happens again.
-            && let Ok(Ok(Waiting { process, wires })) = starting.await
-            && process.ended().now_or_never().is_none()
+            && let Ok(Ok(mut taken)) = starting.await
+            && taken.process.ended().now_or_never().is_none()
         {
-            let used = crate::cpu_of_process(process.pid());
-            return Ok(Taken {
-                process,
-                wires,
-                used_ahead: used.unwrap_or_default(),
-            });
+            let used = crate::cpu_of_process(taken.process.pid());
+            taken.used_ahead = used.unwrap_or_default();
+            return Ok(taken);
         }
-        Ok(Taken {
-            process: start(plan).await?,
-            wires: Wires::default(),
-            used_ahead: Duration::ZERO,
-        })
+        start(plan).await
     }
 
     /// No more labs are made: what waits is ended.
@@ -98,9 +84,9 @@ impl Ahead {
             next.starting.take()
         };
         if let Some(starting) = starting
-            && let Ok(Ok(waiting)) = starting.await
+            && let Ok(Ok(taken)) = starting.await
         {
-            waiting.process.end().await;
+            taken.process.end().await;
         }
     }
 
@@ -109,9 +95,13 @@ impl Ahead {
     }
 }
 
-async fn start(plan: &LabPlan) -> Result<LabProcess, LabError> {
+async fn start(plan: &LabPlan) -> Result<Taken, LabError> {
     let networks: Vec<_> = plan.networks.iter().map(network).collect();
-    LabProcess::start(attest_embed::LAB, &networks, content(plan)).await
+    Ok(Taken {
+        process: LabProcess::start(attest_embed::LAB, &networks, content(plan)).await?,
+        wires: Wires::default(),
+        used_ahead: Duration::ZERO,
+    })
 }
 
 fn content(plan: &LabPlan) -> LabContent {

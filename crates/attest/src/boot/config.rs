@@ -116,7 +116,7 @@ pub(crate) fn unpack_agent() {
     tokio::task::spawn_blocking(|| plain_agent().map(drop));
 }
 
-/// The agent, unpacked once for all labs of this process, which takes 8 ms.
+/// The agent, unpacked once for all labs of this process, which takes 3 ms.
 fn plain_agent() -> Result<Arc<[u8]>> {
     // Whoever comes second waits for the first, and does not unpack it again.
     static AGENT: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);

@@ -17,12 +17,8 @@ use super::wake;
 use crate::copy;
 use crate::error::Error;
 use crate::recorder::Recorder;
-use crate::runtime::wait_all;
 use crate::session::{Ready, Session, State};
 use crate::setup;
-
-/// Files of a machine that are on their way at once: each is open in the guest.
-const FILES_AT_ONCE: usize = 32;
 
 /// How a machine begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,43 +158,16 @@ impl Follower {
         if self.has_own_clock {
             setup = setup::freshen(setup);
         }
-        // The agent begins what it is asked in the order in which it is, and does all of a set-up before the next: what
-        // comes after one need not wait for its answer, which takes an emulated guest some milliseconds.
-        let setting_up = begin(link, &Request::Setup(setup))?;
-        let boot = || hello.waits.then(|| begin(link, &Request::Boot)).transpose();
-        let mut booting = None;
-        if self.files.is_empty() {
-            booting = boot()?;
+        self.request(link, &Request::Setup(setup)).await?;
+        for file in &self.files {
+            let channel = begin(link, &copy::upload_request(&file.path))?;
+            copy::upload(&self.session, channel, copy::Source::of(file))
+                .await
+                .map_err(Some)?;
         }
-        let (set_up, uploaded) =
-            tokio::join!(result_of(&self.session, setting_up), self.upload(link));
-        set_up?;
-        uploaded?;
-        if !self.files.is_empty() {
-            // Its own init begins with everything in place.
-            booting = boot()?;
-        }
-        match booting {
-            Some(booting) => result_of(&self.session, booting).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn upload(&self, link: &HostLink) -> Result<(), Option<Error>> {
-        for files in self.files.chunks(FILES_AT_ONCE) {
-            let uploads = files.iter().map(|file| {
-                let channel = begin(link, &copy::upload_request(&file.path));
-                let from = copy::Source::of(file);
-                async {
-                    let channel = channel?;
-                    copy::upload(&self.session, channel, from)
-                        .await
-                        .map_err(Some)
-                }
-            });
-            for uploaded in wait_all(uploads.collect::<Vec<_>>()).await {
-                uploaded?;
-            }
+        // Its own init begins with everything in place.
+        if hello.waits {
+            self.request(link, &Request::Boot).await?;
         }
         Ok(())
     }

@@ -40,15 +40,16 @@ pub(super) struct Level {
 /// All that were wanted in this run.
 #[derive(Debug, Default)]
 pub(super) struct Levels {
-    grounds: Known<Arc<LabPlan>, Ground>,
-    made: Known<Stage, Level>,
-    ahead: Mutex<Vec<(Arc<LabPlan>, Arc<Ahead>)>>,
+    grounds: Known<Arc<LabPlan>, Cell<Ground>>,
+    made: Known<Stage, Cell<Level>>,
+    ahead: Known<Arc<LabPlan>, Ahead>,
 }
 
-/// What is made once for each key.
+/// One for each key.
 #[derive(Debug)]
-struct Known<K, V>(Mutex<Vec<(K, Arc<Cell<V>>)>>);
+struct Known<K, T>(Mutex<Vec<(K, Arc<T>)>>);
 
+/// What is made once.
 #[derive(Debug)]
 struct Cell<V> {
     made: OnceCell<Arc<V>>,
@@ -56,24 +57,30 @@ struct Cell<V> {
     is_begun: AtomicBool,
 }
 
-impl<K, V> Default for Known<K, V> {
+impl<V> Default for Cell<V> {
+    fn default() -> Self {
+        Self {
+            made: OnceCell::new(),
+            is_begun: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<K, T> Default for Known<K, T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: PartialEq, V> Known<K, V> {
-    fn cell(&self, key: K) -> Arc<Cell<V>> {
+impl<K: PartialEq, T: Default> Known<K, T> {
+    fn of(&self, key: K) -> Arc<T> {
         let mut known = self.0.lock().expect("not poisoned");
-        if let Some((_, cell)) = known.iter().find(|(known, _)| *known == key) {
-            return Arc::clone(cell);
+        if let Some((_, one)) = known.iter().find(|(known, _)| *known == key) {
+            return Arc::clone(one);
         }
-        let cell = Arc::new(Cell {
-            made: OnceCell::new(),
-            is_begun: AtomicBool::new(false),
-        });
-        known.push((key, Arc::clone(&cell)));
-        cell
+        let one = Arc::<T>::default();
+        known.push((key, Arc::clone(&one)));
+        one
     }
 }
 
@@ -88,18 +95,12 @@ impl Ground {
 impl Levels {
     /// What starts the processes of a plan's labs.
     pub(super) fn ahead(&self, plan: &Arc<LabPlan>) -> Arc<Ahead> {
-        let mut known = self.ahead.lock().expect("not poisoned");
-        if let Some((_, ahead)) = known.iter().find(|(known, _)| known == plan) {
-            return Arc::clone(ahead);
-        }
-        let ahead = Arc::new(Ahead::default());
-        known.push((Arc::clone(plan), Arc::clone(&ahead)));
-        ahead
+        self.ahead.of(Arc::clone(plan))
     }
 
     /// No more labs are made.
     pub(super) async fn end(&self) {
-        let known = std::mem::take(&mut *self.ahead.lock().expect("not poisoned"));
+        let known = std::mem::take(&mut *self.ahead.0.lock().expect("not poisoned"));
         for (_, ahead) in known {
             ahead.end().await;
         }
@@ -112,7 +113,7 @@ impl Levels {
         context: &LabContext,
     ) -> Result<Arc<Ground>> {
         let recorder = &context.recorder;
-        let cell = self.grounds.cell(Arc::clone(plan));
+        let cell = self.grounds.of(Arc::clone(plan));
         let ground = cell.made.get_or_try_init(|| async {
             let prepared = boot::prepare(plan, recorder, context.cache.as_deref()).await?;
             let prepared = Prepared {
@@ -184,7 +185,7 @@ pub(super) fn level<'a>(
             plan: Arc::clone(&stage.plan),
             setups: stage.setups[..depth].to_vec(),
         };
-        let cell = labs.levels().made.cell(key);
+        let cell = labs.levels().made.of(key);
         let is_begun = cell.is_begun.swap(true, Ordering::Relaxed);
         if is_begun && !cell.made.initialized() {
             // Another test makes it, and this one waits for that.
@@ -283,7 +284,6 @@ impl Maker<'_> {
         let done = async {
             let value = labs.run(&lab, setup, level.value.clone()).await?;
             recorder.enter(Phase::Snapshot);
-            recorder.part(Part::Save);
             let saved = lab.snapshot_in(None, self.afterwards);
             let snapshot = labs.unless_interrupted(saved).await?;
             Ok(Level { snapshot, value })

@@ -404,7 +404,6 @@ impl Lab {
         self.recorder().part(Part::System);
         systems_up(self).await;
         self.recorder().enter(Phase::Snapshot);
-        self.recorder().part(Part::Save);
         self.snapshot_in(None, afterwards).await
     }
 }

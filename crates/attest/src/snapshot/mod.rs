@@ -105,7 +105,6 @@ impl Lab {
     /// A machine's backend has no snapshots, or a machine has ended; then the lab goes on as it was.
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let _aside = self.recorder().aside();
-        self.recorder().part(Part::Save);
         self.snapshot_in(None, Afterwards::GoOn).await
     }
 
@@ -115,6 +114,7 @@ impl Lab {
         directory: Option<&Path>,
         afterwards: Afterwards,
     ) -> Result<Snapshot> {
+        self.recorder().part(Part::Save);
         let machines = save::save(self.machines(), &self.shared, directory, afterwards).await?;
         Ok(self.snapshot_of(machines))
     }

@@ -160,7 +160,11 @@ impl Saving {
             // Those it goes on writing to.
             (memory, Vec::new(), Then::Same)
         } else if let (Afterwards::End, Some(memory)) = (afterwards, &now.memory) {
-            (Some(open_again(memory)?), again(now)?, Then::Nothing)
+            (
+                Some(open_again(memory)?),
+                again(&now.written)?,
+                Then::Nothing,
+            )
         } else {
             let (memory, disks, then) = replaced(machine, lab, now, directory).await?;
             (Some(memory), disks, then)
@@ -284,8 +288,7 @@ impl Saving {
 
 /// What is on disks of a machine that does not run.
 async fn apart(written: &[WrittenDisk], lab: &Arc<Shared>) -> Result<Vec<WrittenDisk>> {
-    let written = written.iter().map(|disk| disk.again(false));
-    let written = written.collect::<Result<Vec<_>>>()?;
+    let written = again(written)?;
     if written.is_empty() {
         return Ok(written);
     }
@@ -293,10 +296,9 @@ async fn apart(written: &[WrittenDisk], lab: &Arc<Shared>) -> Result<Vec<Written
     blocking(move || written.iter().map(|disk| disk.apart(&lab)).collect()).await
 }
 
-/// The disks that a machine has written to.
-fn again(now: &Live) -> Result<Vec<WrittenDisk>> {
-    let written = now.written.iter().map(|disk| disk.again(false));
-    written.collect()
+/// The same disks, opened once more.
+fn again(written: &[WrittenDisk]) -> Result<Vec<WrittenDisk>> {
+    written.iter().map(|disk| disk.again(false)).collect()
 }
 
 /// Where the memory of a machine is, what it wrote, and what takes its place.
@@ -319,7 +321,7 @@ async fn replaced(
         (None, None, Some(directory)) => memory_in(directory, machine)?,
         (None, None, None) => memory_file(machine, machine.plan().memory)?,
     };
-    let disks = again(now)?;
+    let disks = again(&now.written)?;
     let inner = &machine.inner;
     let carrier = if is_in_file {
         None
