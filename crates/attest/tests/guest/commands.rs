@@ -153,7 +153,8 @@ async fn a_child_is_talked_with(lab: Lab) -> Result<()> {
 async fn a_terminal_has_a_size_that_changes(lab: Lab) -> Result<()> {
     let a = lab.machine("a")?;
     let size = |columns, rows| TerminalSize { columns, rows };
-    let script = "trap 'stty size' WINCH; stty size; tty; while :; do read -r line; done";
+    let script =
+        "trap 'stty size; echo seen' WINCH; stty size; tty; while :; do read -r line; done";
     let mut child = a
         .exec(["bash", "-c", script])
         .terminal(size(100, 30))
@@ -162,7 +163,8 @@ async fn a_terminal_has_a_size_that_changes(lab: Lab) -> Result<()> {
     let input = child.input();
     let mut seen = String::new();
     let mut resized = false;
-    while !seen.contains("41 101") {
+    // Said by bash itself: it does not end by a Ctrl-C that comes while `stty` does.
+    while !seen.contains("seen\r\n") {
         if let ChildEvent::Stdout(bytes) = child.next().await? {
             seen.push_str(&String::from_utf8_lossy(&bytes));
         }
@@ -174,6 +176,7 @@ async fn a_terminal_has_a_size_that_changes(lab: Lab) -> Result<()> {
             resized = true;
         }
     }
+    assert!(seen.contains("41 101\r\n"), "{seen:?}");
     // Ctrl-C goes through the terminal.
     input.write("\x03").await;
     assert_eq!(child.wait().await?, ExitStatus::Signal(2));
