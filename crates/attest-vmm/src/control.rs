@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::human_monitor::HumanMonitor;
-use crate::monitor::{Events, Monitor};
+use crate::monitor::Monitor;
 use crate::qmp::{Qmp, QmpError};
 use crate::{BoxFuture, InPlace, Pause, Saved, Saves, VmmError};
 
@@ -27,7 +27,6 @@ pub(crate) struct Control {
     pub(crate) name: String,
     pub(crate) qmp: Arc<Qmp>,
     pub(crate) human: Human,
-    pub(crate) events: Arc<Events>,
     /// Whether it was started so that resets boot the guest again: then it stays so.
     pub(crate) always_reboots: bool,
 }
@@ -69,11 +68,11 @@ impl Monitor for Control {
     }
 
     fn events(&self, from: u64) -> (Vec<Value>, u64) {
-        self.events.since(from)
+        self.qmp.events().since(from)
     }
 
     fn events_grown(&self, from: u64) -> BoxFuture<'_, ()> {
-        self.events.grown(from)
+        self.qmp.events().grown(from)
     }
 }
 
@@ -132,7 +131,7 @@ impl Control {
             .command("migrate-set-parameters", parameters)
             .await?;
         self.qmp.pass(STATE, file).await?;
-        let (_, from) = self.events.since(u64::MAX);
+        let (_, from) = self.qmp.events().since(u64::MAX);
         let place = json!({ "uri": format!("fd:{STATE}") });
         self.qmp.command(command, place).await?;
         tokio::select! {
@@ -145,8 +144,8 @@ impl Control {
     /// Until the migration that began after this position of the events has ended.
     async fn migrated(&self, mut from: u64) -> Result<(), QmpError> {
         loop {
-            self.events.grown(from).await;
-            let (events, next) = self.events.since(from);
+            self.qmp.events().grown(from).await;
+            let (events, next) = self.qmp.events().since(from);
             from = next;
             let migration = events.iter().filter(|event| event["event"] == "MIGRATION");
             for event in migration {

@@ -16,6 +16,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::monitor::Events;
+
 /// Longest line that is read. QEMU's longest answers (`query-qmp-schema`) have about 250 kB.
 const LONGEST_LINE: u64 = 1024 * 1024;
 
@@ -53,16 +55,12 @@ pub struct QemuVersion {
 }
 
 /// An event that QEMU told.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct QmpEvent {
     /// As `SHUTDOWN`.
     pub event: String,
     /// What belongs to it.
-    #[serde(default)]
     pub data: Value,
-    /// All that QEMU said of it, with its time stamp.
-    #[serde(skip)]
-    pub whole: Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,7 +70,14 @@ enum Line {
         #[serde(rename = "QMP")]
         qmp: Greeting,
     },
-    Event(QmpEvent),
+    Event {
+        event: String,
+        #[serde(default)]
+        data: Value,
+        /// All that QEMU said of it, with its time stamp.
+        #[serde(skip)]
+        whole: Value,
+    },
     Answer {
         id: u64,
         #[serde(rename = "return")]
@@ -107,6 +112,7 @@ type Answer = Result<Value, Refusal>;
 pub struct Qmp {
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
     waiting: Arc<Mutex<Waiting>>,
+    told: Arc<Events>,
     closed: watch::Receiver<bool>,
     version: QemuVersion,
     reading: JoinHandle<()>,
@@ -146,7 +152,8 @@ impl Qmp {
         };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let (closing, closed) = watch::channel(false);
-        let read = read(lines, Arc::clone(&waiting), events);
+        let told = Arc::<Events>::default();
+        let read = read(lines, Arc::clone(&waiting), Arc::clone(&told), events);
         let reading = tokio::spawn(async move {
             read.await;
             closing.send_replace(true);
@@ -154,6 +161,7 @@ impl Qmp {
         let qmp = Self {
             writer: tokio::sync::Mutex::new(writer),
             waiting,
+            told,
             closed,
             version,
             reading,
@@ -165,6 +173,12 @@ impl Qmp {
     /// From the greeting.
     pub fn version(&self) -> QemuVersion {
         self.version
+    }
+
+    /// What QEMU told, in the order of the wire: what it told before an answer is known with the
+    /// answer, also to whoever does not follow the channel.
+    pub(crate) fn events(&self) -> &Events {
+        &self.told
     }
 
     /// Stop the virtual CPUs.
@@ -317,8 +331,8 @@ impl Lines {
         }
         let other = |error: serde_json::Error| QmpError::Protocol(error.to_string());
         let mut said = serde_json::from_slice(&line).map_err(other)?;
-        if let Line::Event(event) = &mut said {
-            event.whole = serde_json::from_slice(&line).map_err(other)?;
+        if let Line::Event { whole, .. } = &mut said {
+            *whole = serde_json::from_slice(&line).map_err(other)?;
         }
         Ok(said)
     }
@@ -327,6 +341,7 @@ impl Lines {
 async fn read(
     mut lines: Lines,
     waiting: Arc<Mutex<Waiting>>,
+    told: Arc<Events>,
     events: mpsc::UnboundedSender<QmpEvent>,
 ) {
     let ended = loop {
@@ -336,9 +351,10 @@ async fn read(
                 id: Some(id),
                 error,
             }) => (id, Err(error)),
-            Ok(Line::Event(event)) => {
+            Ok(Line::Event { event, data, whole }) => {
+                told.push(whole);
                 // Whoever listens may be done.
-                let _ = events.send(event);
+                let _ = events.send(QmpEvent { event, data });
                 continue;
             }
             // Only what was no command at all is refused without a number.
@@ -407,9 +423,12 @@ mod tests {
             }
         );
         qmp.stop().await.unwrap();
+        // What was told before the answer is known with the answer.
+        let (told, next) = qmp.events().since(0);
+        assert_eq!(next, 1);
         let event = events.recv().await.unwrap();
         assert_eq!(event.event, "STOP");
-        assert_eq!(event.whole["timestamp"]["microseconds"], 2);
+        assert_eq!(told[0]["timestamp"]["microseconds"], 2);
         assert_eq!(qmp.cont().await, Err(QmpError::Closed));
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::console::{Announced, PANIC_TAKES, Watch};
 use super::ending::Seen;
 use crate::control::{Control, Human};
-use crate::monitor::{Events, Monitor};
+use crate::monitor::Monitor;
 use crate::output::Output;
 use crate::qmp::{Qmp, QmpEvent};
 use crate::{Accelerator, BoxFuture, Ending, Launched, Pause, Reboots, Running, SIGKILL, Saves};
@@ -48,9 +48,7 @@ impl Machine {
         let qmp = Arc::new(qmp);
         let killed = Arc::new(AtomicBool::new(false));
         let (sender, ending) = watch::channel(None);
-        let told = Arc::<Events>::default();
         let watcher = Watcher {
-            told: Arc::clone(&told),
             process: Arc::clone(&process),
             qmp: Arc::clone(&qmp),
             killed: Arc::clone(&killed),
@@ -69,7 +67,6 @@ impl Machine {
             name,
             qmp,
             human: Human::ByQmp,
-            events: told,
             always_reboots: false,
         };
         Self {
@@ -97,7 +94,6 @@ struct Watcher {
     qmp: Arc<Qmp>,
     killed: Arc<AtomicBool>,
     events: mpsc::UnboundedReceiver<QmpEvent>,
-    told: Arc<Events>,
     console: Watch,
     output: Output,
     accelerator: Accelerator,
@@ -110,7 +106,7 @@ impl Watcher {
         let exit = self.until_exit().await;
         // Everything that QEMU said is read to its end before anything is judged.
         while let Some(event) = self.events.recv().await {
-            self.take(event);
+            self.take(&event);
         }
         let announced = self.console.at_end().await;
         self.output.at_end().await;
@@ -135,7 +131,7 @@ impl Watcher {
         loop {
             tokio::select! {
                 exit = &mut exited => return exit,
-                Some(event) = self.events.recv() => self.take(event),
+                Some(event) = self.events.recv() => self.take(&event),
                 Ok(()) = announced.changed() => {
                     let announced = announced.borrow_and_update().clone();
                     if self.is_over(&announced).await {
@@ -159,9 +155,7 @@ impl Watcher {
         };
         let resets = async {
             while let Some(event) = self.events.recv().await {
-                let resets = event.event == "RESET";
-                self.told.push(event.whole);
-                if resets {
+                if event.event == "RESET" {
                     return;
                 }
             }
@@ -175,13 +169,12 @@ impl Watcher {
         true
     }
 
-    fn take(&mut self, event: QmpEvent) {
+    fn take(&mut self, event: &QmpEvent) {
         match event.event.as_str() {
             "SHUTDOWN" => self.reason = event.data["reason"].as_str().map(str::to_owned),
             "RESET" if event.data["guest"] == true => self.reboots += 1,
             _ => {}
         }
-        self.told.push(event.whole);
     }
 }
 

@@ -11,7 +11,7 @@ use super::backdoor::Serving;
 use super::ending::Seen;
 use crate::control::{Control, Human};
 use crate::human_monitor::HumanMonitor;
-use crate::monitor::{Events, Monitor};
+use crate::monitor::Monitor;
 use crate::output::Output;
 use crate::qemu::console::Watch;
 use crate::qmp::{Qmp, QmpEvent};
@@ -54,14 +54,12 @@ impl Machine {
             serving,
         } = parts;
         let qmp = Arc::new(qmp);
-        let told = Arc::<Events>::default();
         let killed = Arc::new(AtomicBool::new(false));
         let (sender, ending) = watch::channel(None);
         let watcher = Watcher {
             process: Arc::clone(&process),
             _qmp: Arc::clone(&qmp),
             events,
-            told: Arc::clone(&told),
             killed: Arc::clone(&killed),
             console,
             output,
@@ -75,7 +73,6 @@ impl Machine {
             name,
             qmp,
             human: Human::Own(human),
-            events: told,
             always_reboots: may_reboot,
         };
         Self {
@@ -94,7 +91,6 @@ struct Watcher {
     /// Events come as long as it is there.
     _qmp: Arc<Qmp>,
     events: mpsc::UnboundedReceiver<QmpEvent>,
-    told: Arc<Events>,
     killed: Arc<AtomicBool>,
     console: Watch,
     output: Output,
@@ -106,7 +102,7 @@ impl Watcher {
         let exit = self.until_exit().await;
         let rest = async {
             while let Some(event) = self.events.recv().await {
-                take(&self.told, &mut self.reason, event);
+                take(&mut self.reason, &event);
             }
             self.output.at_end().await;
             self.console.at_end().await
@@ -128,17 +124,16 @@ impl Watcher {
         loop {
             tokio::select! {
                 exit = &mut exited => return exit,
-                Some(event) = self.events.recv() => take(&self.told, &mut self.reason, event),
+                Some(event) = self.events.recv() => take(&mut self.reason, &event),
             }
         }
     }
 }
 
-fn take(told: &Events, reason: &mut Option<String>, event: QmpEvent) {
+fn take(reason: &mut Option<String>, event: &QmpEvent) {
     if event.event == "SHUTDOWN" {
         *reason = event.data["reason"].as_str().map(str::to_owned);
     }
-    told.push(event.whole);
 }
 
 impl Running for Machine {
