@@ -20,6 +20,14 @@ const AHEAD: usize = 4;
 const NOISE: usize = 4096;
 /// How long a shell that answered nonsense may take to make sense again.
 const SENSE: Duration = Duration::from_secs(15);
+/// How long one that was just started may take to make sense at all: the guest boots meanwhile, and
+/// so may others on the same processors.
+const BOOTS: Duration = Duration::from_mins(5);
+/// When a shell is asked again whether it makes sense; twice as long later for each time after.
+const ASKED_AGAIN: Duration = Duration::from_secs(3);
+/// Ends a word whether it stands outside of quotes, within apostrophes or within quotation marks,
+/// and leaves the shell outside of them.
+const CLOSES: &str = r#"\''"\'"#;
 /// How long a line that nobody wants any more may keep those that come after it waiting.
 const UNWANTED: Duration = Duration::from_secs(15);
 
@@ -182,7 +190,7 @@ impl Terminal {
     pub(crate) async fn serve(&mut self, queue: &mut Queue) -> Over {
         let mut asking = true;
         // What was written to a shell that ended may have reached this one.
-        if let Err(over) = self.make_sense("its first line", queue).await {
+        if let Err(over) = self.make_sense("its first line", BOOTS, queue).await {
             return over;
         }
         loop {
@@ -246,30 +254,33 @@ impl Terminal {
         let wrong = both.await?;
         let Some(wrong) = wrong else { return Ok(()) };
         talk.finish(Err(wrong.into()));
-        self.make_sense(&name, queue).await
+        self.make_sense(&name, SENSE, queue).await
     }
 
     /// Find the beginning of the next answer, whatever the shell was given and has answered before.
-    /// Who asks meanwhile waits, but not for ever.
-    async fn make_sense(&mut self, name: &str, queue: &mut Queue) -> Result<(), Over> {
+    /// Who asks meanwhile waits, but not for longer than this.
+    ///
+    /// A slow shell may be asked again before it has answered. All that it was asked it answers at some
+    /// time, so only the answer to the last question is the one after which nothing of ours is under way.
+    async fn make_sense(
+        &mut self,
+        name: &str,
+        patience: Duration,
+        queue: &mut Queue,
+    ) -> Result<(), Over> {
         let mut mark = [0; 8];
         // Any mark will do where there is no entropy.
         let _ = getrandom::fill(&mut mark);
         let mark = u64::from_le_bytes(mark);
-        // Asked for in two parts, so that an echo of the question is not the answer.
-        let function = script::function();
-        let question = format!(
-            "\nstty raw -echo 2>/dev/null; {function}; printf '\\n%s%s\\n' attest- {mark}\n"
-        );
-        let answer = format!("\nattest-{mark}\n");
         let began = Instant::now();
+        let mut asked = 0_u32;
         let mut ask_at = began;
-        let mut opening = "";
         loop {
             if find(&self.buffer, UNMISTAKABLE).is_some() {
                 self.buffer.clear();
                 return Err(Over::Announced);
             }
+            let answer = format!("\nattest-{mark}-{asked}\n");
             if let Some(at) = find(&self.buffer, &answer) {
                 drop(self.buffer.split_to(at + answer.len()));
                 return Ok(());
@@ -278,23 +289,31 @@ impl Terminal {
             drop(self.buffer.split_to(excess));
             tokio::select! {
                 filled = self.fill() => filled?,
-                Some(job) = queue.0.recv(), if began.elapsed() > SENSE => {
+                Some(job) = queue.0.recv(), if began.elapsed() > patience => {
                     let _ = job.end.send(Err(ShellError::Stuck {
                         name: name.to_owned(),
                         since: began.elapsed(),
                     }));
                 }
                 () = sleep_until(ask_at) => {
-                    let question = format!("{opening}{question}");
+                    ask_at += ASKED_AGAIN * 2_u32.saturating_pow(asked);
+                    asked += 1;
+                    let question = question(&format!("{mark}-{asked}"));
                     let written = self.stream.write_all(question.as_bytes()).await;
                     written.map_err(|error| Over::Ended(format!("the guest's shell: {error}")))?;
-                    // The line that it was given last may have been cut within a word.
-                    opening = if opening == "'" { "\"" } else { "'" };
-                    ask_at += SENSE / 5;
                 }
             }
         }
     }
+}
+
+/// Makes the shell answer `attest-` and this in a line of its own, also where the line that it was
+/// given before was cut within a word. In two parts, so that an echo of the question is no answer.
+fn question(mark: &str) -> String {
+    let function = script::function();
+    format!(
+        "\n: {CLOSES}\nstty raw -echo 2>/dev/null; {function}; printf '\\n%s%s\\n' attest- {mark}\n"
+    )
 }
 
 fn find(buffer: &[u8], text: &str) -> Option<usize> {
@@ -402,5 +421,42 @@ async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::question;
+
+    #[test]
+    fn a_question_is_answered_wherever_the_line_before_it_was_cut() {
+        let cuts = [
+            "",
+            "true",
+            "true 'one ",
+            "true \"two ",
+            "true 'it'\"'\"'s ",
+            "true \"it's ",
+            "true '\"",
+        ];
+        for cut in cuts {
+            let mut bash = Command::new("bash")
+                .arg("--norc")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut stdin = bash.stdin.take().unwrap();
+            let lines = [cut, &question("1"), &question("2"), "echo after\n"].concat();
+            stdin.write_all(lines.as_bytes()).unwrap();
+            drop(stdin);
+            let said = bash.wait_with_output().unwrap().stdout;
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(said, "\nattest-1\n\nattest-2\nafter\n", "{cut}");
+        }
     }
 }
