@@ -22,7 +22,7 @@ use self::attest::{Attest, How};
 use self::floor::Floor;
 use self::header::Header;
 use self::nixos::StartScripts;
-use self::results::{Nixos, Results, Row, Runs, Skipped};
+use self::results::{Failures, Nixos, Results, Row, Runs, Skipped};
 use self::suite::{Image, Suite};
 use self::times::Counted;
 use self::variant::Variant;
@@ -170,7 +170,7 @@ impl<'a> Drivers<'a> {
                     variant: variant.clone(),
                     rounds: BTreeMap::new(),
                     notes,
-                    broken: None,
+                    failures: Failures::default(),
                 }),
                 Err(reason) => results.skipped.push(Skipped {
                     suite,
@@ -187,10 +187,10 @@ impl<'a> Drivers<'a> {
                 self.once(runs, round);
             }
         }
-        for runs in &mut all {
-            if let Some(reason) = runs.broken.take() {
+        for runs in &all {
+            if let Some(reason) = runs.failures.told() {
                 if !matches!(runs.variant, Variant::Peer(_)) {
-                    let broken = format!("{suite}, {}, {reason}", runs.variant);
+                    let broken = format!("{suite}, {}: {reason}", runs.variant);
                     results.broken.push(broken);
                 }
                 results.skipped.push(Skipped {
@@ -225,7 +225,7 @@ impl<'a> Drivers<'a> {
             // Peers have limits of their own, which a slow host may pass; of all others it is a fault, told at the end.
             Err(error) => {
                 eprintln!("{error}");
-                runs.broken = Some(format!("round {}: {error}", round + 1));
+                runs.failures.add(round, &error.to_string());
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,9 @@ impl StartScripts {
             return Ok(log.times(total));
         }
         let said = log.last.join("\n");
-        Err(format!("{driver:?} ended with {status} on {}:\n{said}", suite.name).into())
+        let program = Path::new(driver.get_program()).file_name();
+        let program = program.unwrap_or_default().display();
+        Err(format!("{program} ended with {status} on {}:\n{said}", suite.name).into())
     }
 }
 

@@ -103,8 +103,37 @@ pub(crate) struct Runs {
     pub(crate) variant: Variant,
     pub(crate) rounds: BTreeMap<usize, Times>,
     pub(crate) notes: Vec<&'static str>,
-    /// Why one of them did not end well.
-    pub(crate) broken: Option<String>,
+    pub(crate) failures: Failures,
+}
+
+/// Runs of one way that did not end well.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    /// Counted from 1.
+    rounds: Vec<String>,
+    /// Why the last one failed.
+    last: String,
+}
+
+impl Failures {
+    pub(crate) fn add(&mut self, round: usize, error: &str) {
+        self.rounds.push((round + 1).to_string());
+        error.clone_into(&mut self.last);
+    }
+
+    /// Which failed and why, in one line: whole logs are for the terminal. `None` where all went well.
+    pub(crate) fn told(&self) -> Option<String> {
+        let mut lines = self.last.lines();
+        let rounds = self.rounds.join(", ");
+        let first = lines.next().filter(|_| !rounds.is_empty())?;
+        // So both drivers mark what ended a script.
+        let cause = lines.rev().find_map(|line| line.strip_prefix("!!! "));
+        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
+        let first = first.trim_end_matches(':');
+        Some(format!(
+            "failed in round {rounds}; the last: {first}{cause}"
+        ))
+    }
 }
 
 /// What a way is compared with: the NixOS test driver on these images.
@@ -252,7 +281,7 @@ pub(super) mod tests {
             rounds: rounds.collect(),
             variant,
             notes: Vec::new(),
-            broken: None,
+            failures: Failures::default(),
         }
     }
 
@@ -300,6 +329,21 @@ pub(super) mod tests {
         assert!(!of(1000).is_met());
         assert!(of(2100).is_met());
         assert!((of(1000).percent - 6.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn failures_are_told_in_one_line() {
+        let mut failures = Failures::default();
+        assert_eq!(failures.told(), None);
+        failures.add(0, "no such program");
+        failures.add(
+            3,
+            "x ended with 1 on y:\nlog\n!!! Traceback:\n!!! MachineError: a: b\ncleanup",
+        );
+        assert_eq!(
+            failures.told().unwrap(),
+            "failed in round 1, 4; the last: x ended with 1 on y: MachineError: a: b"
+        );
     }
 
     #[test]
