@@ -106,32 +106,27 @@ pub(crate) struct Runs {
     pub(crate) failures: Failures,
 }
 
-/// Runs of one way that did not end well.
+/// Runs of one way that did not end well: why, by their rounds.
 #[derive(Debug, Default)]
-pub(crate) struct Failures {
-    /// Counted from 1.
-    rounds: Vec<String>,
-    /// Why the last one failed.
-    last: String,
-}
+pub(crate) struct Failures(BTreeMap<usize, String>);
 
 impl Failures {
     pub(crate) fn add(&mut self, round: usize, error: &str) {
-        self.rounds.push((round + 1).to_string());
-        error.clone_into(&mut self.last);
+        self.0.insert(round, error.to_owned());
     }
 
     /// Which failed and why, in one line: whole logs are for the terminal. `None` where all went well.
     pub(crate) fn told(&self) -> Option<String> {
-        let mut lines = self.last.lines();
-        let rounds = self.rounds.join(", ");
-        let first = lines.next().filter(|_| !rounds.is_empty())?;
+        let (_, last) = self.0.last_key_value()?;
+        let rounds: Vec<String> = self.0.keys().map(|round| (round + 1).to_string()).collect();
+        let mut lines = last.lines();
+        let first = lines.next().unwrap_or_default().trim_end_matches(':');
         // So both drivers mark what ended a script.
         let cause = lines.rev().find_map(|line| line.strip_prefix("!!! "));
         let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
-        let first = first.trim_end_matches(':');
         Some(format!(
-            "failed in round {rounds}; the last: {first}{cause}"
+            "failed in round {}; the last: {first}{cause}",
+            rounds.join(", ")
         ))
     }
 }
