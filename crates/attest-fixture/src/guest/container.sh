@@ -23,17 +23,21 @@ END
 chmod 0755 "$root/sbin/init"
 
 # A bridge for each VLAN, which the driver's card is on, too, and a pair of cards for the container.
+# Containers start side by side: one looks for a bridge and makes it while the others wait.
 ip netns add fixture-@NAME@
 card=0
 for vlan in @VLANS@; do
     card=$((card + 1))
-    if ! test -e /sys/class/net/br$vlan; then
-        ip link add br$vlan type bridge
-        ip link set br$vlan up
-    fi
-    if test -e /sys/class/net/vde-tap$vlan; then
-        ip link set vde-tap$vlan master br$vlan up
-    fi
+    (
+        flock 9
+        if ! test -e /sys/class/net/br$vlan; then
+            ip link add br$vlan type bridge
+            ip link set br$vlan up
+        fi
+        if test -e /sys/class/net/vde-tap$vlan; then
+            ip link set vde-tap$vlan master br$vlan up
+        fi
+    ) 9< "${0%/*}"
     ip link add @NAME@-eth$card type veth peer name eth$card netns fixture-@NAME@
     ip link set @NAME@-eth$card master br$vlan up
     ip -n fixture-@NAME@ address add 192.168.$vlan.@NUMBER@/24 dev eth$card
