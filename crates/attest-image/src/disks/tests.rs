@@ -140,10 +140,13 @@ fn reflinks_share_their_blocks_or_say_why_not() {
     }
     let place = directory.path().join("btrfs");
     std::fs::create_dir(&place).unwrap();
-    if let Err(reason) = mount_btrfs(directory.path(), &place) {
-        println!("skipped: no Btrfs can be mounted: {reason}");
-        return;
-    }
+    let _mounted = match mount_btrfs(directory.path(), &place) {
+        Ok(mounted) => mounted,
+        Err(reason) => {
+            println!("skipped: no Btrfs can be mounted: {reason}");
+            return;
+        }
+    };
     let other = Cache::open(&place.join("cache")).unwrap();
     let error = reflink(&other, &raw).unwrap_err().to_string();
     assert!(
@@ -160,7 +163,17 @@ fn reflinks_share_their_blocks_or_say_why_not() {
     assert_eq!((&own, below), (b"new\x07", [7; 4]));
 }
 
-fn mount_btrfs(directory: &Path, place: &Path) -> Result<(), String> {
+/// Unmounted when dropped, or the directory would be left.
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // Whose files are still open goes with them.
+        let _ = nix::mount::umount2(self.0, nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+fn mount_btrfs<'a>(directory: &Path, place: &'a Path) -> Result<Mounted<'a>, String> {
     let file = directory.join("file-system");
     let made = File::create(&file).and_then(|file| file.set_len(256 << 20));
     made.map_err(|error| error.to_string())?;
@@ -187,5 +200,5 @@ fn mount_btrfs(directory: &Path, place: &Path) -> Result<(), String> {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned());
         }
     }
-    Ok(())
+    Ok(Mounted(place))
 }
