@@ -78,6 +78,14 @@ pub(crate) struct Shell(mpsc::UnboundedSender<Job>);
 /// Lines that wait for the shell.
 pub(crate) struct Queue(mpsc::UnboundedReceiver<Job>);
 
+impl Queue {
+    /// What is asked, or was already, once it is so late. Cancel-safe.
+    async fn after(&mut self, late: Instant) -> Option<Job> {
+        sleep_until(late).await;
+        self.0.recv().await
+    }
+}
+
 /// A line that was asked for. Dropping it drops what is still to come of its output; the shell
 /// goes on with it, for nothing in the guest could end it.
 #[derive(Debug)]
@@ -273,6 +281,7 @@ impl Terminal {
         let _ = getrandom::fill(&mut mark);
         let mark = u64::from_le_bytes(mark);
         let began = Instant::now();
+        let given_up = began + patience;
         let mut asked = 0_u32;
         let mut ask_at = began;
         loop {
@@ -289,7 +298,7 @@ impl Terminal {
             drop(self.buffer.split_to(excess));
             tokio::select! {
                 filled = self.fill() => filled?,
-                Some(job) = queue.0.recv(), if began.elapsed() > patience => {
+                Some(job) = queue.after(given_up) => {
                     let _ = job.end.send(Err(ShellError::Stuck {
                         name: name.to_owned(),
                         since: began.elapsed(),
@@ -429,7 +438,7 @@ mod tests {
     use std::io::Write;
     use std::process::{Command, Stdio};
 
-    use super::question;
+    use super::*;
 
     #[test]
     fn a_question_is_answered_wherever_the_line_before_it_was_cut() {
@@ -458,5 +467,21 @@ mod tests {
             let said = String::from_utf8(said).unwrap();
             assert_eq!(said, "\nattest-1\n\nattest-2\nafter\n", "{cut}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_a_shell_that_says_nothing_is_told_when_its_time_is_up() {
+        let (stream, _silent) = UnixStream::pair().unwrap();
+        let (shell, mut queue) = Shell::new();
+        let mut terminal = Terminal::new(stream);
+        let asked = shell.capture(Line::default(), 0);
+        let told = tokio::select! {
+            over = terminal.serve(&mut queue) => panic!("{over:?}"),
+            told = asked => told.unwrap_err(),
+        };
+        let ShellError::Stuck { since, .. } = told else {
+            panic!("{told}")
+        };
+        assert_eq!(since.as_secs(), BOOTS.as_secs());
     }
 }
